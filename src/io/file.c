@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/block.h"
 #include "base/str.h"
 
 int file_read(const char *path, size_t limit_bytes, char **ret, size_t *ret_len, struct err *e)
@@ -81,6 +82,45 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, st
     }
     r = sync_dir_of(path);
     return r < 0 ? ERR_SYS(e, IO, -r, "cannot make the change of %s durable", path) : 0;
+}
+
+#define EDIT_LIMIT_BYTES (4 * MIB)
+
+/* The caller's owner may differ from the file's (qemu.conf belongs to root, but who knows). */
+static int replace_like(const char *path, const char *text, const struct stat *was, struct err *e)
+{
+    int r = file_replace(path, text, strlen(text), was->st_mode & 07777, e);
+    if (r == 0 && (was->st_uid != geteuid() || was->st_gid != getegid()) &&
+        chown(path, was->st_uid, was->st_gid) < 0) {
+        return ERR_SYS(e, IO, errno, "cannot give %s back to its owner", path);
+    }
+    return r;
+}
+
+int file_edit_block(const char *path, const char *name, const char *body, bool *ret_changed,
+                    struct err *e)
+{
+    _cleanup_free_ char *old = NULL;
+    _cleanup_free_ char *text = NULL;
+    struct stat was = {.st_mode = 0644, .st_uid = geteuid(), .st_gid = getegid()};
+    int r = 0;
+    if (stat(path, &was) == 0) {
+        r = file_read(path, EDIT_LIMIT_BYTES, &old, NULL, e);
+    } else if (errno != ENOENT) {
+        r = ERR_SYS(e, IO, errno, "cannot read %s", path);
+    }
+    if (r < 0 || (r = block_set(old ? old : "", name, body, &text, e)) < 0) {
+        err_prepend(e, "cannot edit %s", path);
+        return r;
+    }
+    bool same = old ? str_eq(old, text) : !text[0];
+    if (!same && (r = replace_like(path, text, &was, e)) < 0) {
+        return r;
+    }
+    if (ret_changed) {
+        *ret_changed = !same;
+    }
+    return 0;
 }
 
 int file_mkdirs(const char *path, mode_t mode, struct err *e)

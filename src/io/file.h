@@ -22,6 +22,15 @@ int file_read(const char *path, size_t limit_bytes, char **ret, size_t *ret_len,
  */
 int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 
+/**
+ * file_edit_block - file_replace() with the marked block @name set to @body (base/block.h)
+ * @path: a missing file counts as empty; an existing one keeps its permissions and owner
+ * @body: NULL takes the block out        @ret_changed: may be NULL; false when nothing was written
+ * Return: 0, -ERR_IO, -ERR_LIMIT or -ERR_PARSE
+ */
+int file_edit_block(const char *path, const char *name, const char *body, bool *ret_changed,
+                    struct err *e);
+
 /** file_mkdirs - make @path and its parents; those that exist are left alone. Return: 0 or -ERR_IO */
 int file_mkdirs(const char *path, mode_t mode, struct err *e);
 /** file_exists - does lstat() see anything there? */
