@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgroup a host lives in: its power switch (kill) and its hang (freeze).
+
+Two ways, by machine:
+    scope   systemd is PID 1: each host is a scope with Delegate=yes below mortarlab.slice
+    own     no systemd: we make mortar-lab/LAB/HOST in the cgroup2 hierarchy, and the same below
+            the hybrid machine's name=systemd hierarchy, because nspawn uses both
+
+In both, nspawn makes `supervisor` (itself) and `payload` (the host) below the host's cgroup.
+libvirt treats a cgroup2 without any controller as absent and ignores <partition> silently
+(facts/probes.md 4.3), so at least one controller is delegated down to the payload.
+"""
+
+import functools
+import os
+import pathlib
+import time
+
+from . import state
+from .command import LabError, run
+
+SLICE = "mortarlab.slice"
+OWN = "mortar-lab"
+KILL_DEADLINE_S = 20
+START_S = 1.0  # by then a started command has entered its cgroup
+
+
+@functools.cache
+def way():
+    """How hosts are started on this machine: "scope" or "own"."""
+    return "scope" if os.path.isdir("/run/systemd/system") else "own"
+
+
+@functools.cache
+def hierarchies():
+    """Mount points as (cgroup2, name=systemd or None)."""
+    unified = named = None
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        left, right = line.split(" - ")
+        fstype, _source, options = right.split()
+        if fstype == "cgroup2":
+            unified = unified or pathlib.Path(left.split()[4])
+        elif fstype == "cgroup" and "name=systemd" in options.split(","):
+            named = pathlib.Path(left.split()[4])
+    if unified is None:
+        raise LabError("this machine has no cgroup2 hierarchy mounted")
+    return unified, named
+
+
+def unit_name(lab, host):
+    """The scope of a host; dots, because dashes in slices mean nesting."""
+    return f"mortarlab.{lab}.{host}.scope"
+
+
+def host_path(lab, host):
+    """The host's cgroup in the cgroup2 hierarchy, whether it exists or not."""
+    unified, _named = hierarchies()
+    if way() == "scope":
+        return unified / SLICE / unit_name(lab, host)
+    return unified / OWN / lab / host
+
+
+def host_paths_of_lab(lab):
+    """All host cgroups that exist for a lab, by naming convention only."""
+    unified, _named = hierarchies()
+    if way() == "scope":
+        return sorted((unified / SLICE).glob(unit_name(lab, "*")))
+    return sorted(p for p in (unified / OWN / lab).glob("*") if p.is_dir())
+
+
+def wrap(lab, host, argv):
+    """argv that starts argv inside the host's cgroup."""
+    if way() == "scope":
+        head = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}"]
+        return head + [f"--unit={unit_name(lab, host)}", "-pDelegate=yes", "--"] + argv
+    unified, named = hierarchies()
+    entries = []
+    for root in filter(None, (unified, named)):
+        path = root / OWN / lab / host
+        path.mkdir(parents=True, exist_ok=True)
+        entries.append(str(path / "cgroup.procs"))
+    script = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
+    return ["sh", "-c", script, "enter"] + entries + ["--"] + argv
+
+
+def enable_controllers(path, names):
+    """Offer names to the children of path; those that cannot be are left out."""
+    offered = (path / "cgroup.controllers").read_text().split()
+    for name in names:
+        if name in offered:
+            (path / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def prepare_machine():
+    """Make sure that the root of the hierarchy hands down at least one controller.
+
+    Only on machines without systemd, and remembered, so that the last `down` takes it back.
+    """
+    if way() == "scope":
+        return
+    unified, _named = hierarchies()
+    if (unified / "cgroup.subtree_control").read_text().strip():
+        return
+    if "hugetlb" in (unified / "cgroup.controllers").read_text().split():
+        state.save_machine({"controllers_set": ["hugetlb"]})
+        (unified / "cgroup.subtree_control").write_text("+hugetlb")
+
+
+def restore_machine():
+    """Take back what prepare_machine set; called when no lab is left."""
+    unified, named = hierarchies()
+    for root in filter(None, (unified, named)):
+        remove_tree(root / OWN)
+    for name in state.load_machine().get("controllers_set", []):
+        (unified / "cgroup.subtree_control").write_text(f"-{name}")
+    state.save_machine({})
+
+
+def delegate(lab, host, deadline_s=10):
+    """Hand the controllers down to the payload, as soon as nspawn has left the host's cgroup.
+
+    A cgroup with processes of its own cannot do that, hence the wait; it is over long before
+    the host starts libvirtd.
+    """
+    path = host_path(lab, host)
+    started = time.monotonic()
+    while not (path / "payload").is_dir() or (path / "cgroup.procs").read_text():
+        spent = time.monotonic() - started
+        if spent > deadline_s or (spent > START_S and not is_populated(path)):
+            raise LabError(f"{host}: nspawn did not start")
+        time.sleep(0.02)
+    if way() == "own":
+        unified, _named = hierarchies()
+        names = (unified / "cgroup.subtree_control").read_text().split()
+        for level in (path.parent.parent, path.parent, path):
+            enable_controllers(level, names)
+
+
+def delegated(path):
+    """Controllers that the payload of a running host sees."""
+    return (path / "payload" / "cgroup.controllers").read_text().split()
+
+
+def processes(path):
+    """Pids in a cgroup and below; empty when it does not exist."""
+    pids = []
+    for directory, _names, _files in os.walk(path):
+        try:
+            pids += [int(p) for p in pathlib.Path(directory, "cgroup.procs").read_text().split()]
+        except OSError:
+            continue  # removed while we walked
+    return pids
+
+
+def leader(path):
+    """The host's PID 1 as the machine sees it, or None."""
+    for pid in sorted(processes(path / "payload")):
+        try:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue  # ended while we looked
+        ids = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+        if len(ids) > 1 and ids[-1] == "1":
+            return pid
+    return None
+
+
+def is_populated(path):
+    """Is any process left below path?"""
+    try:
+        return "populated 1" in (path / "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
+def is_frozen(path):
+    """Was the whole cgroup told to freeze?"""
+    try:
+        return (path / "cgroup.freeze").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def set_frozen(path, frozen, deadline_s=10):
+    """Freeze or thaw, and wait until the kernel says it is so."""
+    (path / "cgroup.freeze").write_text("1" if frozen else "0")
+    word = f"frozen {int(frozen)}"
+    end = time.monotonic() + deadline_s
+    while word not in (path / "cgroup.events").read_text():
+        if time.monotonic() > end:
+            raise LabError(f"{path.name}: not {word} after {deadline_s} s")
+        time.sleep(0.01)
+
+
+def kill(path):
+    """End every process below path at once, frozen or not, and wait until they are gone."""
+    try:
+        (path / "cgroup.kill").write_text("1")
+    except FileNotFoundError:
+        return
+    end = time.monotonic() + KILL_DEADLINE_S
+    while is_populated(path):
+        if time.monotonic() > end:
+            raise LabError(f"{path}: processes still there {KILL_DEADLINE_S} s after the kill")
+        time.sleep(0.01)
+
+
+def remove_tree(path):
+    """Remove a cgroup and those below it; all must be empty of processes."""
+    for directory, _names, _files in os.walk(path, topdown=False):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+
+
+def remove_host(lab, host):
+    """Remove a host's cgroups in every hierarchy; in the scope way systemd does it."""
+    if way() == "scope":
+        run(["systemctl", "reset-failed", unit_name(lab, host)], check=False)
+        return
+    for root in filter(None, hierarchies()):
+        remove_tree(root / OWN / lab / host)
+
+
+def remove_lab(lab):
+    """Remove what is left of a lab's cgroups."""
+    if way() == "own":
+        for root in filter(None, hierarchies()):
+            remove_tree(root / OWN / lab)

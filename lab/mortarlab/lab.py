@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab: N hosts, their switches and disks, and the ways to hurt them.
+
+    lab = Lab("mine")
+    lab.up(hosts=3)
+    lab.exec("host1", ["hostname"]).stdout
+    lab.cut("host2"); lab.boot("host2"); lab.down()
+"""
+
+import concurrent.futures
+import shutil
+import time
+
+from . import capability, cgroup, disk, image, net, state
+from .command import LabError, say
+from .host import BOOT_DEADLINE_S, Host
+
+MAX_HOSTS = 16
+DATA_DISK = "10G"
+WITNESS_DISK = "2G"
+FILL_NAME = ".mortar-lab-fill"
+# Not all that df shows can be had in one piece: take less and less, down to a few blocks.
+FILL_SCRIPT = r"""
+n=$((1 << 40)) at=$(stat -c %s "$1" 2>/dev/null || echo 0)
+while [ $n -ge 4096 ]; do
+    if fallocate -o $at -l $n "$1" 2>/dev/null; then at=$((at + n)); else n=$((n / 2)); fi
+done
+"""
+
+
+class Lab:
+    """One lab by name. Every method may be called again after a crash of itself."""
+
+    def __init__(self, name="lab"):
+        state.check_name(name)
+        self.name = name
+
+    # -- making and removing
+
+    def up(self, hosts=None, disk_size=None, witness=None, debs=None, deadline_s=BOOT_DEADLINE_S):
+        """Make what is missing and boot what is off; return the seconds it took.
+
+        hosts: how many (3). disk_size: of each data disk ("10G", sparse). witness: the last host
+        has only a small disk (default: when there are three hosts). debs: directory of our
+        packages to install. A lab that exists keeps its plan; asking for another is refused.
+        """
+        started = time.monotonic()
+        capability.require_tools()
+        table = capability.find_capabilities()
+        capability.require(table)
+        with state.locked(self.name):
+            plan = state.load(self.name)
+            if plan is None:
+                plan = self._make_plan(hosts, disk_size, witness, debs)
+            else:
+                self._refuse_other_plan(plan, hosts, disk_size, witness)
+            with state.locked("machine"):
+                cgroup.prepare_machine()
+            net.make_lab(self.name, plan["slot"])
+            off = [h for h in self._hosts(plan) if not cgroup.is_populated(h.cgroup)]
+            self._boot_all(plan, off, deadline_s)
+        return time.monotonic() - started
+
+    def _make_plan(self, hosts, disk_size, witness, debs):
+        """Choose and record everything before the first resource is made."""
+        count = 3 if hosts is None else hosts
+        if not 1 <= count <= MAX_HOSTS:
+            raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, not {count}")
+        witness = count == 3 if witness is None else witness
+        layers = [image.ensure_base()]
+        if debs:
+            layers.insert(0, image.ensure_packages(layers[0], debs))
+        data_bytes = disk.parse_size(disk_size or DATA_DISK)
+        entries = []
+        for index in range(1, count + 1):
+            small = witness and index == count
+            entries.append({
+                "name": f"host{index}",
+                "index": index,
+                "role": "witness" if small else "data",
+                "disk_bytes": disk.parse_size(WITNESS_DISK) if small else data_bytes,
+            })
+        plan = {"name": self.name, "layers": [str(p) for p in layers], "hosts": entries}
+        plan |= {"cuts": [], "isolated": []}
+        with state.locked("machine"):
+            plan["slot"] = net.choose_slot(self.name)
+            state.save(self.name, plan)
+        return plan
+
+    def _refuse_other_plan(self, plan, hosts, disk_size, witness):
+        """An existing lab is continued, never silently changed."""
+        entries = plan["hosts"]
+        same = hosts in (None, len(entries))
+        same &= witness in (None, entries[-1]["role"] == "witness")
+        same &= disk_size is None or disk.parse_size(disk_size) == entries[0]["disk_bytes"]
+        if not same:
+            raise LabError(
+                f"lab {self.name!r} exists with {len(entries)} hosts and another shape",
+                f"mortar-lab down --name {self.name}",
+            )
+
+    def _boot_all(self, plan, hosts, deadline_s):
+        """Power on several hosts at once and wait for all."""
+        names = {h.name for h in hosts}
+        plan["isolated"] = [name for name in plan["isolated"] if name not in names]
+        state.save(self.name, plan)
+        for host in hosts:
+            host.start()
+        net.apply_rules(self.name, plan["cuts"], plan["isolated"])
+        if not hosts:
+            return
+        with concurrent.futures.ThreadPoolExecutor(len(hosts)) as pool:
+            words = list(pool.map(lambda host: host.wait_up(deadline_s), hosts))
+        for host, word in zip(hosts, words):
+            if word == "degraded":
+                say(f"{host.name} is degraded: {', '.join(host.failed_units())} failed")
+
+    def down(self):
+        """Remove the lab and all its traces, by plan or by naming alone; quiet when none exist."""
+        with state.locked(self.name):
+            for path in cgroup.host_paths_of_lab(self.name):
+                cgroup.kill(path)
+            cgroup.remove_lab(self.name)
+            if shutil.which("ip"):
+                net.remove_lab(self.name)
+            directory = state.lab_dir(self.name)
+            disk.detach_below(directory)
+            if directory.exists():
+                shutil.rmtree(directory)
+            with state.locked("machine"):
+                if not state.list_labs():
+                    cgroup.restore_machine()
+                    if state.ROOT.is_dir():
+                        state.ROOT.rmdir()
+        (state.LOCKS / f"mortar-lab.{self.name}").unlink(missing_ok=True)
+
+    # -- looking
+
+    def _plan(self):
+        plan = state.load(self.name)
+        if plan is None:
+            raise LabError(f"there is no lab {self.name!r}", f"mortar-lab up --name {self.name}")
+        return plan
+
+    def _hosts(self, plan):
+        return [Host(self.name, plan, entry) for entry in plan["hosts"]]
+
+    def hosts(self):
+        """All hosts, as Host objects."""
+        return self._hosts(self._plan())
+
+    def host(self, name):
+        """One host by name."""
+        return self._find(self._plan(), name)
+
+    def _find(self, plan, name):
+        for host in self._hosts(plan):
+            if host.name == name:
+                return host
+        known = ", ".join(entry["name"] for entry in plan["hosts"])
+        raise LabError(f"lab {self.name!r} has no host {name!r}", f"it has {known}")
+
+    def status(self):
+        """The lab as plain data; `status --json` prints it."""
+        plan = self._plan()
+        slot = plan["slot"]
+        return {
+            "name": self.name,
+            "networks": {n: str(net.subnet(slot, short)) for n, short in net.NET_NAMES.items()},
+            "cuts": plan["cuts"],
+            "hosts": [
+                {
+                    "name": host.name,
+                    "state": host.state(),
+                    "address": host.address(),
+                    "storage_address": host.address("stor"),
+                    "role": host.role,
+                    "disk_bytes": host.disk_bytes,
+                    "isolated": host.name in plan["isolated"],
+                }
+                for host in self._hosts(plan)
+            ],
+        }
+
+    # -- commands inside
+
+    def exec(self, host, argv, timeout=60, check=True, text_in=None):
+        """Run argv inside a host: see Host.exec."""
+        return self.host(host).exec(argv, timeout=timeout, check=check, text_in=text_in)
+
+    def popen(self, host, argv, **options):
+        """Start argv inside a host and do not wait: see Host.popen."""
+        return self.host(host).popen(argv, **options)
+
+    def put(self, host, local_path, path, mode="644"):
+        """Copy a file of the machine into a host, whole or not at all."""
+        script = 'cat > "$1.part" && chmod "$2" "$1.part" && mv "$1.part" "$1"'
+        with open(local_path, "rb") as file:
+            child = self.popen(host, ["sh", "-c", script, "put", path, mode], stdin=file)
+            if child.wait() != 0:
+                raise LabError(f"cannot write {path} on {host}")
+
+    # -- hurting
+
+    def cut(self, name):
+        """Take a host's power: links fall silent first, so no closing packet gets out."""
+        with state.locked(self.name):
+            plan = self._plan()
+            host = self._find(plan, name)
+            self._isolate(plan, name)
+            host.kill()
+
+    def boot(self, name, deadline_s=BOOT_DEADLINE_S):
+        """Give power to a host that is off, and wait until it is up."""
+        with state.locked(self.name):
+            plan = self._plan()
+            host = self._find(plan, name)
+            if cgroup.is_populated(host.cgroup):
+                raise LabError(f"{name} is {host.state()}, not off")
+            self._boot_all(plan, [host], deadline_s)
+
+    def hang(self, name, cut_links=False):
+        """Stop all processes of a host. Its kernel still acknowledges TCP unless cut_links."""
+        with state.locked(self.name):
+            plan = self._plan()
+            host = self._find(plan, name)
+            if not cgroup.is_populated(host.cgroup):
+                raise LabError(f"{name} is off")
+            if cut_links:
+                self._isolate(plan, name)
+            host.set_frozen(True)
+
+    def resume(self, name):
+        """End a hang, with its links if they were cut."""
+        with state.locked(self.name):
+            plan = self._plan()
+            host = self._find(plan, name)
+            if not cgroup.is_frozen(host.cgroup):
+                raise LabError(f"{name} does not hang")
+            plan["isolated"] = [n for n in plan["isolated"] if n != name]
+            self._write_links(plan)
+            host.set_frozen(False)
+
+    def partition(self, name, other=None, network=None):
+        """Drop everything between two hosts, or one host and all (other None).
+
+        network: "mgmt", "storage" or both (None). Cuts add up until heal().
+        """
+        with state.locked(self.name):
+            plan = self._plan()
+            self._find(plan, name)
+            if other is not None:
+                self._find(plan, other)
+            if other == name:
+                raise LabError(f"{name} cannot be cut off from itself")
+            if network not in (None, *net.NET_NAMES):
+                raise LabError(f"no network {network!r}", "mgmt or storage")
+            nets = net.NETS if network is None else (net.NET_NAMES[network],)
+            for short in nets:
+                cut = [short, name, other or "*"]
+                if cut not in plan["cuts"]:
+                    plan["cuts"].append(cut)
+            self._write_links(plan)
+
+    def heal(self):
+        """Take back all partitions; hosts that are cut or hang stay without links."""
+        with state.locked(self.name):
+            plan = self._plan()
+            plan["cuts"] = []
+            self._write_links(plan)
+
+    def _isolate(self, plan, name):
+        plan["isolated"] = sorted({*plan["isolated"], name})
+        self._write_links(plan)
+
+    def _write_links(self, plan):
+        """Plan first, kernel second: a crash between is repaired by the next change."""
+        state.save(self.name, plan)
+        net.apply_rules(self.name, plan["cuts"], plan["isolated"])
+
+    # -- disks
+
+    def disk(self, name, action):
+        """fill: no free byte on the data disk's file system; free: the room is back.
+
+        error and slow need a device mapper below the disk and are refused.
+        """
+        host = self.host(name)
+        if action in ("error", "slow"):
+            raise LabError(
+                f"disk {action} is not possible in this lab",
+                "disks are bare loop devices; use fill, hang or cut",
+            )
+        where = self._data_mount(host)
+        if action == "fill":
+            host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"{where}/{FILL_NAME}"])
+        elif action == "free":
+            host.exec(["rm", "-f", f"{where}/{FILL_NAME}"])
+        else:
+            raise LabError(f"no disk action {action!r}", "fill, free, error or slow")
+
+    def _data_mount(self, host):
+        """Where the data disk is mounted inside the host."""
+        argv = ["sh", "-c", "findmnt -nfo TARGET -S $(readlink -f /dev/mortar-data)"]
+        where = host.exec(argv, check=False).stdout.strip()
+        if not where:
+            raise LabError(f"{host.name}: /dev/mortar-data is not mounted, there is nothing to fill")
+        return where
+
+
+def down_all():
+    """Remove every lab of this machine."""
+    for name in state.list_labs():
+        Lab(name).down()

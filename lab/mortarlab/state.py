@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lab is, on disk: /var/lib/mortar-lab/NAME/.
+
+The plan (names, sizes, networks, links that are cut) is written before anything is made from it.
+Resources carry the lab's name, so `down` finds them with or without a plan.
+
+    NAME/state.json              the plan
+    NAME/disks/HOST.img          sparse file behind the host's data disk
+    NAME/hosts/HOST/{upper,work,root,console.log}
+    machine.json                 what the lab changed on the machine and must undo
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import re
+
+from .command import LabError
+
+ROOT = pathlib.Path(os.environ.get("MORTAR_LAB_STATE", "/var/lib/mortar-lab"))
+LOCKS = pathlib.Path("/run/lock")
+# A name becomes part of cgroup, namespace and file names, and must not run into the dots there.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+
+
+def check_name(name):
+    """Refuse a lab name that could not be part of every other name."""
+    if not NAME.fullmatch(name):
+        raise LabError(f"bad lab name {name!r}", "a-z, 0-9 and -, a letter first, at most 20")
+
+
+def lab_dir(name):
+    """Everything of one lab that is a file."""
+    return ROOT / name
+
+
+def list_labs():
+    """Names of all labs of this machine, also of half-made ones."""
+    return sorted(p.name for p in ROOT.iterdir() if p.is_dir()) if ROOT.is_dir() else []
+
+
+def load(name):
+    """The plan of a lab, or None when it has none."""
+    try:
+        return json.loads((lab_dir(name) / "state.json").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def save(name, plan):
+    """Write the plan so that a crash leaves the old or the new one, never a part."""
+    write_atomically(lab_dir(name) / "state.json", plan)
+
+
+def write_atomically(path, value):
+    """JSON to path by way of a synced temporary file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with open(fresh, "w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+@contextlib.contextmanager
+def locked(what):
+    """Hold the lock of one lab, or of the machine (what = "machine") for what labs share.
+
+    Order: a lab's lock first, then the machine's.
+    """
+    with open(LOCKS / f"mortar-lab.{what}", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load_machine():
+    """What labs changed on the machine: {"controllers_set": ["hugetlb"]} or empty."""
+    try:
+        return json.loads((ROOT / "machine.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def save_machine(changes):
+    """Remember a change before it is made; an empty one removes the memory."""
+    if changes:
+        write_atomically(ROOT / "machine.json", changes)
+    else:
+        (ROOT / "machine.json").unlink(missing_ok=True)
