@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check IMAGE: judge the history on a demo guest's disk that is not in use; raw or, through
+ * `qemu-img convert` into a temporary file, qcow2. Prints one JSON object.
+ * Exit: 0 history ok, 1 violations, 2 usage, 3 the image cannot be judged.
+ */
+#include "bootopts.h"
+#include "ringcheck.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEYS_MAX 256
+#define EXIT_BROKEN 1
+#define EXIT_USAGE 2
+#define EXIT_CANNOT 3
+
+extern char **environ;
+
+static int read_file_block(void *ctx, uint64_t block, void *ret_block)
+{
+    const int *fd = ctx;
+    ssize_t n = pread(*fd, ret_block, BLOCK_BYTES, (off_t)(block * BLOCK_BYTES));
+
+    if (n < 0) {
+        return -errno;
+    }
+    memset((char *)ret_block + n, 0, (size_t)(BLOCK_BYTES - n)); /* a raw file's hole at the end */
+    return 0;
+}
+
+/** Opens a raw copy of @image that vanishes with the descriptor. */
+static int open_converted(const char *image)
+{
+    const char *dir = getenv("TMPDIR");
+    char path[4096];
+    pid_t pid = 0;
+    int status = 0;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/mortar-check-XXXXXX", dir ? dir : "/var/tmp");
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    const char *const argv[] = {"qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, path,
+                                NULL};
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ) != 0 ||
+        waitpid(pid, &status, 0) != pid || status != 0) {
+        (void)unlink(path); /* ours, of no more use */
+        (void)close(fd);
+        return -EIO;
+    }
+    (void)close(fd); /* qemu-img wrote the file anew */
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    (void)unlink(path);
+    return fd < 0 ? -errno : fd;
+}
+
+static int open_image(const char *image)
+{
+    static const uint8_t qcow2_magic[4] = {'Q', 'F', 'I', 0xfb};
+    uint8_t head[4] = {0};
+    int fd = open(image, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (pread(fd, head, sizeof(head), 0) < 0) {
+        int r = -errno;
+
+        (void)close(fd); /* only read */
+        return r;
+    }
+    if (memcmp(head, qcow2_magic, sizeof(head)) != 0) {
+        return fd;
+    }
+    (void)close(fd); /* only read */
+    return open_converted(image);
+}
+
+static void print_json(const struct ring_report *r)
+{
+    uint64_t shown = r->violation_count < VIOLATIONS_MAX ? r->violation_count : VIOLATIONS_MAX;
+
+    printf("{\"ok\":%s,\"epoch\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"flushed_seq\":%" PRIu64
+           ",\"clean\":%s,\"checked_first\":%" PRIu64 ",\"checked_blocks\":%" PRIu64
+           ",\"violation_count\":%" PRIu64 ",\"violations\":[",
+           r->violation_count == 0 ? "true" : "false", r->super.epoch, r->last_seq, r->flushed_seq,
+           r->super.clean ? "true" : "false", r->checked_first, r->checked_blocks,
+           r->violation_count);
+    for (uint64_t i = 0; i < shown; i++) {
+        printf("%s{\"kind\":\"%s\",\"text\":\"", i > 0 ? "," : "", r->violations[i].kind);
+        for (const char *c = r->violations[i].text; *c; c++) {
+            /* names on the disk are foreign text: nothing that JSON would have to escape gets out */
+            putchar(*c >= ' ' && *c < 127 && *c != '"' && *c != '\\' ? *c : '?');
+        }
+        printf("\"}");
+    }
+    printf("]}\n");
+}
+
+/** "EPOCH:HEX" */
+static bool parse_key_option(char *text, struct epoch_key *ret_key)
+{
+    char *colon = strchr(text, ':');
+    uint64_t epoch = 0;
+
+    if (!colon) {
+        return false;
+    }
+    *colon = 0;
+    return parse_u64(text, UINT64_MAX, &epoch) && parse_key(colon + 1, epoch, ret_key);
+}
+
+static bool parse_args(int argc, char **argv, struct ring_expect *ret_expect,
+                       struct epoch_key keys[KEYS_MAX])
+{
+    static const struct option options[] = {
+        {"expect-flushed", required_argument, NULL, 'f'},
+        {"expect-epoch", required_argument, NULL, 'e'},
+        {"vm", required_argument, NULL, 'v'},
+        {"key", required_argument, NULL, 'k'},
+        {0},
+    };
+    bool good = true;
+    int c;
+
+    while (good && (c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+        if (c == 'f') {
+            good = parse_u64(optarg, UINT64_MAX, &ret_expect->flushed_seq);
+        } else if (c == 'e') {
+            good = parse_u64(optarg, UINT64_MAX, &ret_expect->epoch);
+        } else if (c == 'v') {
+            ret_expect->vm = optarg;
+        } else {
+            good = c == 'k' && ret_expect->key_count < KEYS_MAX &&
+                   parse_key_option(optarg, &keys[ret_expect->key_count]);
+            ret_expect->key_count += good;
+        }
+    }
+    ret_expect->keys = keys;
+    return good && optind == argc - 1;
+}
+
+int main(int argc, char **argv)
+{
+    static struct epoch_key keys[KEYS_MAX];
+    struct ring_expect expect = {0};
+    struct ring_report report;
+    struct stat st;
+    int fd;
+    int r;
+
+    if (!parse_args(argc, argv, &expect, keys)) {
+        fprintf(stderr, "usage: check [--expect-flushed SEQ] [--expect-epoch N] [--vm NAME] "
+                        "[--key EPOCH:HEX]... IMAGE\n");
+        return EXIT_USAGE;
+    }
+    fd = open_image(argv[optind]);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        fprintf(stderr, "check: %s: %s\n", argv[optind], strerror(fd < 0 ? -fd : errno));
+        return EXIT_CANNOT;
+    }
+    r = ring_check(&(struct ring_source){read_file_block, &fd, (uint64_t)st.st_size / BLOCK_BYTES},
+                   &expect, &report);
+    (void)close(fd); /* only read */
+    if (r < 0) {
+        fprintf(stderr, "check: %s: %s\n", argv[optind],
+                r == -EMEDIUMTYPE ? "not a disk of the demo guest" : strerror(-r));
+        return EXIT_CANNOT;
+    }
+    print_json(&report);
+    return report.violation_count == 0 ? 0 : EXIT_BROKEN;
+}
