@@ -146,6 +146,7 @@ static bool parse_number_option(const char *name, const char *value, struct boot
         {"region", &o->ring_blocks, RING_BLOCKS_MIN, RING_BLOCKS_MAX},
         {"depth", &o->depth, 1, 16},
         {"flush", &o->flush_every, 1, WRITE_WINDOW / 2},
+        {"tick", &o->tick_ms, 1, 1000},
         {"emit", &o->emit_ms, 0, 10000},
     };
 
@@ -199,6 +200,7 @@ void parse_boot_options(const char *cmdline, struct boot_options *ret_opts, char
         .ring_blocks = RING_BLOCKS_DEFAULT,
         .depth = 4,
         .flush_every = 16,
+        .tick_ms = 5,
         .emit_ms = 20,
     };
     ret_bad[0] = 0;

@@ -10,6 +10,7 @@ struct boot_options {
     uint64_t ring_blocks;          /* mortar.region=BLOCKS, for a disk never started */
     uint64_t depth;                /* mortar.depth=N writes in flight */
     uint64_t flush_every;          /* mortar.flush=N writes between two flushes */
+    uint64_t tick_ms;              /* mortar.tick=MS between two wake-ups of the heartbeat */
     uint64_t emit_ms;              /* mortar.emit=MS between two lines on the channel; 0 = off */
     struct epoch_key key;          /* mortar.key=HEX, for this start's epoch */
     uint32_t address;              /* mortar.ip=ADDR/LEN, host byte order; 0 = none */

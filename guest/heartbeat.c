@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICK_NS 5000000ULL
 #define EDGE_POLL_NS 1000000
 #define EDGE_SLEEP_NS 980000000
 #define DAY_S 86400
@@ -26,7 +25,7 @@
 
 static void sleep_ns(long ns)
 {
-    struct timespec t = {.tv_nsec = ns};
+    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR) {
     }
@@ -126,7 +125,7 @@ static void *tick(void *arg)
     for (;;) {
         uint64_t now_ns = 0;
 
-        sleep_ns(TICK_NS);
+        sleep_ns((long)h->tick_ns);
         now_ns = clock_ns(CLOCK_MONOTONIC);
         pthread_mutex_lock(&h->lock);
         h->stats.ticks++;
@@ -137,20 +136,23 @@ static void *tick(void *arg)
         last_ns = now_ns;
         if (h->port >= 0 && h->emit_ns > 0 && now_ns >= emit_due_ns) {
             emit_line(h, now_ns);
-            emit_due_ns = now_ns + h->emit_ns - TICK_NS / 2;
+            /* half a tick early, or a late tick would cost the line a whole one */
+            emit_due_ns = now_ns + h->emit_ns - h->tick_ns / 2;
         }
     }
     return NULL; /* not reached; gcc 12 asks for it */
 }
 
-int heartbeat_start(struct heartbeat *h, struct blockwriter *writer, int port, uint64_t emit_ms)
+int heartbeat_start(struct heartbeat *h, struct blockwriter *writer, int port,
+                    const struct boot_options *opts)
 {
     pthread_t thread;
     int r;
 
     h->writer = writer;
     h->port = port;
-    h->emit_ns = emit_ms * 1000000;
+    h->tick_ns = opts->tick_ms * 1000000;
+    h->emit_ns = opts->emit_ms * 1000000;
     pthread_mutex_init(&h->lock, NULL);
     r = pthread_create(&thread, NULL, tick, h);
     if (r == 0) {

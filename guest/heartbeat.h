@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How long was the guest away? Two answers, and a stream for a third (docs/guest.md says which is honest):
- *  - wake gap: the longest time between two 5 ms ticks by CLOCK_MONOTONIC. That clock stands still
+ *  - wake gap: the longest time between two ticks (5 ms) by CLOCK_MONOTONIC. That clock stands still
  *    while a migrated guest is stopped, so this shows starvation, not the blackout;
  *  - RTC step: the emulated CMOS clock runs on the host's clock. Once per second its edge is timed
  *    by CLOCK_MONOTONIC; what the RTC is ahead is time in which the guest did not run;
@@ -25,6 +25,7 @@ struct heartbeat {
     pthread_mutex_t lock;
     struct heartbeat_stats stats;
     struct blockwriter *writer;
+    uint64_t tick_ns;
     uint64_t emit_ns;
     int port;                   /* -1: no such port */
 };
@@ -33,10 +34,12 @@ struct heartbeat {
  * heartbeat_start - start ticking
  * @h: zeroed; lives as long as the process
  * @writer: opened; its numbers go into the lines
- * @port: open non-blocking port for the lines, or -1    @emit_ms: between two lines, 0 = none
+ * @port: open non-blocking port for the lines, or -1
+ * @opts: tick_ms and emit_ms are used
  * Return: 0, or a negative errno
  */
-int heartbeat_start(struct heartbeat *h, struct blockwriter *writer, int port, uint64_t emit_ms);
+int heartbeat_start(struct heartbeat *h, struct blockwriter *writer, int port,
+                    const struct boot_options *opts);
 
 /**
  * heartbeat_get_stats - a consistent copy of the numbers

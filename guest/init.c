@@ -438,7 +438,7 @@ int main(void)
         printf("option not understood: %s\n", bad);
     }
     start_writer(&guest);
-    r = heartbeat_start(&guest.heartbeat, &guest.writer, open_channel(), guest.opts.emit_ms);
+    r = heartbeat_start(&guest.heartbeat, &guest.writer, open_channel(), &guest.opts);
     if (r < 0) {
         printf("heartbeat: %s\n", strerror(-r));
     }

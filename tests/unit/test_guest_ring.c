@@ -364,7 +364,7 @@ static void options_are_read_and_bad_ones_named(void **state)
     struct boot_options o;
     char bad[64];
 
-    parse_boot_options("quiet mortar.vm=db1 mortar.write=80K mortar.region=512 mortar.depth=2 "
+    parse_boot_options("quiet mortar.vm=db1 mortar.write=80K mortar.region=512 mortar.depth=2 mortar.tick=50 "
                        "mortar.ip=10.1.2.3/20 mortar.gw=10.1.2.1 mortar.key=0aff\n",
                        &o, bad, sizeof(bad));
     assert_string_equal(bad, "");
@@ -372,6 +372,7 @@ static void options_are_read_and_bad_ones_named(void **state)
     assert_int_equal(o.writes_per_s, 20);
     assert_int_equal(o.ring_blocks, 512);
     assert_int_equal(o.depth, 2);
+    assert_int_equal(o.tick_ms, 50);
     assert_int_equal(o.address, 0x0a010203);
     assert_int_equal(o.netmask, 0xfffff000);
     assert_int_equal(o.gateway, 0x0a010201);
