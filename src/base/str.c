@@ -243,3 +243,35 @@ int base64_decode(const char *s, char **ret, size_t *ret_len, struct err *e)
     *ret = TAKE(out);
     return 0;
 }
+
+void hex_format(const void *data, size_t len, char *ret)
+{
+    const unsigned char *p = data;
+    for (size_t i = 0; i < len; i++) {
+        *ret++ = "0123456789abcdef"[p[i] >> 4];
+        *ret++ = "0123456789abcdef"[p[i] & 15];
+    }
+    *ret = '\0';
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hex_parse(const char *s, void *ret, size_t len)
+{
+    unsigned char *p = ret;
+    if (strlen(s) != 2 * len) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        int high = hex_value(s[2 * i]);
+        int low = hex_value(s[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        p[i] = (unsigned char)(high * 16 + low);
+    }
+    return true;
+}

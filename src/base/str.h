@@ -76,3 +76,8 @@ char *base64_encode(const void *data, size_t len);
  * Return: 0 or -ERR_PARSE
  */
 int base64_decode(const char *s, char **ret, size_t *ret_len, struct err *e);
+
+/** hex_format - lower-case hex. @ret: 2 * @len + 1 bytes */
+void hex_format(const void *data, size_t len, char *ret);
+/** hex_parse - exactly 2 * @len lower-case hex digits into @ret. Return: whether @s is that */
+bool hex_parse(const char *s, void *ret, size_t len);

@@ -83,6 +83,21 @@ static void names_are_safe_in_paths_and_xml(void **state)
     }
 }
 
+static void hex_round_trips_and_is_strict(void **state)
+{
+    const unsigned char data[] = {0x00, 0x7f, 0xa0, 0xff};
+    unsigned char back[sizeof(data)];
+    char text[2 * sizeof(data) + 1];
+    hex_format(data, sizeof(data), text);
+    assert_string_equal(text, "007fa0ff");
+    assert_true(hex_parse(text, back, sizeof(back)));
+    assert_memory_equal(back, data, sizeof(data));
+    assert_false(hex_parse("007FA0FF", back, sizeof(back)));
+    assert_false(hex_parse("007fa0f", back, sizeof(back)));
+    assert_false(hex_parse("007fa0ff0", back, sizeof(back)));
+    assert_false(hex_parse("007fa0 f", back, sizeof(back)));
+}
+
 static void base64_round_trips_every_length(void **state)
 {
     char data[64];
@@ -187,6 +202,7 @@ int main(void)
         cmocka_unit_test(number_parser_refuses_overflow),
         cmocka_unit_test(names_are_safe_in_paths_and_xml),
         cmocka_unit_test(base64_round_trips_every_length),
+        cmocka_unit_test(hex_round_trips_and_is_strict),
         cmocka_unit_test(buffer_refuses_what_exceeds_its_limit_whole),
         cmocka_unit_test(map_iterates_sorted_and_forgets_deleted),
         cmocka_unit_test(json_parser_refuses_duplicates_and_trailing_bytes),
