@@ -50,6 +50,25 @@ ExecStart=-/bin/udevadm trigger --action=add --name-match={device}
 exec_numbers = itertools.count(1)
 
 
+class HostProcess(subprocess.Popen):
+    """A command inside a host. Its cgroup holds all that it starts."""
+
+    def __init__(self, argv, group, **options):
+        self.group = group
+        super().__init__(argv, env=clean_env(), **options)
+
+    def kill(self):
+        """End the command and everything it started; the caller still waits for it."""
+        cgroup.kill(self.group)
+
+    def drop_group(self):
+        """Remove the cgroup, unless the command left something running there on purpose."""
+        try:
+            self.group.rmdir()
+        except OSError:
+            pass  # a daemon stayed, or the host has gone with everything
+
+
 class Host:
     """A host of a lab. Holds no state of its own: the plan and the kernel have it all."""
 
@@ -212,11 +231,9 @@ class Host:
         return head + [str(a) for a in argv], group
 
     def popen(self, argv, **options):
-        """A subprocess.Popen of argv inside the host; the caller waits for it."""
+        """A running command inside the host, with the options of subprocess.Popen."""
         inside, group = self.enter_argv(argv)
-        child = subprocess.Popen(inside, env=clean_env(), **options)
-        child.lab_cgroup = group
-        return child
+        return HostProcess(inside, group, **options)
 
     def exec(self, argv, timeout=60, check=True, text_in=None):
         """Run argv inside the host; CompletedProcess with text output.
@@ -233,12 +250,12 @@ class Host:
         try:
             out, err = child.communicate(text_in, timeout=timeout)
         except subprocess.TimeoutExpired:
-            cgroup.kill(child.lab_cgroup)
+            child.kill()
             out, err = child.communicate()
             words = f"{self.name}: no end within {timeout} s: {' '.join(map(str, argv))}"
             raise LabError(f"{words}\n{out[-800:]}{err[-800:]}") from None
         finally:
-            drop_exec_group(child.lab_cgroup)
+            child.drop_group()
         done = subprocess.CompletedProcess(argv, child.returncode, out, err)
         if check and done.returncode != 0:
             words = f"{self.name}: {' '.join(map(str, argv))}: exit {done.returncode}"
@@ -253,7 +270,7 @@ class Host:
         child = self.popen(argv)
 
         def stop(_number, _frame):
-            cgroup.kill(child.lab_cgroup)
+            child.kill()
 
         before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGHUP)}
         before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -262,13 +279,5 @@ class Host:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            drop_exec_group(child.lab_cgroup)
+            child.drop_group()
         return code if code >= 0 else 128 - code
-
-
-def drop_exec_group(group):
-    """Remove the cgroup of a command, unless it left something running there on purpose."""
-    try:
-        group.rmdir()
-    except OSError:
-        pass  # a daemon stayed, or the host has gone with everything

@@ -189,7 +189,7 @@ class Lab:
         return self.host(host).exec(argv, timeout=timeout, check=check, text_in=text_in)
 
     def popen(self, host, argv, **options):
-        """Start argv inside a host and do not wait: see Host.popen."""
+        """Start argv inside a host and do not wait: a HostProcess, see Host.popen."""
         return self.host(host).popen(argv, **options)
 
     def put(self, host, local_path, path, mode="644"):
@@ -197,7 +197,9 @@ class Lab:
         script = 'cat > "$1.part" && chmod "$2" "$1.part" && mv "$1.part" "$1"'
         with open(local_path, "rb") as file:
             child = self.popen(host, ["sh", "-c", script, "put", path, mode], stdin=file)
-            if child.wait() != 0:
+            code = child.wait()
+            child.drop_group()
+            if code != 0:
                 raise LabError(f"cannot write {path} on {host}")
 
     # -- hurting

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the lab tests. Labs are named after the process, so that two runs do not meet."""
+
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TREE / "lab"))
+
+from mortarlab import Lab, LabError, capability  # noqa: E402  (the path must come first)
+
+
+def pytest_report_header():
+    """The capability table, so that a log explains what was skipped."""
+    return capability.format_table(capability.find_capabilities())
+
+
+@pytest.fixture(scope="session")
+def capabilities():
+    """What this machine can do: {name: {"value": …, "note": …}}."""
+    return capability.find_capabilities()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_can_have_a_lab(capabilities):
+    """Skip everything, with the reason, where no lab is possible."""
+    try:
+        capability.require_tools()
+        capability.require(capabilities)
+    except LabError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def debs_dir():
+    """Our packages, built unless they are there: for Lab.up(debs=…)."""
+    out = TREE / "build-debs"
+    subprocess.run([TREE / "packaging/build-debs", "--out", out], check=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def make_lab():
+    """make_lab(**up_options) → a Lab that is up, and down again after the module.
+
+    Without options nothing is booted: the name alone is reserved.
+    """
+    numbers = itertools.count(1)
+    labs = []
+
+    def make(**up_options):
+        lab = Lab(f"test-{os.getpid()}-{next(numbers)}")
+        labs.append(lab)
+        if up_options:
+            lab.up(**up_options)
+        return lab
+
+    yield make
+    for lab in labs:
+        lab.down()
