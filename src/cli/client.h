@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * JSON calls to an agent, over its unix socket or over HTTPS to mortar-api of another host. */
+#pragma once
+
+#include "base/json.h"
+
+struct client;
+
+/**
+ * client_new - a client; nothing is connected yet
+ * @socket: path of the agent's socket        @host: address of another host instead, or NULL
+ * Return: 0, or -ERR_DENIED when there is no certificate for @host
+ */
+int client_new(const char *socket, const char *host, struct client **ret, struct err *e);
+void client_free(struct client *c);
+DEFINE_FREEP(struct client, client_free)
+
+/** client_socket - path of the unix socket, NULL when the agent is another host's. Borrowed. */
+const char *client_socket(const struct client *c);
+
+/**
+ * client_call - one request
+ * @method: NULL for GET        @body: NULL for none        @timeout_us: for the whole call
+ * @ret: the reply's JSON, a JSON null for an empty one; one reference owned by the caller
+ * Return: 0; -ERR_NO_AGENT when nobody listens (nothing was done); -ERR_TIMEOUT when it may have
+ *         been done; else the error that the agent gave
+ */
+int client_call(struct client *c, const char *method, const char *path, const json_t *body,
+                uint64_t timeout_us, json_t **ret, struct err *e);
+
+/** client_reply - what an answer of @status with @body means; as client_call() returns it */
+int client_reply(int status, const char *body, size_t len, json_t **ret, struct err *e);
+
+/** client_no_agent - set @e to ERR_NO_AGENT or, when the socket is forbidden to us, ERR_DENIED */
+int client_no_agent(const char *socket, struct err *e);

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The table itself. After a change run the tests with MORTAR_UPDATE=1: they rewrite the man page's
+ * list and the completion script. */
+#include "cli/verb.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/handlers.h"
+#include "cli/view.h"
+#include "wire/names.h"
+
+#define ROLES "converged|storage|compute|witness"
+
+/* An argument that is only part of the path. */
+#define OBJECT(noun_) {.name = "NAME", .noun = noun_, .needed = true}
+#define NEW_NAME {.name = "NAME", .kind = VAL_NAME, .field = "name", .needed = true}
+#define TASK_ID {.name = "ID", .noun = NOUN_TASK, .needed = true}
+#define FORCE(help_) {.name = "force", .kind = VAL_FLAG, .field = "force", .help = help_}
+
+static const struct param globals[] = {
+    {.name = "json", .kind = VAL_FLAG, .help = "print the API's object as JSON"},
+    {.name = "quiet", .kind = VAL_FLAG, .help = "lists: names only; else no progress and no summary"},
+    {.name = "no-wait", .kind = VAL_FLAG, .help = "print the task's id and do not wait for its end"},
+    {.name = "socket", .value = "PATH", .help = "the agent's socket (default " WIRE_SOCKET_PATH ")"},
+    {.name = "host", .value = "ADDRESS", .help = "ask the agent of another host over HTTPS"},
+    {.name = "help", .kind = VAL_FLAG, .help = "show help for the command (-h)"},
+    {.name = "version", .kind = VAL_FLAG, .help = "print the version of this command"},
+    {0},
+};
+
+#define MGMT {.name = "mgmt", .value = "ADDRESS", .field = "mgmt", \
+    .help = "this host's address for management (default: that of the default route)"}
+#define STORAGE {.name = "storage", .value = "ADDRESS", .field = "storage", \
+    .help = "this host's address for storage traffic (default: the management address)"}
+#define ROLE(help_) {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role", \
+    .help = help_, .fallback = "converged"}
+
+static const struct param init_options[] = {
+    {.name = "name", .kind = VAL_NAME, .value = "NAME", .field = "name", .fallback = "mortar",
+     .help = "name of the cluster"},
+    MGMT,
+    STORAGE,
+    {.name = "uplink", .value = "NIC", .field = "uplink",
+     .help = "put this network card into the guests' bridge; rolled back after 60 s unless it works"},
+    ROLE("what this host is for"),
+    {.name = "allow-emulation", .kind = VAL_FLAG, .field = "allow_emulation",
+     .help = "run guests by emulation on hosts without KVM; slow, for trials"},
+    {0},
+};
+static const struct param join_options[] = {
+    {.name = "token", .value = "TOKEN", .field = "token", .needed = true,
+     .help = "what 'mortar token create' printed on a member"},
+    MGMT,
+    STORAGE,
+    {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role",
+     .help = "what this host is for (default: what the token says)"},
+    {0},
+};
+static const struct param leave_options[] = {
+    FORCE("leave although the cluster cannot be asked or loses its quorum"),
+    {0},
+};
+static const struct param token_options[] = {
+    ROLE("role of the host that uses it"),
+    {.name = "valid", .kind = VAL_DURATION, .value = "TIME", .field = "valid_s", .min = 60,
+     .max = 7 * 86400, .fallback = "1h", .help = "how long it can be used"},
+    {0},
+};
+static const struct param pool_options[] = {
+    {.name = "type", .kind = VAL_CHOICE, .value = "gluster|dir", .field = "kind",
+     .fallback = "gluster", .help = "mirrored by GlusterFS, or a directory of one host"},
+    {.name = "copies", .kind = VAL_NUMBER, .value = "2|3", .field = "copies", .min = 2, .max = 3,
+     .help = "full copies of the data (gluster: default 2, which needs an arbiter)"},
+    {.name = "hosts", .kind = VAL_LIST, .value = "A,B", .field = "hosts", .noun = NOUN_HOST,
+     .help = "hosts that hold the copies (default: chosen)"},
+    {.name = "arbiter", .value = "HOST", .field = "arbiter", .noun = NOUN_HOST,
+     .help = "host that judges between two copies (default: chosen)"},
+    {.name = "brick", .kind = VAL_PATH, .value = "PATH", .field = "brick.path",
+     .help = "directory for the data on each host (default /data/gluster/NAME)"},
+    {.name = "device", .kind = VAL_PATH, .value = "DEVICE", .field = "brick.device",
+     .help = "disk that gets an XFS for the data on each host"},
+    {.name = "wipe", .kind = VAL_FLAG, .field = "wipe",
+     .help = "format the disk although it holds data; the data is lost"},
+    {.name = "no-ha", .kind = VAL_FLAG, .field = "no_ha",
+     .help = "accept two copies without arbiter: no failover"},
+    FORCE("accept a brick on the root file system"),
+    {0},
+};
+static const struct param import_options[] = {
+    {.name = "name", .kind = VAL_NAME, .value = "NAME", .field = "name",
+     .help = "name of the image (default: from the file's name)"},
+    {.name = "pool", .value = "POOL", .field = "pool", .noun = NOUN_POOL,
+     .help = "pool to keep it on (default: the only pool)"},
+    {.name = "format", .kind = VAL_CHOICE, .value = "qcow2|raw|vmdk", .field = "format",
+     .help = "format of the source (default: recognised)"},
+    {.name = "checksum", .value = "sha256:HEX", .field = "checksum",
+     .help = "refuse the source unless it has this checksum"},
+    {0},
+};
+static const struct param export_options[] = {
+    {.name = "format", .kind = VAL_CHOICE, .value = "qcow2|raw|vmdk", .field = "format",
+     .fallback = "qcow2", .help = "format to write"},
+    {0},
+};
+static const struct param vm_create_options[] = {
+    {.name = "image", .value = "IMAGE", .field = "image", .noun = NOUN_IMAGE,
+     .help = "image to clone for the first disk"},
+    {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
+     .max = WIRE_CPUS_MAX, .fallback = "1", .help = "virtual processors"},
+    {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
+     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .fallback = "1G",
+     .help = "memory, such as 512M or 4G"},
+    {.name = "disk", .kind = VAL_SIZE, .value = "SIZE", .field = "disk_bytes",
+     .min = WIRE_DISK_MIN_BYTES, .max = WIRE_DISK_MAX_BYTES,
+     .help = "size of the first disk (default: the image's)"},
+    {.name = "pool", .value = "POOL", .field = "pool", .noun = NOUN_POOL,
+     .help = "pool for its disks (default: the only pool)"},
+    {.name = "network", .kind = VAL_LIST, .value = "A,B", .field = "networks", .noun = NOUN_NETWORK,
+     .help = "networks it is attached to (default: the cluster's default network)"},
+    {.name = "ssh-key", .kind = VAL_KEYS, .value = "FILE", .field = "ssh_keys",
+     .max = WIRE_SSH_KEYS_LIMIT_BYTES, .help = "public keys that may log in; may be repeated"},
+    {.name = "cloud-init", .kind = VAL_FILE, .value = "FILE", .field = "cloud_init",
+     .max = WIRE_CLOUD_INIT_LIMIT_BYTES, .help = "cloud-init user data"},
+    {.name = "kernel", .kind = VAL_PATH, .value = "FILE", .field = "kernel",
+     .help = "boot this kernel directly; copied to the pool by the agent"},
+    {.name = "initrd", .kind = VAL_PATH, .value = "FILE", .field = "initrd",
+     .help = "initial RAM disk for --kernel"},
+    {.name = "cmdline", .value = "TEXT", .field = "cmdline", .help = "command line for --kernel"},
+    {.name = "no-start", .kind = VAL_UNFLAG, .field = "start", .help = "define it only"},
+    {0},
+};
+static const struct param vm_stop_options[] = {
+    FORCE("cut its power instead of asking the guest"),
+    {0},
+};
+static const struct param vm_set_options[] = {
+    {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
+     .max = WIRE_CPUS_MAX, .help = "virtual processors"},
+    {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
+     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .help = "memory"},
+    {0},
+};
+static const struct param vm_migrate_options[] = {
+    {.name = "to", .value = "HOST", .field = "host", .noun = NOUN_HOST,
+     .help = "host to move to (default: the best one)"},
+    {0},
+};
+static const struct param cancel_options[] = {
+    FORCE("also where undoing is not certain to work"),
+    {0},
+};
+static const struct param event_options[] = {
+    {.name = "since", .kind = VAL_NUMBER, .value = "REV", .field = "since", .max = INT64_MAX,
+     .help = "only later ones than this revision"},
+    {.name = "follow", .kind = VAL_FLAG, .field = "follow", .help = "go on as they happen"},
+    {0},
+};
+
+static const struct verb verbs[] = {
+    {.words = "check", .help = "measure whether this host can be a member", .run = run_check,
+     .path = "/v1/check",
+     .more = "Looks at processors, KVM, memory, disks, links, clock, packages and ports, and says of "
+             "each finding what it means and what to do. Fails when a finding forbids membership."},
+    {.words = "init", .options = init_options, .help = "make this host the first of a new cluster",
+     .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
+     .next = "on this host run 'mortar token create', on each further one what it prints",
+     .more = "Run again after an interruption it finishes what is left. A network card that has an "
+             "address is touched only with --uplink."},
+    {.words = "join", .options = join_options, .help = "make this host a member of a cluster",
+     .args = {{.name = "ADDRESS", .field = "address", .needed = true,
+               .help = "management address of a member"}},
+     .run = run_change, .method = "POST", .path = "/v1/join",
+     .done = "this host is a member of the cluster",
+     .more = "Run again after an interruption it finishes what is left."},
+    {.words = "leave", .options = leave_options, .help = "take this host out of its cluster",
+     .run = run_change, .method = "POST", .path = "/v1/leave", .done = "this host left the cluster"},
+    {.words = "token create", .options = token_options, .help = "make a token for one join",
+     .run = run_token_create, .method = "POST", .path = "/v1/tokens",
+     .more = "Prints the command to run on the new host. A token can be used once."},
+    {.words = "status", .help = "show cluster, hosts, pools, virtual machines and alarms",
+     .run = run_status, .path = "/v1/status"},
+
+    {.words = "host ls", .help = "list the hosts", .run = run_list, .path = "/v1/hosts",
+     .view = &view_host},
+    {.words = "host show", .args = {OBJECT(NOUN_HOST)}, .help = "show a host", .run = run_show,
+     .path = "/v1/hosts/{}", .view = &view_host},
+    {.words = "host evacuate", .args = {OBJECT(NOUN_HOST)},
+     .help = "move all virtual machines away from a host", .run = run_change, .method = "POST",
+     .path = "/v1/hosts/{}/evacuate", .done = "host '{}' runs no virtual machine any more"},
+
+    {.words = "pool create", .args = {NEW_NAME}, .options = pool_options, .help = "create a pool",
+     .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",
+     .more = "Prepares the bricks, makes one replica set with Mortar's option profile and mounts it "
+             "on every host that runs virtual machines. A disk that holds anything is formatted "
+             "only with --wipe."},
+    {.words = "pool ls", .help = "list the pools", .run = run_list, .path = "/v1/pools",
+     .view = &view_pool},
+    {.words = "pool show", .args = {OBJECT(NOUN_POOL)}, .help = "show a pool and its bricks",
+     .run = run_show, .path = "/v1/pools/{}", .view = &view_pool},
+    {.words = "pool rm", .args = {OBJECT(NOUN_POOL)}, .help = "remove an empty pool",
+     .run = run_change, .method = "DELETE", .path = "/v1/pools/{}", .done = "pool '{}' is removed"},
+
+    {.words = "image import", .options = import_options, .help = "copy a disk image into a pool",
+     .args = {{.name = "SOURCE", .kind = VAL_SOURCE, .field = "source", .needed = true,
+               .help = "file on the agent's host, or URL"}},
+     .run = run_image_import, .method = "POST", .path = "/v1/images", .done = "the image is imported",
+     .more = "The image is checked; one that refers to a backing file is refused, a vmdk is converted."},
+    {.words = "image ls", .help = "list the images", .run = run_list, .path = "/v1/images",
+     .view = &view_image},
+    {.words = "image show", .args = {OBJECT(NOUN_IMAGE)}, .help = "show an image", .run = run_show,
+     .path = "/v1/images/{}", .view = &view_image},
+    {.words = "image rm", .args = {OBJECT(NOUN_IMAGE)}, .help = "remove an image", .run = run_change,
+     .method = "DELETE", .path = "/v1/images/{}", .done = "image '{}' is removed"},
+    {.words = "image export", .options = export_options, .help = "write an image to a file",
+     .args = {OBJECT(NOUN_IMAGE),
+              {.name = "FILE", .kind = VAL_PATH, .field = "path", .needed = true}},
+     .run = run_change, .method = "POST", .path = "/v1/images/{}/export",
+     .done = "image '{}' is exported"},
+
+    {.words = "vm create", .args = {NEW_NAME}, .options = vm_create_options,
+     .help = "create a virtual machine", .run = run_vm_create, .method = "POST", .path = "/v1/vms",
+     .done = "vm '{}' is created"},
+    {.words = "vm ls", .help = "list the virtual machines", .run = run_list, .path = "/v1/vms",
+     .view = &view_vm},
+    {.words = "vm show", .args = {OBJECT(NOUN_VM)}, .help = "show a virtual machine",
+     .run = run_show, .path = "/v1/vms/{}", .view = &view_vm},
+    {.words = "vm start", .args = {OBJECT(NOUN_VM)}, .help = "start a virtual machine", .run = run_change,
+     .method = "POST", .path = "/v1/vms/{}/start", .done = "vm '{}' is running"},
+    {.words = "vm stop", .args = {OBJECT(NOUN_VM)}, .options = vm_stop_options,
+     .help = "shut a virtual machine down", .run = run_change, .method = "POST", .path = "/v1/vms/{}/stop",
+     .done = "vm '{}' is stopped"},
+    {.words = "vm reset", .args = {OBJECT(NOUN_VM)}, .help = "reset a virtual machine without asking the guest",
+     .run = run_change, .method = "POST", .path = "/v1/vms/{}/reset", .done = "vm '{}' is reset"},
+    {.words = "vm rm", .args = {OBJECT(NOUN_VM)}, .help = "remove a stopped virtual machine and its disks",
+     .run = run_change, .method = "DELETE", .path = "/v1/vms/{}", .done = "vm '{}' is removed"},
+    {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
+     .help = "change a virtual machine from its next start on", .run = run_vm_set, .method = "PATCH",
+     .path = "/v1/vms/{}", .done = "vm '{}' is changed"},
+    {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
+     .help = "move a running virtual machine to another host", .run = run_vm_migrate, .method = "POST",
+     .path = "/v1/vms/{}/migrate", .done = "vm '{}' is moved"},
+    {.words = "vm console", .args = {OBJECT(NOUN_VM)}, .help = "attach to the serial console of a virtual machine",
+     .run = run_vm_console, .path = "/v1/vms/{}/console",
+     .more = "Leave with Ctrl-]. The console follows the machine when it moves to another host and "
+             "ends when it stops."},
+
+    {.words = "network ls", .help = "list the networks", .run = run_list, .path = "/v1/networks",
+     .view = &view_network},
+
+    {.words = "task ls", .help = "list running and recent tasks", .run = run_list,
+     .path = "/v1/tasks", .view = &view_task},
+    {.words = "task show", .args = {TASK_ID}, .help = "show a task and its phases",
+     .run = run_show, .path = "/v1/tasks/{}", .view = &view_task},
+    {.words = "task wait", .args = {TASK_ID}, .help = "follow a task to its end",
+     .run = run_task_wait, .path = "/v1/tasks/{}",
+     .more = "Fails with the task's error when the task fails."},
+    {.words = "task cancel", .args = {TASK_ID}, .options = cancel_options,
+     .help = "ask a task to undo what it did", .run = run_task_cancel, .method = "POST",
+     .path = "/v1/tasks/{}/cancel", .done = "task {} is asked to cancel"},
+
+    {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,
+     .path = "/v1/events", .view = &view_event},
+    {.words = "version", .help = "print the versions of this command and of the agent",
+     .run = run_version, .path = "/v1/version"},
+    {.words = "help", .args = {{.name = "COMMAND"}, {.name = "WORD"}}, .help = "explain a command",
+     .run = run_help},
+    {.words = "completion", .args = {{.name = "SHELL", .kind = VAL_CHOICE, .value = "bash", .field = "shell",
+                                   .needed = true}},
+     .help = "print the completion script for a shell (bash)", .run = run_completion},
+    {0},
+};
+
+const struct verb *verb_table(void)
+{
+    return verbs;
+}
+
+const struct param *verb_globals(void)
+{
+    return globals;
+}
+
+static bool first_word_is(const struct verb *v, const char *word)
+{
+    size_t n = strcspn(v->words, " ");
+    return strlen(word) == n && strncmp(v->words, word, n) == 0;
+}
+
+static int refuse_verb(const char *group, const char *word, struct err *e)
+{
+    _cleanup_sbuf_ struct sbuf could = {0};
+    for (const struct verb *v = verbs; v->words; v++) {
+        if (first_word_is(v, group)) {
+            sbuf_printf(&could, "%s%s", could.len ? ", " : "", strchr(v->words, ' ') + 1);
+        }
+    }
+    if (!could.len) {
+        (void)ERR_SET(e, USAGE, "unknown command '%.40s'", group);
+        err_hint(e, "'mortar help' lists the commands");
+    } else if (!word) {
+        (void)ERR_SET(e, USAGE, "%s: what to do is missing: %s", group, could.data);
+    } else {
+        (void)ERR_SET(e, USAGE, "%s: unknown command '%.40s'; there are %s", group, word, could.data);
+    }
+    return -ERR_USAGE;
+}
+
+int verb_find(int argc, char **argv, const struct verb **ret, int *ret_words, struct err *e)
+{
+    if (argc < 1) {
+        (void)ERR_SET(e, USAGE, "a command is missing");
+        err_hint(e, "'mortar help' lists the commands");
+        return -ERR_USAGE;
+    }
+    for (const struct verb *v = verbs; v->words; v++) {
+        const char *second = strchr(v->words, ' ');
+        if (first_word_is(v, argv[0]) && (!second || (argc > 1 && str_eq(second + 1, argv[1])))) {
+            *ret = v;
+            *ret_words = second ? 2 : 1;
+            return 0;
+        }
+    }
+    return refuse_verb(argv[0], argc > 1 ? argv[1] : NULL, e);
+}

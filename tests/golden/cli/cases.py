@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases: name → {"answers": what the agent says, "runs": [argv, ...], "files": {name: text}}."""
+
+
+def ok(reply):
+    return [{"reply": reply}]
+
+
+def error(status, name, message, hint=None):
+    body = {"name": name, "message": message}
+    if hint:
+        body["hint"] = hint
+    return [{"status": status, "reply": {"error": body}}]
+
+
+GIB = 1 << 30
+
+
+def host(name, role="converged", state="online", **more):
+    return {
+        "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
+        "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
+        "cpus": 8, "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
+        "version": "0.1.0", "seen_age_s": 2, **more,
+    }
+
+
+HOSTS = [
+    host("host1"), host("host2", state="offline", seen_age_s=4000),
+    host("host3", role="witness", cpus=2, memory_bytes=2 * GIB, capabilities={"kvm": False}),
+]
+POOL = {
+    "name": "vms", "kind": "gluster", "state": "degraded", "copies": 2, "arbiter": "host3",
+    "bricks": [
+        {"host": "host1", "path": "/data/gluster/vms", "role": "data", "online": True,
+         "heal_pending_files": 3},
+        {"host": "host2", "path": "/data/gluster/vms", "role": "data", "online": False,
+         "heal_pending_files": 0},
+        {"host": "host3", "path": "/data/gluster/vms", "role": "arbiter", "online": True,
+         "heal_pending_files": 3},
+    ],
+    "quorum": "ok", "options_drift": ["performance.read-ahead"], "mount": "/mnt/vms",
+    "size_bytes": 100 * GIB, "free_bytes": 61 * GIB, "ha": {"on": False, "reason": "host2 is offline"},
+}
+DIR_POOL = {
+    "name": "local", "kind": "dir", "state": "online", "copies": 1, "arbiter": None, "bricks": [],
+    "quorum": None, "options_drift": [], "mount": "/srv/vms", "size_bytes": 10 * GIB,
+    "free_bytes": 10 * GIB, "ha": {"on": False, "reason": "local storage"},
+}
+VM = {
+    "name": "demo", "uuid": "uuid-of-demo", "state": "running", "desired": "running",
+    "host": "host1", "epoch": 4, "pool": "vms", "cpus": 2, "memory_bytes": GIB // 4,
+    "disks": [{"name": "vda", "path": "/mnt/vms/demo/vda.qcow2", "format": "qcow2",
+               "size_bytes": 2 * GIB, "pool": "vms"}],
+    "networks": [{"name": "default", "mac": "52:54:00:00:00:01"}],
+    "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
+                       "bytes": 300 << 20, "when": 1790000000000000, "reason": "asked for"},
+    "created": "2026-09-21T14:13:20Z",
+}
+STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "local", "cpus": 1,
+           "memory_bytes": 512 << 20}
+STATUS = {
+    "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2}},
+    "hosts": HOSTS, "pools": [POOL, DIR_POOL], "vms": [VM, STOPPED],
+    "alarms": [{"severity": "warning", "object": "host/host2", "since": "2026-09-21T14:13:20Z",
+                "text": "host2 does not answer\u001b[31m red"}],
+}
+EMPTY_STATUS = {
+    "cluster": {"name": "new", "uuid": "u", "hosts": 1, "etcd": {"members": 1, "healthy": 1}},
+    "hosts": [host("host1")], "pools": [], "vms": [], "alarms": [],
+}
+PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
+          {"name": "copy", "title": "copy memory", "state": "running"},
+          {"name": "hand", "title": "hand over", "state": "todo"}]
+
+
+def task(state="running", phase="copy", gen=1, **more):
+    return {"id": "t7", "kind": "vm.migrate", "object": "vm/demo", "state": state, "phase": phase,
+            "phases": PHASES, "progress": None, "note": None, "error": None, "result": None,
+            "gen": gen, "started": 1790000000000000, "ended": None, **more}
+
+
+FAILED = task("failed", gen=3, error={"name": "pool.no-quorum", "message": "pool 'vms' has no quorum",
+                                      "hint": "bring host2 back"})
+BYTES = {"done": 100 << 20, "total": 300 << 20, "unit": "bytes", "rate": 50 << 20, "eta_s": 4}
+MOVED = task("done", "hand", 3, result={"from": "host1", "to": "host2", "total_ms": 1312,
+                                        "blackout_ms": 83})
+STARTED = {"reply": {"task": "t7"}, "status": 202}
+
+
+def steps(*tasks):
+    return [{"reply": t} for t in tasks]
+
+
+CASES = {
+    "status": {
+        "answers": {"GET /v1/status": ok(STATUS)},
+        "runs": [["status"]],
+    },
+    "status-empty": {
+        "answers": {"GET /v1/status": ok(EMPTY_STATUS)},
+        "runs": [["status"], ["status", "--json"]],
+    },
+    "check": {
+        "answers": {"GET /v1/check": ok({
+            "findings": [
+                {"id": "cpu.kvm", "severity": "ok", "title": "KVM", "value": "works",
+                 "meaning": "guests run at full speed", "action": ""},
+                {"id": "disk.fsync", "severity": "warning", "title": "fsync of /data",
+                 "value": "38 ms", "meaning": "a mirrored disk is as slow as its slowest copy",
+                 "action": "use a disk with power-loss protection"},
+                {"id": "clock", "severity": "refuse", "title": "clock", "value": "31 s off",
+                 "meaning": "certificates would not be valid", "action": "apt install chrony"}],
+            "verdict": "this host cannot be a member yet"})},
+        "runs": [["check"]],
+    },
+    "lists": {
+        "answers": {
+            "GET /v1/hosts": ok({"items": HOSTS}), "GET /v1/pools": ok({"items": [POOL, DIR_POOL]}),
+            "GET /v1/vms": ok({"items": [VM, STOPPED]}), "GET /v1/tasks": ok({"items": [MOVED, FAILED]}),
+            "GET /v1/images": ok({"items": []}),
+            "GET /v1/networks": ok({"items": [{"name": "default", "bridge": "mtr0",
+                                               "transport": "vxlan", "uplink": None}]}),
+            "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000000, "severity": "note",
+                                             "object": "vm/demo", "text": "moved to host2"}], "rev": 12}),
+        },
+        "runs": [["host", "ls"], ["pool", "ls"], ["vm", "ls"], ["vm", "ls", "--quiet"], ["image", "ls"],
+                 ["network", "ls"], ["task", "ls"], ["events", "--since", "3"], ["--json", "image", "ls"]],
+    },
+    "show": {
+        "answers": {
+            "GET /v1/hosts/host1": ok(HOSTS[0]), "GET /v1/pools/vms": ok(POOL),
+            "GET /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(FAILED),
+            "GET /v1/images/debian": ok({"name": "debian", "state": "ready", "pool": "vms",
+                                         "format": "qcow2", "size_bytes": 3 * GIB})},
+        "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["vm", "show", "demo"],
+                 ["task", "show", "t7"], ["image", "show", "debian"], ["vm", "show", "a/../b c"]],
+    },
+    "migrate": {
+        "answers": {
+            "POST /v1/vms/demo/migrate": [STARTED],
+            "GET /v1/tasks/t7": steps(task(phase="check"), task(progress=BYTES, gen=2), MOVED)},
+        "runs": [["vm", "migrate", "demo", "--to", "host2"]],
+    },
+    "migrate-json": {
+        "answers": {
+            "POST /v1/vms/demo/migrate": [STARTED],
+            "GET /v1/tasks/t7": steps(task(), MOVED)},
+        "runs": [["vm", "migrate", "demo", "--json"], ["vm", "migrate", "demo", "--no-wait"],
+                 ["vm", "migrate", "demo", "--quiet"]],
+    },
+    "task-fails": {
+        "answers": {"GET /v1/tasks/t7": ok(FAILED), "GET /v1/tasks/t8": ok(task("cancelled")),
+                    "POST /v1/tasks/t7/cancel": ok({})},
+        "runs": [["task", "wait", "t7"], ["task", "wait", "t8"], ["task", "wait", "t9"],
+                 ["task", "cancel", "t7", "--force"]],
+    },
+    "cluster": {
+        "answers": {
+            "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
+            "POST /v1/hosts/host1/evacuate": [STARTED],
+            "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
+                                   "expires": 1790000000000000}),
+            "GET /v1/tasks/t7": ok(task("done"))},
+        "runs": [["init", "--name", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
+                 ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
+                 ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
+                 ["leave", "--force"], ["host", "evacuate", "host1"]],
+    },
+    "pool-change": {
+        "answers": {"POST /v1/pools": [STARTED], "DELETE /v1/pools/vms": [STARTED],
+                    "GET /v1/tasks/t7": ok(task("done"))},
+        "runs": [["pool", "create", "vms"],
+                 ["pool", "create", "vms", "--copies=3", "--hosts", "host1,host2", "--hosts", "host3",
+                  "--device", "/dev/vdb", "--wipe", "--force"],
+                 ["pool", "create", "vms", "--type", "dir", "--brick", "/srv/vms", "--no-ha"],
+                 ["pool", "rm", "vms"]],
+    },
+    "image-change": {
+        "answers": {"GET /v1/pools": ok({"items": [POOL]}), "POST /v1/images": [STARTED],
+                    "POST /v1/images/debian/export": [STARTED], "DELETE /v1/images/debian": [STARTED],
+                    "GET /v1/tasks/t7": ok(task("done"))},
+        "runs": [["image", "import", "/tmp/Debian 12.qcow2"],
+                 ["image", "import", "https://example.org/x.vmdk?y=1", "--pool", "local",
+                  "--checksum", "sha256:00"],
+                 ["image", "import", "/tmp/12.qcow2"],
+                 ["image", "export", "debian", "/tmp/out.vmdk", "--format", "vmdk"],
+                 ["image", "rm", "debian"]],
+    },
+    "vm-change": {
+        "answers": {"GET /v1/pools": ok({"items": [POOL, DIR_POOL]}), "POST /v1/vms": [STARTED],
+                    "POST /v1/vms/demo/start": [STARTED], "POST /v1/vms/demo/stop": [STARTED],
+                    "POST /v1/vms/demo/reset": [STARTED], "DELETE /v1/vms/demo": [STARTED],
+                    "PATCH /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(task("done"))},
+        "files": {"key.pub": "# mine\nssh-ed25519 AAAA me\n\nssh-rsa BBBB you\n",
+                  "key": "-----BEGIN OPENSSH PRIVATE KEY-----\n", "user.yaml": "#cloud-config\n"},
+        "runs": [["vm", "create", "demo", "--image", "debian", "--cpus", "2", "--memory", "512M",
+                  "--disk", "10G", "--pool", "vms", "--network", "default", "--ssh-key", "{tmp}/key.pub",
+                  "--cloud-init", "{tmp}/user.yaml"],
+                 ["vm", "create", "demo", "--kernel", "/boot/vmlinuz", "--initrd", "/boot/initrd",
+                  "--cmdline", "console=ttyS0 quiet", "--pool", "vms", "--no-start"],
+                 ["vm", "create", "demo", "--image", "debian"],
+                 ["vm", "create", "demo", "--image", "debian", "--ssh-key", "{tmp}/key"],
+                 ["vm", "create", "demo", "--cmdline", "x"],
+                 ["vm", "create", "demo"],
+                 ["vm", "start", "demo"], ["vm", "stop", "demo"], ["vm", "stop", "demo", "--force"],
+                 ["vm", "reset", "demo"], ["vm", "rm", "demo"],
+                 ["vm", "set", "demo", "--memory", "2G"], ["vm", "set", "demo"]],
+    },
+    "errors": {
+        "answers": {
+            "GET /v1/status": error(409, "cluster.none", "this host is not part of a cluster",
+                                    "run 'mortar init' or 'mortar join'"),
+            "GET /v1/hosts": error(503, "store.unavailable", "etcd does not answer"),
+            "GET /v1/pools": [{"status": 500, "text": "<html>"}],
+            "GET /v1/vms": [{"text": "no json"}],
+            "GET /v1/images": [{"drop": True}]},
+        "runs": [["status"], ["host", "ls"], ["pool", "ls"], ["vm", "ls"], ["image", "ls"],
+                 ["vm", "show", "nobody"], ["--socket", "{tmp}/none", "status"],
+                 ["--socket", "x", "--host", "h", "status"]],
+    },
+    "usage": {
+        "answers": {},
+        "runs": [[], ["vm"], ["vm", "fly"], ["fly"], ["vm", "show"], ["vm", "show", "a", "b"],
+                 ["vm", "stop", "demo", "--farce"], ["pool", "create", "x", "--no"],
+                 ["pool", "create", "x", "--copies"], ["pool", "create", "x", "--copies", "4"],
+                 ["pool", "create", "x", "--type", "ceph"], ["pool", "create", "X"],
+                 ["vm", "create", "x", "--memory", "12X"], ["vm", "create", "x", "--cpus", "0"],
+                 ["vm", "create", "x", "--cpus", "1", "--cpus", "2"], ["vm", "show", ""],
+                 ["join", "10.0.0.1"], ["token", "create", "--valid", "1y"], ["completion", "fish"],
+                 ["status", "--json=yes"], ["pool", "create", "x", "--hosts", ","],
+                 ["vm", "create", "x", "--cloud-init", "/none"]],
+    },
+    "help": {
+        "answers": {},
+        "runs": [["help"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
+                 ["--version"], ["help", "vm", "fly"]],
+    },
+    "version": {
+        "answers": {"GET /v1/version": ok({"version": "0.1.0", "api": 1})},
+        "runs": [["version"], ["version", "--json"], ["--socket", "{tmp}/none", "version"]],
+    },
+}

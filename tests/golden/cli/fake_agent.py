@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent that answers from a table, on a unix socket, and remembers what it was asked."""
+import http.server
+import json
+import os
+import socketserver
+import threading
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *args):
+        pass
+
+    def answer(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length).decode()
+        agent = self.server.agent
+        if self.headers.get("Upgrade"):
+            agent.on_upgrade(self)
+            return
+        with agent.lock:
+            agent.requests.append(f"{self.command} {self.path} {body}".strip())
+            if self.command != "GET" and not self.headers.get("Mortar-Request-Id"):
+                agent.requests.append("(without request id)")
+            answers = agent.answers.get(f"{self.command} {self.path.split('?')[0]}")
+            answer = answers[0] if answers else {
+                "status": 404,
+                "reply": {"error": {"name": "object.not-found", "message": f"there is no {self.path}"}},
+            }
+            if answers and len(answers) > 1:
+                answers.pop(0)
+        if answer.get("drop"):
+            self.close_connection = True
+            return
+        text = answer["text"] if "text" in answer else json.dumps(answer["reply"])
+        data = text.encode()
+        self.send_response(answer.get("status", 200))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = answer
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+class FakeAgent:
+    """answers: {"GET /v1/x": [answer, ...]}: one after the other, the last for ever."""
+
+    def __init__(self, path, answers, on_upgrade=None):
+        self.path = path
+        self.answers = {key: list(value) for key, value in answers.items()}
+        self.on_upgrade = on_upgrade
+        self.requests = []
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.server = Server(self.path, Handler)
+        self.server.agent = self
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.server.shutdown()
+        self.server.server_close()
+        os.unlink(self.path)
