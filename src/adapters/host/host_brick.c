@@ -59,7 +59,7 @@ static void names_done(struct brick_names *n)
 static void names_init(const struct brick_opts *o, struct brick_names *n)
 {
     const char *state = o->state_dir ? o->state_dir : "/var/lib/mortar";
-    n->path = o->path ? str_dup(o->path) : str_printf("/data/gluster/%s", o->name);
+    n->path = o->path ? str_dup(o->path) : str_printf("/data/gluster/%s", o->name ? o->name : "none");
     n->dir = str_printf("%s/brick", n->path);
     n->marker = str_printf("%s/" MARKER, n->path);
     n->record = str_printf("%s/format-%s", state, o->uuid ? o->uuid : "none");

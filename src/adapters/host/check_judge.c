@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "adapters/host/check_judge.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <string.h>
+
+#include "base/units.h"
+
+#define MEMORY_MIN_BYTES (1 * GIB)
+#define MEMORY_WANTED_BYTES (4 * GIB)
+#define FSYNC_WARN_US (10 * USEC_PER_MSEC) /* etcd's own advice, facts/ha.md 2.4 */
+#define FSYNC_HA_US (50 * USEC_PER_MSEC)
+#define SPEED_WANTED_MBIT 1000
+#define MTU_WANTED 1500
+
+void check_list_done(struct check_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        free(l->v[i].subject);
+        free(l->v[i].value);
+    }
+    free(l->v);
+    *l = (struct check_list){0};
+}
+
+void check_seen_done(struct check_seen *s)
+{
+    host_facts_done(&s->facts);
+    free(s->packages);
+    free(s->etcd_dir);
+    strv_done(&s->gluster_peers);
+    strv_done(&s->gluster_volumes);
+    strv_done(&s->domains);
+    strv_done(&s->libvirt_settings);
+    for (size_t i = 0; i < s->ports_n; i++) {
+        free(s->ports[i].owner);
+    }
+    for (size_t i = 0; i < s->disks_n; i++) {
+        free(s->disks[i].device);
+        brick_seen_done(&s->disks[i].seen);
+    }
+    s->ports_n = s->disks_n = 0;
+}
+
+/* Takes @value. */
+static void add(struct check_list *l, const char *id, const char *subject, const char *title,
+                enum check_severity severity, char *value, const char *meaning, const char *action)
+{
+    struct check_finding *grown = reallocarray(l->v, l->n + 1, sizeof(*grown));
+    if (!grown) {
+        abort();
+    }
+    l->v = grown;
+    l->v[l->n++] = (struct check_finding){.id = id,
+                                          .severity = severity,
+                                          .subject = str_dup(subject),
+                                          .title = title,
+                                          .value = value,
+                                          .meaning = severity == CHECK_OK ? "" : meaning,
+                                          .action = severity == CHECK_OK ? "" : action};
+}
+
+static char *join(const struct strv *v)
+{
+    struct sbuf b = {0};
+    for (size_t i = 0; i < v->n && i < 10; i++) {
+        sbuf_printf(&b, "%s%s", i ? ", " : "", v->v[i]);
+    }
+    if (v->n > 10) {
+        sbuf_printf(&b, " and %zu more", v->n - 10);
+    }
+    return b.len ? sbuf_take(&b) : str_dup("none");
+}
+
+static void judge_identity(const struct host_facts *f, struct check_list *l)
+{
+    bool named = f->name[0] && !str_eq(f->name, "localhost") && !str_starts(f->name, "localhost.");
+    add(l, "host.name", "", "host name", named ? CHECK_OK : CHECK_REFUSE, str_dup(f->name),
+        "the cluster knows its hosts by name", "set one: hostnamectl set-hostname NAME");
+    add(l, "host.machine-id", "", "machine id", strlen(f->machine_id) == 32 ? CHECK_OK : CHECK_REFUSE,
+        str_dup(f->machine_id), "the host has no identity of its own",
+        "make one: systemd-machine-id-setup");
+    add(l, "host.systemd", "", "init system", f->can.systemd ? CHECK_OK : CHECK_REFUSE,
+        str_dup(f->can.systemd ? "systemd" : "not systemd"),
+        "Mortar supervises all daemons by systemd units", "use a Debian with systemd as init");
+}
+
+static void judge_cpu(const struct host_facts *f, struct check_list *l)
+{
+    char *value = str_printf("%llu × %s, %s", (unsigned long long)f->cpu.count, f->cpu.model,
+                             f->cpu.virt[0] ? f->cpu.virt : "no vmx or svm");
+    add(l, "cpu.virtualisation", "", "processor", f->cpu.virt[0] ? CHECK_OK : CHECK_WARNING, value,
+        "without VT-x or AMD-V guests are emulated, some 10 to 50 times slower",
+        "switch virtualisation on in the firmware; in a virtual machine allow nested virtualisation");
+    const char *meaning = "";
+    enum check_severity severity = CHECK_OK;
+    if (f->can.kvm_device && !f->can.kvm) {
+        severity = CHECK_WARNING;
+        meaning = "/dev/kvm exists although the processor has no vmx or svm flag: such devices start "
+                  "and then hang a Linux guest, so Mortar emulates";
+    } else if (!f->can.kvm) {
+        severity = CHECK_WARNING;
+        meaning = "guests are emulated, and only in a cluster that allows emulation";
+    }
+    add(l, "cpu.kvm", "", "KVM", severity,
+        str_dup(f->can.kvm ? "flags and device; proved by the first guest that boots"
+                           : f->can.kvm_device ? "device only" : "none"),
+        meaning, "load kvm_intel or kvm_amd; see dmesg for the reason when that fails");
+}
+
+static void judge_memory(const struct host_facts *f, struct check_list *l)
+{
+    char total[24];
+    char available[24];
+    enum check_severity severity = f->memory_bytes < MEMORY_MIN_BYTES      ? CHECK_REFUSE
+                                   : f->memory_bytes < MEMORY_WANTED_BYTES ? CHECK_NOTE
+                                                                           : CHECK_OK;
+    add(l, "memory.size", "", "memory", severity,
+        str_printf("%s, %s available", units_format_size(f->memory_bytes, total, sizeof(total)),
+                   units_format_size(f->memory_available_bytes, available, sizeof(available))),
+        "etcd, GlusterFS and libvirt take about 1 GiB; the rest is for guests",
+        "enough for a witness; add memory to run guests");
+}
+
+static void judge_fsync(const struct check_seen *s, struct check_list *l)
+{
+    uint64_t us = s->fsync_p99_us;
+    bool slow = us > FSYNC_HA_US;
+    add(l, "disk.fsync", "/var/lib", "disk latency",
+        !us ? CHECK_NOTE : us > FSYNC_WARN_US ? CHECK_WARNING : CHECK_OK,
+        us ? str_printf("fdatasync p99 %llu.%llu ms", (unsigned long long)(us / 1000),
+                        (unsigned long long)(us / 100 % 10))
+           : str_dup("not measured"),
+        !us    ? "it could not be measured"
+        : slow ? "etcd loses its leader on such a disk (more than 50 ms): failover would be refused"
+               : "etcd wants less than 10 ms; a busy disk can cost it its leader",
+        "put /var/lib/etcd on an SSD that serves nothing else");
+}
+
+static void judge_disk(const struct check_disk *d, struct check_list *l)
+{
+    char size[24];
+    const struct brick_seen *s = &d->seen;
+    const char *content = s->mounted_at        ? "mounted"
+                          : s->busy            ? "in use"
+                          : s->fs_type         ? s->fs_type
+                          : s->partition_table ? s->partition_table
+                          : s->has_bytes       ? "unknown data"
+                                               : "empty";
+    bool empty = str_eq(content, "empty");
+    (void)units_format_size(s->size_bytes, size, sizeof(size));
+    add(l, "disk.device", d->device, "disk", empty ? CHECK_OK : CHECK_NOTE,
+        str_printf("%s, sectors of %llu bytes, %s%s%s", size, (unsigned long long)s->sector_bytes,
+                   content, s->mounted_at ? " at " : "", s->mounted_at ? s->mounted_at : ""),
+        "it holds something: Mortar formats it only with --wipe, and never while it is in use",
+        "nothing, unless it is meant for a brick");
+    if (s->sector_bytes > 512) {
+        add(l, "disk.sector", d->device, "sector size", CHECK_NOTE,
+            str_printf("%llu bytes", (unsigned long long)s->sector_bytes),
+            "all bricks of a pool must have the same sector size, else writes fail on some of them",
+            "use it in pools whose other bricks have such sectors too");
+    }
+}
+
+static void judge_link(const struct host_link *k, struct check_list *l)
+{
+    _cleanup_free_ char *addrs = join(&k->addrs);
+    bool slow = k->speed_mbit && k->speed_mbit < SPEED_WANTED_MBIT;
+    bool small = k->mtu < MTU_WANTED;
+    char *speed = k->speed_mbit ? str_printf("%llu Mbit/s", (unsigned long long)k->speed_mbit)
+                                : str_dup("speed unknown");
+    add(l, "link.state", k->name, "network link",
+        !k->up ? CHECK_NOTE : slow || small ? CHECK_WARNING : CHECK_OK,
+        str_printf("%s, MTU %llu, %s, %s", k->up ? "up" : "down", (unsigned long long)k->mtu, speed,
+                   addrs),
+        !k->up ? "it has no carrier or is switched off"
+        : slow ? "each guest's write travels this network once per copy"
+               : "guests get an MTU 50 smaller than this link's: below 1500 some protocols suffer",
+        !k->up ? "connect it or ignore it"
+        : slow ? "use at least 1 Gbit/s for storage, better 10"
+               : "raise the MTU, for instance to 9000, on all hosts and the switch");
+    free(speed);
+}
+
+static void judge_system(const struct check_seen *s, struct check_list *l)
+{
+    const struct host_facts *f = &s->facts;
+    bool cgroup = f->can.cgroup_unified && f->can.cgroup_delegated;
+    add(l, "clock.sync", "", "clock", s->clock_synced ? CHECK_OK : CHECK_WARNING,
+        str_dup(s->clock_synced ? "synchronised" : "not synchronised"),
+        "certificates and logs need the time; no decision about guests does", "install chrony");
+    add(l, "kernel.cgroup", "", "control groups", cgroup ? CHECK_OK : CHECK_WARNING,
+        str_dup(!f->can.cgroup_unified ? "not version 2 alone"
+                : cgroup               ? "version 2 with controllers"
+                                       : "version 2 without controllers"),
+        "libvirt then ignores the slice of the guests, and failover is refused on this host",
+        "boot with systemd.unified_cgroup_hierarchy=1; in a container delegate a controller");
+    add(l, "kernel.fuse", "", "/dev/fuse", s->fuse ? CHECK_OK : CHECK_REFUSE,
+        str_dup(s->fuse ? "there" : "missing"), "pools are mounted by FUSE", "modprobe fuse");
+    add(l, "kernel.tun", "", "/dev/net/tun", s->tun ? CHECK_OK : CHECK_WARNING,
+        str_dup(s->tun ? "there" : "missing"), "guests on this host would have no network",
+        "modprobe tun");
+    add(l, "kernel.nft", "", "nftables", s->nft ? CHECK_OK : CHECK_WARNING,
+        str_dup(s->nft ? "there" : "missing"), "the failover cuts hosts off with nft",
+        "apt install nftables");
+    add(l, "kernel.watchdog", "", "watchdog", f->can.watchdog ? CHECK_OK : CHECK_NOTE,
+        str_dup(f->can.watchdog ? "/dev/watchdog0" : "none"),
+        "a host whose kernel hangs is then not reset by itself",
+        "switch the board's watchdog on, or modprobe softdog");
+}
+
+static void judge_packages(const struct check_seen *s, struct check_list *l)
+{
+    static const char *const wanted[] = {"etcd-server", "glusterfs-server", "libvirt-daemon-system",
+                                         "qemu-system-x86", "xfsprogs"};
+    for (size_t i = 0; i < ELEMENTS(wanted); i++) {
+        char *version = host_find_package(s->packages, wanted[i]);
+        add(l, "package.version", wanted[i], "package", version ? CHECK_OK : CHECK_REFUSE,
+            version ? version : str_dup("not installed"), "Mortar needs it",
+            "install it with apt");
+    }
+}
+
+static const char *owner_expected(unsigned port)
+{
+    switch (port) {
+    case 2379:
+    case 2380:
+        return "etcd";
+    case 8843:
+        return "mortar-api";
+    case 24007:
+        return "glusterd";
+    case 16514:
+        return "libvirtd";
+    default:
+        return "";
+    }
+}
+
+static void judge_ports(const struct check_seen *s, struct check_list *l)
+{
+    for (size_t i = 0; i < s->ports_n; i++) {
+        const struct check_port *p = &s->ports[i];
+        _cleanup_free_ char *subject = str_printf("%u", p->port);
+        /* systemd listens in place of libvirtd (socket activation) */
+        bool ours = str_eq(p->owner, owner_expected(p->port)) ||
+                    (p->port == 16514 && str_eq(p->owner, "systemd"));
+        add(l, "port.free", subject, "TCP port", !p->owner || ours ? CHECK_OK : CHECK_REFUSE,
+            p->owner ? str_printf("used by %s", p->owner) : str_dup("free"),
+            "another program listens on a port that Mortar's daemons need",
+            "move or stop that program");
+    }
+}
+
+static void judge_foreign(const struct check_seen *s, struct check_list *l)
+{
+    static const char *const etcd_values[] = {"none", "as Debian's package starts it, unused", "in use"};
+    bool etcd = s->etcd == CHECK_ETCD_USED;
+    add(l, "foreign.etcd", s->etcd_dir ? s->etcd_dir : "", "etcd data", etcd ? CHECK_REFUSE : CHECK_OK,
+        str_dup(etcd_values[s->etcd]),
+        "somebody's data is in this host's etcd; making it a member of the cluster would destroy that",
+        "move that etcd to another machine, or, if nobody needs it: stop etcd and remove the directory");
+    add(l, "foreign.gluster-peers", "", "GlusterFS peers",
+        s->gluster_peers.n ? CHECK_REFUSE : CHECK_OK, join(&s->gluster_peers),
+        "this host belongs to a trusted pool that Mortar does not manage",
+        "detach it there: gluster peer detach");
+    add(l, "foreign.gluster-volumes", "", "GlusterFS volumes",
+        s->gluster_volumes.n ? CHECK_REFUSE : CHECK_OK, join(&s->gluster_volumes),
+        "Mortar enforces its options on every volume of the cluster's hosts",
+        "move their data away and delete them: gluster volume delete");
+}
+
+static void judge_libvirt(const struct check_seen *s, struct check_list *l)
+{
+    add(l, "foreign.domains", "", "other virtual machines", s->domains.n ? CHECK_NOTE : CHECK_OK,
+        join(&s->domains), "Mortar lists them and never touches them; they take memory",
+        "nothing, or import their disks into a pool");
+    add(l, "foreign.libvirt-settings", "", "libvirt settings",
+        s->libvirt_settings.n ? CHECK_NOTE : CHECK_OK, join(&s->libvirt_settings),
+        "these were set by hand; Mortar adds a block of its own and keeps them, where they do not collide",
+        "compare /etc/libvirt/qemu.conf and libvirtd.conf after init");
+}
+
+void check_judge(const struct check_seen *seen, struct check_list *ret)
+{
+    judge_identity(&seen->facts, ret);
+    judge_cpu(&seen->facts, ret);
+    judge_memory(&seen->facts, ret);
+    judge_fsync(seen, ret);
+    for (size_t i = 0; i < seen->disks_n; i++) {
+        judge_disk(&seen->disks[i], ret);
+    }
+    for (size_t i = 0; i < seen->facts.links.n; i++) {
+        const struct host_link *k = &seen->facts.links.v[i];
+        /* taps, tunnels and bridges of guests are made by us and others at run time */
+        if (!k->loopback && (!k->kind[0] || k->addrs.n)) {
+            judge_link(k, ret);
+        }
+    }
+    judge_system(seen, ret);
+    judge_packages(seen, ret);
+    if (!seen->in_cluster) {
+        judge_ports(seen, ret);
+        judge_foreign(seen, ret);
+    }
+    judge_libvirt(seen, ret);
+}
+
+enum check_severity check_worst(const struct check_list *l)
+{
+    enum check_severity worst = CHECK_OK;
+    for (size_t i = 0; i < l->n; i++) {
+        worst = l->v[i].severity > worst ? l->v[i].severity : worst;
+    }
+    return worst;
+}
+
+const char *check_severity_name(enum check_severity s)
+{
+    static const char *const names[] = {"ok", "note", "warning", "refuse"};
+    assert(s < ELEMENTS(names));
+    return names[s];
+}
+
+json_t *check_list_to_json(const struct check_list *l)
+{
+    json_t *findings = json_array();
+    for (size_t i = 0; i < l->n; i++) {
+        const struct check_finding *f = &l->v[i];
+        json_array_append_new(
+            findings, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", f->id, "severity",
+                                check_severity_name(f->severity), "subject", f->subject, "title",
+                                f->title, "value", f->value, "meaning", f->meaning, "action", f->action));
+    }
+    return json_pack("{s:s, s:o}", "worst", check_severity_name(check_worst(l)), "findings", findings);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+uint64_t check_p99(uint64_t *values, size_t n)
+{
+    assert(n > 0);
+    qsort(values, n, sizeof(*values), compare_u64);
+    size_t rank = (n * 99 + 99) / 100; /* nearest rank, 1 … n */
+    return values[rank - 1];
+}
+
+void check_parse_settings(const char *text, struct strv *ret)
+{
+    _cleanup_strv_ struct strv lines = {0};
+    bool in_block = false;
+    strv_split(&lines, text, "\n");
+    for (size_t i = 0; i < lines.n; i++) {
+        const char *p = lines.v[i];
+        in_block = str_starts(p, "# BEGIN mortar ") || (in_block && !str_starts(p, "# END mortar "));
+        p += strspn(p, " \t");
+        size_t n = strcspn(p, " \t=");
+        if (!in_block && n && (isalpha((unsigned char)*p) || *p == '_') && strchr(p, '=')) {
+            strv_addf(ret, "%.*s", (int)n, p);
+        }
+    }
+}
