@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The driver against libvirt's own test:///default, which lives in our process. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "adapters/virt/virt_conn.h"
+#include "io/clock.h"
+
+#define VM_UUID "0d5b1f8e-2a51-4d0c-9d5e-6f1f5c3d7a10"
+
+/* The test driver knows type 'test' only, so this is not what dom_xml_format() makes. */
+static const char vm_xml[] =
+    "<domain type='test'><name>vm1</name><uuid>" VM_UUID "</uuid><metadata>"
+    "<m:vm xmlns:m='urn:mortar:vm:1' uuid='" VM_UUID "' restore_gen='1' epoch='4' owner='host1' "
+    "inc='2'/></metadata><memory>65536</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>";
+
+
+struct inbox {
+    struct virt_event events[32];
+    size_t n;
+};
+
+static void on_mail(void *arg, void *msg)
+{
+    struct inbox *in = arg;
+    assert_true(in->n < ELEMENTS(in->events));
+    in->events[in->n++] = *(struct virt_event *)msg;
+    free(msg);
+}
+
+/* Turn the loop until an event of @kind is there, at most 5 s. */
+static const struct virt_event *await(struct loop *l, struct inbox *in, enum virt_event_kind kind)
+{
+    uint64_t deadline = clock_boottime_us() + 5 * USEC_PER_SEC;
+    while (clock_boottime_us() < deadline) {
+        for (size_t i = 0; i < in->n; i++) {
+            if (in->events[i].kind == kind) {
+                return &in->events[i];
+            }
+        }
+        assert_int_equal(loop_turn(l, 100 * USEC_PER_MSEC, NULL), 0);
+    }
+    fail_msg("no event of kind %d came", (int)kind);
+    return NULL;
+}
+
+static const struct virt_domain *find_in(const struct virt_list *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (str_eq(l->v[i].info.name, name)) {
+            return &l->v[i];
+        }
+    }
+    return NULL;
+}
+
+static void ours_and_others_are_listed(void **state)
+{
+    _cleanup_(virt_closep) struct virt *v = virt_open("test:///default", NULL);
+    _cleanup_virt_list_ struct virt_list list = {0};
+    assert_int_equal(virt_create(v, vm_xml, false, NULL), 0);
+    assert_int_equal(virt_observe(v, &list, NULL), 0);
+    assert_int_equal(list.n, 2);
+    assert_int_equal(find_in(&list, "test")->info.ours, DOM_OURS_NO);
+    const struct virt_domain *d = find_in(&list, "vm1");
+    assert_int_equal(d->info.ours, DOM_OURS_YES);
+    assert_int_equal(d->info.meta.n, 4);
+    assert_string_equal(d->info.meta.owner, "host1");
+    assert_int_equal(d->state, VIRT_RUNNING);
+    assert_true(d->id > 0);
+}
+
+static void a_vm_lives_through_its_states(void **state)
+{
+    _cleanup_(virt_closep) struct virt *v = virt_open("test:///default", NULL);
+    struct virt_domain d = {0};
+    struct err e = {0};
+    assert_int_equal(virt_create(v, vm_xml, false, NULL), 0);
+    assert_int_equal(virt_suspend(v, "vm1", NULL), 0); /* the test driver cannot start paused */
+    assert_int_equal(virt_find(v, "vm1", &d, NULL), 0);
+    assert_int_equal(d.state, VIRT_PAUSED);
+    dom_info_done(&d.info);
+    assert_int_equal(virt_resume(v, "vm1", NULL), 0);
+    assert_int_equal(virt_resume(v, "vm1", NULL), 0);
+    assert_int_equal(virt_suspend(v, "vm1", NULL), 0);
+    assert_int_equal(virt_create(v, vm_xml, false, &e), -ERR_EXISTS);
+    assert_int_equal(virt_destroy(v, "vm1", false, NULL), 0);
+    assert_int_equal(virt_destroy(v, "vm1", false, NULL), 0);
+    assert_int_equal(virt_find(v, "vm1", &d, NULL), -ERR_NOT_FOUND);
+    assert_int_equal(virt_reset(v, "vm1", NULL), -ERR_NOT_FOUND);
+}
+
+static void events_reach_the_loop(void **state)
+{
+    _cleanup_(loop_freep) struct loop *l = NULL;
+    _cleanup_(mailbox_freep) struct mailbox *m = NULL;
+    struct inbox in = {0};
+    assert_int_equal(loop_new(&l, NULL), 0);
+    assert_int_equal(mailbox_new(l, on_mail, &in, &m, NULL), 0);
+    _cleanup_(virt_closep) struct virt *v = virt_open("test:///default", m);
+    assert_int_equal(virt_connect(v, NULL), 0);
+    (void)await(l, &in, VIRT_EVENT_CONNECTED);
+    assert_int_equal(virt_create(v, vm_xml, false, NULL), 0);
+    const struct virt_event *ev = await(l, &in, VIRT_EVENT_STARTED);
+    assert_string_equal(ev->name, "vm1");
+    assert_string_equal(ev->uuid, VM_UUID);
+    assert_string_equal(ev->detail, "booted");
+    assert_true(ev->at_us > 0);
+    assert_int_equal(virt_destroy(v, "vm1", false, NULL), 0);
+    assert_string_equal(await(l, &in, VIRT_EVENT_STOPPED)->detail, "destroyed");
+}
+
+static void no_libvirtd_is_an_error_with_a_hint(void **state)
+{
+    _cleanup_(virt_closep) struct virt *v =
+        virt_open("qemu+unix:///system?socket=/nonexistent/libvirt-sock", NULL);
+    _cleanup_virt_list_ struct virt_list list = {0};
+    struct err e = {0};
+    assert_int_equal(virt_observe(v, &list, &e), -ERR_VIRT);
+    assert_true(e.hint[0]);
+}
+
+static void a_process_is_in_its_own_cgroup_only(void **state)
+{
+    _cleanup_free_ char *cgroup = NULL;
+    bool in = true;
+    assert_int_equal(virt_in_slice(getpid(), DOM_SLICE_VMS, &in, &cgroup, NULL), 0);
+    assert_false(in);
+    assert_int_equal(virt_in_slice(INT32_MAX, DOM_SLICE_VMS, &in, NULL, NULL), -ERR_NOT_FOUND);
+}
+
+static void without_qemu_there_is_no_pidfd_and_no_console(void **state)
+{
+    int fd = -1;
+    assert_int_equal(virt_pidfd("no-such-vm", NULL, &fd, NULL), -ERR_NOT_FOUND);
+    assert_int_equal(virt_console_connect("/nonexistent/a.sock", 0, &fd, NULL), -ERR_NOT_FOUND);
+    assert_int_equal(fd, -1);
+}
+
+static void job_fields_become_ours(void **state)
+{
+    virTypedParameter p[] = {
+        {.field = "memory_total", .type = VIR_TYPED_PARAM_ULLONG, .value.ul = 1000},
+        {.field = "memory_dirty_rate", .type = VIR_TYPED_PARAM_ULLONG, .value.ul = 3},
+        {.field = "auto_converge_throttle", .type = VIR_TYPED_PARAM_INT, .value.i = 20},
+        {.field = "something_new", .type = VIR_TYPED_PARAM_ULLONG, .value.ul = 1},
+    };
+    struct virt_job job = {0};
+    virt_job_of(p, (int)ELEMENTS(p), &job);
+    assert_int_equal(job.total_bytes, 1000);
+    assert_int_equal(job.dirty_bytes_per_s, 3 * 4096);
+    assert_int_equal(job.throttle_percent, 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ours_and_others_are_listed),
+        cmocka_unit_test(a_vm_lives_through_its_states),
+        cmocka_unit_test(events_reach_the_loop),
+        cmocka_unit_test(no_libvirtd_is_an_error_with_a_hint),
+        cmocka_unit_test(a_process_is_in_its_own_cgroup_only),
+        cmocka_unit_test(without_qemu_there_is_no_pidfd_and_no_console),
+        cmocka_unit_test(job_fields_become_ours),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
