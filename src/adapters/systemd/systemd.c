@@ -201,6 +201,9 @@ static int restart_with_sockets(bool tls, struct err *e)
     int r = run_systemctl(CMD("systemctl", "stop", "libvirtd.service", "libvirtd.socket",
                               "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd-tls.socket"),
                           0, NULL, e);
+    /* Failed starts of a moment ago count against the limit of starts, for the sockets too. */
+    (void)run_systemctl(CMD("systemctl", "reset-failed", "libvirtd.service", "libvirtd*.socket"), 0,
+                        NULL, NULL); /* fails when nothing is loaded, which is well */
     if (r == 0) {
         r = run_systemctl(CMD("systemctl", "start", "libvirtd.socket", "libvirtd-ro.socket",
                               "libvirtd-admin.socket", tls ? "libvirtd-tls.socket" : NULL),
@@ -209,10 +212,24 @@ static int restart_with_sockets(bool tls, struct err *e)
     return r < 0 ? r : run_verb("start", "libvirtd.service", 0, e);
 }
 
+/* libvirtd ends at once when it is handed a TLS socket and cannot use its certificates. Then the
+ * host gets its local libvirtd back, and the caller the first failure. */
+static int start_with_tls(struct err *e)
+{
+    int r = restart_with_sockets(true, e);
+    if (r < 0) {
+        (void)unit_disable("libvirtd-tls.socket", NULL);
+        (void)restart_with_sockets(false, NULL);
+    }
+    return r;
+}
+
 int libvirt_apply_tls(bool restart, struct err *e)
 {
     struct unit_state tls = {0};
+    struct unit_state service = {0};
     int r = unit_observe("libvirtd-tls.socket", &tls, e);
+    r = r == 0 ? unit_observe("libvirtd.service", &service, e) : r;
     if (r == 0 && !tls.loaded) {
         r = ERR_SET(e, COMMAND, "libvirt is not installed");
         err_hint(e, "apt install libvirt-daemon-system");
@@ -220,8 +237,8 @@ int libvirt_apply_tls(bool restart, struct err *e)
     if (r == 0 && !tls.enabled) {
         r = unit_enable("libvirtd-tls.socket", e);
     }
-    if (r == 0 && (restart || !tls.active)) {
-        r = restart_with_sockets(true, e);
+    if (r == 0 && (restart || !tls.active || service.failed)) {
+        r = start_with_tls(e);
     }
     if (r < 0) {
         err_prepend(e, "cannot make libvirtd listen for TLS");

@@ -67,7 +67,10 @@ int systemd_apply_slices(struct err *e);
 /**
  * libvirt_apply_tls - libvirtd listens for TLS on its port 16514, now and after each boot
  * Works whether libvirtd runs or not and harms no running QEMU (KillMode=process in Debian's unit).
+ * Its certificates must be in place before: without them libvirtd does not start, and it is put
+ * back to its local sockets before the failure is returned.
  * @restart: restart libvirtd even when it listens already, because certificates or settings changed
+ * Return: 0; -ERR_COMMAND, -ERR_TIMEOUT
  */
 int libvirt_apply_tls(bool restart, struct err *e);
 /** libvirt_remove_tls - back to Debian's local sockets only */
