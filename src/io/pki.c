@@ -288,7 +288,10 @@ static int fill_host(gnutls_x509_crt_t cert, gnutls_x509_crq_t csr, gnutls_x509_
     r = r < 0 ? r : set_dn(cert, GNUTLS_OID_X520_ORGANIZATION_NAME, "Mortar");
     r = r < 0 ? r : set_key_of_csr(cert, csr);
     r = r < 0 ? r : gnutls_x509_crt_set_basic_constraints(cert, 0, -1);
-    r = r < 0 ? r : gnutls_x509_crt_set_key_usage(cert, GNUTLS_KEY_DIGITAL_SIGNATURE);
+    /* libvirt 9.0 refuses a certificate without key encipherment, also for a key on a curve, which
+     * cannot encipher ("usage does not permit key encipherment", seen 2026-11-22). */
+    r = r < 0 ? r : gnutls_x509_crt_set_key_usage(
+                        cert, GNUTLS_KEY_DIGITAL_SIGNATURE | GNUTLS_KEY_KEY_ENCIPHERMENT);
     r = r < 0 ? r : gnutls_x509_crt_set_key_purpose_oid(cert, GNUTLS_KP_TLS_WWW_SERVER, 0);
     r = r < 0 ? r : gnutls_x509_crt_set_key_purpose_oid(cert, GNUTLS_KP_TLS_WWW_CLIENT, 0);
     r = r < 0 ? r : set_key_id(cert);
