@@ -233,6 +233,11 @@ static void refusals_get_our_names_and_keep_the_words(void **state)
         {"gluster/volume-info-missing.xml", ERR_NOT_FOUND, "does not exist"},
         {"gluster/set-unknown-option.xml", ERR_GLUSTER, "no.such.option does not exist Did you mean"},
         {"gluster/set-busy.xml", ERR_BUSY, "Another transaction"},
+        {"gluster/detach-has-bricks.xml", ERR_STATE, "hosts one or more bricks"},
+        {"gluster/delete-started.xml", ERR_STATE, "needs to be stopped"},
+        {"gluster/probe-silent.xml", ERR_REMOTE, "not connected"},
+        {"gluster/set-no-quorum.xml", ERR_NO_QUORUM, "Quorum not met"},
+        {"gluster/create-greeting.xml", ERR_BUSY, "Peer in Cluster"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};

@@ -74,7 +74,7 @@ int gluster_volume_delete(const char *name, uint64_t deadline_us, struct err *e)
 int gluster_volume_observe(const char *name, struct gluster_volumes *ret, uint64_t deadline_us,
                            struct err *e);
 
-/* ---- without asking a peer: for polling ---- */
+/* ---- without asking a glusterd elsewhere: for polling ---- */
 
 /**
  * gluster_state_local - what this host's glusterd knows: peers, volumes with options, own bricks.
@@ -103,7 +103,9 @@ int gluster_heal_pending_local(const char *brick_path, struct gluster_heal_pendi
  * gluster_mount_quorum - may I/O on this mount go on, and which bricks does it see?
  * Asks the mount's own process, in a child: a hung mount costs the deadline, not the caller.
  * @mount_path: where @volume is mounted
- * Return: 0; -ERR_TIMEOUT when the mount hangs; -ERR_NOT_FOUND when it is not (or no longer) mounted
+ * @ret: children = 0 when the mount cannot tell more than that no I/O is possible: a second after
+ *       quorum was lost, or when its process is dead (systemd knows which)
+ * Return: 0; -ERR_TIMEOUT when the mount or a brick hangs; -ERR_NOT_FOUND when it is not mounted
  */
 int gluster_mount_quorum(const char *mount_path, const char *volume, uint64_t deadline_us,
                          struct gluster_quorum *ret, struct err *e);

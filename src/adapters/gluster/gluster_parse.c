@@ -87,6 +87,9 @@ static const struct {
 } known_words[] = {
     {"Another transaction is in progress", ERR_BUSY},
     {"Locking failed", ERR_BUSY},
+    {"not in 'Peer in Cluster' state", ERR_BUSY}, /* for seconds after a glusterd restarted */
+    /* staging found the volume half imported ("brick count is 0"), likewise; nothing was changed */
+    {"Error, Validation Failed", ERR_BUSY},
     {"option :", ERR_GLUSTER},
     {"part of another cluster", ERR_FOREIGN},
     {"hosts one or more bricks", ERR_STATE},
@@ -97,7 +100,6 @@ static const struct {
     {"is not part of cluster", ERR_NOT_FOUND},
     {"already exists", ERR_EXISTS},
     {"is not connected", ERR_REMOTE},
-    {"not in 'Peer in Cluster' state", ERR_REMOTE},
     {"One or more nodes", ERR_REMOTE},
 };
 

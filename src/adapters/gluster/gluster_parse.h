@@ -21,8 +21,10 @@
  * @xml, @len: standard output of the CLI
  * @ret_note: what it said besides ("Host … already in peer list"), "" when nothing; may be NULL;
  *            caller frees
- * Return: 0; -ERR_EXISTS, -ERR_NOT_FOUND, -ERR_NO_QUORUM, -ERR_BUSY (another transaction; retry),
- *         -ERR_REMOTE (a peer did not answer), else -ERR_GLUSTER, all with glusterd's own words;
+ * Return: 0; -ERR_EXISTS, -ERR_NOT_FOUND, -ERR_NO_QUORUM, -ERR_BUSY (another transaction, or
+ *         glusterds still greet each other; nothing happened, retry),
+ *         -ERR_REMOTE (a peer did not answer), -ERR_FOREIGN, -ERR_STATE, else -ERR_GLUSTER, all
+ *         with glusterd's own words;
  *         -ERR_PARSE or -ERR_LIMIT when the answer cannot be read
  */
 int check_gluster_reply(const char *xml, size_t len, char **ret_note, struct err *e);
@@ -119,7 +121,7 @@ int parse_gluster_state(const char *text, struct gluster_state *ret, struct err 
 
 struct gluster_quorum {
     bool met;             /* operations on this mount may go on */
-    unsigned children;    /* bricks of the replica set */
+    unsigned children;    /* bricks of the replica set; 0 when the mount could not tell */
     uint64_t children_up; /* bit n: this mount is connected to brick n, in the order of creation */
 };
 /** parse_gluster_quorum - .meta/graphs/active/NAME-replicate-0/private. Return: 0 or -ERR_PARSE */
