@@ -72,7 +72,8 @@ def wrap(lab, host, argv):
     """argv that starts argv inside the host's cgroup."""
     if way() == "scope":
         head = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}"]
-        return head + [f"--unit={unit_name(lab, host)}", "-pDelegate=yes", "--"] + argv
+        head += [f"--unit={unit_name(lab, host)}", f"--description=Lab {lab}, {host}"]
+        return head + ["-pDelegate=yes", "--"] + argv
     unified, named = hierarchies()
     entries = []
     for root in filter(None, (unified, named)):
@@ -109,8 +110,17 @@ def prepare_machine():
 def restore_machine():
     """Take back what prepare_machine set; called when no lab is left."""
     unified, named = hierarchies()
+    if way() == "scope":
+        if not is_populated(unified / SLICE):
+            run(["systemctl", "stop", SLICE], check=False)
+        return
     for root in filter(None, (unified, named)):
-        remove_tree(root / OWN)
+        try:
+            (root / OWN).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return  # labs with another state directory live there
     for name in state.load_machine().get("controllers_set", []):
         (unified / "cgroup.subtree_control").write_text(f"-{name}")
     state.save_machine({})
@@ -129,11 +139,12 @@ def delegate(lab, host, deadline_s=10):
         if spent > deadline_s or (spent > START_S and not is_populated(path)):
             raise LabError(f"{host}: nspawn did not start")
         time.sleep(0.02)
-    if way() == "own":
-        unified, _named = hierarchies()
-        names = (unified / "cgroup.subtree_control").read_text().split()
-        for level in (path.parent.parent, path.parent, path):
-            enable_controllers(level, names)
+    unified, _named = hierarchies()
+    names = (unified / "cgroup.subtree_control").read_text().split()
+    # Above its scopes everything is systemd's, and Delegate=yes has done it.
+    levels = (path,) if way() == "scope" else (path.parent.parent, path.parent, path)
+    for level in levels:
+        enable_controllers(level, names)
 
 
 def delegated(path):

@@ -23,7 +23,7 @@ import time
 
 from .command import LabError, clean_env, run, say
 
-CACHE = pathlib.Path(os.environ.get("MORTAR_LAB_CACHE", "/var/cache/mortar/lab"))
+CACHE = pathlib.Path(os.environ.get("MORTAR_LAB_CACHE") or "/var/cache/mortar/lab")
 BUILD_DEADLINE_S = 3600
 PACKAGES_DEADLINE_S = 300
 

@@ -130,9 +130,9 @@ class Lab:
             with state.locked("machine"):
                 if not state.list_labs():
                     cgroup.restore_machine()
-                    if state.ROOT.is_dir():
-                        state.ROOT.rmdir()
-        (state.LOCKS / f"mortar-lab.{self.name}").unlink(missing_ok=True)
+                    state.drop_root()
+                    state.lock_path("machine").unlink()
+            state.lock_path(self.name).unlink()
 
     # -- looking
 

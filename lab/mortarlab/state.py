@@ -7,7 +7,9 @@ Resources carry the lab's name, so `down` finds them with or without a plan.
     NAME/state.json              the plan
     NAME/disks/HOST.img          sparse file behind the host's data disk
     NAME/hosts/HOST/{upper,work,root,console.log}
-    machine.json                 what the lab changed on the machine and must undo
+
+/run/mortar-lab.json is what labs changed on the machine and the last `down` undoes; a reboot of
+the machine undoes it too, hence /run.
 """
 
 import contextlib
@@ -19,7 +21,8 @@ import re
 
 from .command import LabError
 
-ROOT = pathlib.Path(os.environ.get("MORTAR_LAB_STATE", "/var/lib/mortar-lab"))
+ROOT = pathlib.Path(os.environ.get("MORTAR_LAB_STATE") or "/var/lib/mortar-lab")
+MACHINE = pathlib.Path("/run/mortar-lab.json")
 LOCKS = pathlib.Path("/run/lock")
 # A name becomes part of cgroup, namespace and file names, and must not run into the dots there.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
@@ -39,6 +42,14 @@ def lab_dir(name):
 def list_labs():
     """Names of all labs of this machine, also of half-made ones."""
     return sorted(p.name for p in ROOT.iterdir() if p.is_dir()) if ROOT.is_dir() else []
+
+
+def drop_root():
+    """Remove the directory of all labs, unless somebody else left something there."""
+    try:
+        ROOT.rmdir()
+    except OSError:
+        pass
 
 
 def load(name):
@@ -69,17 +80,35 @@ def write_atomically(path, value):
 def locked(what):
     """Hold the lock of one lab, or of the machine (what = "machine") for what labs share.
 
-    Order: a lab's lock first, then the machine's.
+    Order: a lab's lock first, then the machine's. The holder may remove the file; who waited for
+    it then holds nothing, and takes the new one.
     """
-    with open(LOCKS / f"mortar-lab.{what}", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = lock_path(what)
+    while True:
+        with open(path, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_at(lock, path):
+                yield
+                return
+
+
+def is_at(file, path):
+    """Is an open file still the one of that name?"""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def lock_path(what):
+    """The file of a lock."""
+    return LOCKS / f"mortar-lab.{what}"
 
 
 def load_machine():
     """What labs changed on the machine: {"controllers_set": ["hugetlb"]} or empty."""
     try:
-        return json.loads((ROOT / "machine.json").read_text())
+        return json.loads(MACHINE.read_text())
     except FileNotFoundError:
         return {}
 
@@ -87,6 +116,6 @@ def load_machine():
 def save_machine(changes):
     """Remember a change before it is made; an empty one removes the memory."""
     if changes:
-        write_atomically(ROOT / "machine.json", changes)
+        write_atomically(MACHINE, changes)
     else:
-        (ROOT / "machine.json").unlink(missing_ok=True)
+        MACHINE.unlink(missing_ok=True)

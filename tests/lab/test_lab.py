@@ -63,7 +63,7 @@ def traces(name):
     found = [ns for ns in net.list_ns() if ns.split(".")[1:2] == [name]]
     found += [str(path) for path in cgroup.host_paths_of_lab(name)]
     found += [str(d) for d in disk.attached_below(state.lab_dir(name)).values()]
-    found += [str(p) for p in (state.lab_dir(name), state.LOCKS / f"mortar-lab.{name}") if p.exists()]
+    found += [str(p) for p in (state.lab_dir(name), state.lock_path(name)) if p.exists()]
     words = [f"mlab-{name}-", f"/{name}/hosts/", f"mlab.{name}"]
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
