@@ -21,7 +21,6 @@
 #include "io/cmd.h"
 #include "io/file.h"
 
-#define UUID "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 #define OTHER_UUID "7f9619ff-8b86-4011-b42d-00c04fc964ff"
 #define SKIP 77
 
@@ -30,11 +29,12 @@ struct disk {
     char *image;
     char *device;
     char *path;
+    char *uuid; /* of this run: XFS refuses to mount a uuid twice on one machine */
 };
 
 static struct brick_opts opts_of(const struct disk *d)
 {
-    return (struct brick_opts){.name = "vms", .uuid = UUID, .path = d->path, .device = d->device,
+    return (struct brick_opts){.name = "vms", .uuid = d->uuid, .path = d->path, .device = d->device,
                                .state_dir = d->dir, .mount_only = true};
 }
 
@@ -46,6 +46,7 @@ static void disk_done(struct disk *d)
     free(d->image);
     free(d->device);
     free(d->path);
+    free(d->uuid);
 }
 
 static int disk_init(struct disk *d, struct err *e)
@@ -56,6 +57,7 @@ static int disk_init(struct disk *d, struct err *e)
     }
     d->image = str_printf("%s/disk", d->dir);
     d->path = str_printf("%s/mnt", d->dir);
+    d->uuid = str_printf("6f9619ff-8b86-4011-b42d-%012x", (unsigned)getpid());
     int r = cmd_check(CMD("truncate", "-s", "400M", d->image), NULL, NULL, e);
     r = r == 0 ? cmd_check(CMD("losetup", "-f", "--show", d->image), NULL, &d->device, e) : r;
     if (r == 0) {
@@ -177,7 +179,7 @@ static void removed_brick_is_empty_only_with_wipe(void **state)
     expect(&o, 0);
     assert_int_equal(brick_remove(&o, NULL), 0);
     assert_int_equal(brick_observe_device(&o, &seen, NULL), 0);
-    assert_string_equal(seen.fs_uuid, UUID);
+    assert_string_equal(seen.fs_uuid, d->uuid);
     assert_false(seen.busy);
     brick_seen_done(&seen);
     o.wipe = true;
@@ -208,7 +210,7 @@ static void directory_is_taken_only_when_empty_or_ours(void **state)
     brick_result_done(&res);
     o.uuid = OTHER_UUID;
     assert_int_equal(brick_prepare(&o, &res, NULL), -ERR_DISK_NOT_EMPTY);
-    o.uuid = UUID;
+    o.uuid = d->uuid;
     o.wipe = true;
     assert_int_equal(brick_remove(&o, NULL), 0);
     assert_false(file_exists(dir));
