@@ -262,6 +262,16 @@ class Host:
             raise LabError(f"{words}\n{out[-800:]}{err[-800:]}")
         return done
 
+    def put(self, local_path, path, mode="644"):
+        """Copy a file of the machine into the host, whole or not at all."""
+        script = 'cat > "$1.part" && chmod "$2" "$1.part" && mv "$1.part" "$1"'
+        with open(local_path, "rb") as file:
+            child = self.popen(["sh", "-c", script, "put", path, mode], stdin=file)
+            code = child.wait()
+            child.drop_group()
+        if code != 0:
+            raise LabError(f"cannot write {path} on {self.name}")
+
     def call(self, argv):
         """Run argv inside the host on the caller's own terminal and files; its exit code.
 

@@ -21,11 +21,14 @@ import shutil
 import subprocess
 import time
 
+from . import state
 from .command import LabError, clean_env, run, say
 
 CACHE = pathlib.Path(os.environ.get("MORTAR_LAB_CACHE") or "/var/cache/mortar/lab")
 BUILD_DEADLINE_S = 3600
 PACKAGES_DEADLINE_S = 300
+KEEP_BASES = 2
+KEEP_PACKAGES = 6
 
 RECIPE = {
     "suite": "bookworm",
@@ -215,6 +218,7 @@ def build_base(target):
         run(["chroot", tree] + command)
     (work / "recipe.json").write_text(json.dumps(RECIPE, indent=1))
     work.rename(target)
+    prune("base", KEEP_BASES)
     say(f"base image ready: {target}")
 
 
@@ -226,6 +230,16 @@ def write_in_tree(tree, path, content):
     file.write_text(content)
 
 
+def prune(prefix, keep):
+    """Remove images of a kind that no lab uses, except the newest keep: a lab may be planning."""
+    plans = [plan for name in state.list_labs() if (plan := state.load(name))]
+    used = {layer for plan in plans for layer in plan["layers"]}
+    images = sorted(CACHE.glob(f"{prefix}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in images[keep:]:
+        if str(path / "tree") not in used:
+            shutil.rmtree(path)
+
+
 def list_debs(directory):
     """The packages to install from directory; debug symbols are left out, they are large."""
     debs = sorted(p for p in pathlib.Path(directory).glob("*.deb") if "-dbgsym_" not in p.name)
@@ -234,11 +248,14 @@ def list_debs(directory):
     return debs
 
 
-def ensure_packages(base, debs_dir):
+def hash_debs(debs):
+    """A name for the content of packages."""
+    return hash_of([hashlib.sha256(p.read_bytes()).hexdigest() for p in debs])
+
+
+def ensure_packages(base, debs):
     """Install our packages once over base; return the layer that holds what changed."""
-    debs = list_debs(debs_dir)
-    key = [base.parent.name] + [hashlib.sha256(p.read_bytes()).hexdigest() for p in debs]
-    target = CACHE / f"debs-{hash_of(key)}"
+    target = CACHE / f"debs-{hash_of([base.parent.name, hash_debs(debs)])}"
     if (target / "tree").is_dir():
         return target / "tree"
     with cache_lock():
@@ -281,3 +298,4 @@ def build_packages(target, base, debs):
     shutil.rmtree(work / "root")
     shutil.rmtree(work / "work")
     work.rename(target)
+    prune("debs", KEEP_PACKAGES)

@@ -42,7 +42,8 @@ class Lab:
 
         hosts: how many (3). disk_size: of each data disk ("10G", sparse). witness: the last host
         has only a small disk (default: when there are three hosts). debs: directory of our
-        packages to install. A lab that exists keeps its plan; asking for another is refused.
+        packages to install; in hosts that exist they are installed as an upgrade. A lab that exists
+        keeps its shape; asking for another is refused.
         """
         started = time.monotonic()
         capability.require_tools()
@@ -59,6 +60,8 @@ class Lab:
             net.make_lab(self.name, plan["slot"])
             off = [h for h in self._hosts(plan) if not cgroup.is_populated(h.cgroup)]
             self._boot_all(plan, off, deadline_s)
+            if debs:
+                self._upgrade(plan, image.list_debs(debs))
         return time.monotonic() - started
 
     def _make_plan(self, hosts, disk_size, witness, debs):
@@ -69,7 +72,7 @@ class Lab:
         witness = count == 3 if witness is None else witness
         layers = [image.ensure_base()]
         if debs:
-            layers.insert(0, image.ensure_packages(layers[0], debs))
+            layers.insert(0, image.ensure_packages(layers[0], image.list_debs(debs)))
         data_bytes = disk.parse_size(disk_size or DATA_DISK)
         entries = []
         for index in range(1, count + 1):
@@ -82,6 +85,7 @@ class Lab:
             })
         plan = {"name": self.name, "layers": [str(p) for p in layers], "hosts": entries}
         plan |= {"cuts": [], "isolated": []}
+        plan["debs"] = image.hash_debs(image.list_debs(debs)) if debs else None
         with state.locked("machine"):
             plan["slot"] = net.choose_slot(self.name)
             state.save(self.name, plan)
@@ -114,6 +118,20 @@ class Lab:
         for host, word in zip(hosts, words):
             if word == "degraded":
                 say(f"{host.name} is degraded: {', '.join(host.failed_units())} failed")
+
+    def _upgrade(self, plan, debs):
+        """Install packages in running hosts as a user would, when they are not the plan's."""
+        wanted = image.hash_debs(debs)
+        if plan["debs"] == wanted:
+            return
+        say("upgrading to " + " ".join(p.name for p in debs))
+        for host in self._hosts(plan):
+            host.exec(["mkdir", "-p", "/root/debs"])
+            for deb in debs:
+                host.put(deb, f"/root/debs/{deb.name}")
+            host.exec(["sh", "-c", "dpkg -i /root/debs/*.deb && rm -r /root/debs"], timeout=300)
+        plan["debs"] = wanted
+        state.save(self.name, plan)
 
     def down(self):
         """Remove the lab and all its traces, by plan or by naming alone; quiet when none exist."""
@@ -193,14 +211,8 @@ class Lab:
         return self.host(host).popen(argv, **options)
 
     def put(self, host, local_path, path, mode="644"):
-        """Copy a file of the machine into a host, whole or not at all."""
-        script = 'cat > "$1.part" && chmod "$2" "$1.part" && mv "$1.part" "$1"'
-        with open(local_path, "rb") as file:
-            child = self.popen(host, ["sh", "-c", script, "put", path, mode], stdin=file)
-            code = child.wait()
-            child.drop_group()
-            if code != 0:
-                raise LabError(f"cannot write {path} on {host}")
+        """Copy a file of the machine into a host: see Host.put."""
+        self.host(host).put(local_path, path, mode)
 
     # -- hurting
 

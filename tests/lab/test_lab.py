@@ -239,6 +239,33 @@ def test_a_partition_drops_what_it_names_and_nothing_else(lab):
     assert comes_to_reach(lab, "host1", "host3")
 
 
+def make_deb(directory, version):
+    """A package that does nothing but say its version; the only one in directory."""
+    for old in directory.glob("*.deb"):
+        old.unlink()
+    tree = directory / "tree"
+    (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
+    (tree / "DEBIAN/control").write_text(
+        f"Package: lab-trial\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: nobody <nobody@localhost>\nDescription: trial\n"
+    )
+    argv = ["dpkg-deb", "--build", "--root-owner-group", tree, directory / f"trial_{version}.deb"]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_packages_are_installed_in_each_host_and_upgraded_in_place(make_lab, tmp_path):
+    query = ["dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "lab-trial"]
+    make_deb(tmp_path, "1.0")
+    lab = make_lab(hosts=2, disk_size="1G", debs=tmp_path)
+    assert [h.exec(query).stdout for h in lab.hosts()] == ["1.0 installed"] * 2
+    leader = cgroup.leader(lab.host("host1").cgroup)
+    make_deb(tmp_path, "2.0")
+    lab.up(debs=tmp_path)
+    assert [h.exec(query).stdout for h in lab.hosts()] == ["2.0 installed"] * 2
+    assert cgroup.leader(lab.host("host1").cgroup) == leader
+    lab.down()
+
+
 def test_two_labs_side_by_side_do_not_meet(lab, make_lab):
     other = make_lab(hosts=1, disk_size="1G")
     theirs = other.host("host1")
