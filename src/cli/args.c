@@ -86,7 +86,7 @@ static int refuse_option(const struct scan *s, const char *given, struct err *e)
     return ERR_SET(e, USAGE, "unknown option '%.*s'", (int)n, given);
 }
 
-/* @optstring begins with "+:" (stop at the first word) or ":". Ends with optind at the first word. */
+/* @optstring begins with "+:" (stop at the first word) or ":". Leaves optind at the first word. */
 static int scan_options(const struct scan *s, const char *optstring, int argc, char **argv,
                         struct globals *g, json_t *values, struct err *e)
 {
@@ -122,7 +122,8 @@ static int scan_options(const struct scan *s, const char *optstring, int argc, c
     }
 }
 
-static int take_arguments(const struct verb *v, int argc, char **argv, struct args *a, struct err *e)
+static int take_arguments(const struct verb *v, int argc, char **argv, struct args *a,
+                          struct err *e)
 {
     int given = argc - optind;
     int max = 0;
@@ -166,8 +167,8 @@ static int take_fallbacks(const struct verb *v, struct args *a, struct err *e)
     return 0;
 }
 
-static int parse_verb(const struct verb *v, int argc, char **argv, struct globals *g, struct args *a,
-                      struct err *e)
+static int parse_verb(const struct verb *v, int argc, char **argv, struct globals *g,
+                      struct args *a, struct err *e)
 {
     struct scan all = {0};
     scan_add(&all, verb_globals());

@@ -18,7 +18,7 @@ struct globals {
 };
 
 struct args {
-    const char *pos[VERB_ARGS_MAX + 1]; /* arguments as typed, borrowed from argv, NULL-terminated */
+    const char *pos[VERB_ARGS_MAX + 1]; /* as typed, borrowed from argv, NULL-terminated */
     json_t *values;                     /* what has a field, by its field */
 };
 void args_done(struct args *a);
@@ -28,7 +28,7 @@ void args_done(struct args *a);
  * args_parse - the whole command line
  * @argv: its order may change (getopt_long)        @ret_verb: NULL when no verb was given, but
  * --help or --version was        @ret: zero-initialise; ended with args_done() also after failure
- * Return: 0; -ERR_USAGE, -ERR_INVALID or -ERR_LIMIT; -ERR_NOT_FOUND or -ERR_IO for a file to be read
+ * Return: 0; -ERR_USAGE, -ERR_INVALID or -ERR_LIMIT; -ERR_NOT_FOUND or -ERR_IO for a file
  */
 int args_parse(int argc, char **argv, struct globals *ret_globals, const struct verb **ret_verb,
                struct args *ret, struct err *e);

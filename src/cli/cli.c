@@ -22,7 +22,9 @@ static void print_error(const struct err *e)
 static int run_verb(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 {
     const char *env = getenv(WIRE_SOCKET_ENV);
-    const char *socket = c->globals.socket ? c->globals.socket : env && *env ? env : WIRE_SOCKET_PATH;
+    const char *socket = c->globals.socket ? c->globals.socket
+                         : env && *env     ? env
+                                           : WIRE_SOCKET_PATH;
     if (c->globals.socket && c->globals.host) {
         return ERR_SET(e, USAGE, "--socket and --host exclude each other");
     }
@@ -65,7 +67,7 @@ int cli_run(int argc, char **argv)
     struct cli c = {0};
     const char *no_color = getenv("NO_COLOR");
     const char *term = getenv("TERM");
-    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* always there on Debian; without it widths are of bytes */
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* always there on Debian */
     (void)signal(SIGPIPE, SIG_IGN);       /* writing says it, too */
     c.color = isatty(STDOUT_FILENO) && !(no_color && *no_color) && !str_eq(term, "dumb");
     c.progress_line = isatty(STDERR_FILENO) && !str_eq(term, "dumb");

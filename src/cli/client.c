@@ -64,7 +64,8 @@ static int open_remote(const char *host, struct http **ret, struct err *e)
     _cleanup_free_ char *cert = str_printf("%s/host.crt", dir);
     _cleanup_free_ char *key = str_printf("%s/host.key", dir);
     return http_new(
-        &(struct http_opts){.base = base, .ca_file = ca, .cert_file = cert, .key_file = key}, ret, e);
+        &(struct http_opts){.base = base, .ca_file = ca, .cert_file = cert, .key_file = key}, ret,
+        e);
 }
 
 int client_new(const char *socket, const char *host, struct client **ret, struct err *e)

@@ -10,7 +10,8 @@ static const char script_head[] =
     "# bash completion for mortar(1), made by 'mortar completion bash'.\n"
     "_mortar_names()\n"
     "{\n"
-    "    COMPREPLY=($(compgen -W \"$(timeout 2 mortar \"$1\" ls --quiet 2>/dev/null)\" -- \"$cur\"))\n"
+    "    local names=$(timeout 2 mortar \"$1\" ls --quiet 2>/dev/null)\n"
+    "    COMPREPLY=($(compgen -W \"$names\" -- \"$cur\"))\n"
     "}\n"
     "\n"
     "_mortar()\n"
@@ -25,11 +26,10 @@ static const char script_head[] =
     "        esac\n"
     "        case \"${verb:+$verb }$word\" in\n";
 
-static const char script_tail[] =
-    "        *) COMPREPLY=() ;;\n"
-    "    esac\n"
-    "}\n"
-    "complete -F _mortar mortar\n";
+static const char script_tail[] = "        *) COMPREPLY=() ;;\n"
+                                  "    esac\n"
+                                  "}\n"
+                                  "complete -F _mortar mortar\n";
 
 static const char *noun_word(enum noun noun)
 {
@@ -158,9 +158,10 @@ void completion_bash(struct sbuf *out)
             add_verb_options(v, out);
         }
     }
-    sbuf_printf(out, "    esac\n    if [[ $cur == -* ]]; then\n"
-                     "        COMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n        return\n    fi\n"
-                     "    case $verb in\n        '') words='");
+    sbuf_printf(out,
+                "    esac\n    if [[ $cur == -* ]]; then\n"
+                "        COMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n        return\n    fi\n"
+                "    case $verb in\n        '') words='");
     add_words("", out);
     sbuf_printf(out, "' ;;\n");
     for (const struct verb *v = verb_table(); v->words; v++) {
@@ -172,11 +173,12 @@ void completion_bash(struct sbuf *out)
             sbuf_printf(out, "' ;;\n");
         }
     }
-    sbuf_printf(out, "        help) words='");
+    sbuf_printf(out, "        help) [[ $n == 0 ]] && words='");
     add_words("", out);
-    sbuf_printf(out, "' ;;\n    esac\n    if [[ -n $words ]]; then\n"
-                     "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n        return\n    fi\n"
-                     "    case \"$verb n$n\" in\n");
+    sbuf_printf(out,
+                "' ;;\n    esac\n    if [[ -n $words ]]; then\n"
+                "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n        return\n    fi\n"
+                "    case \"$verb n$n\" in\n");
     for (const struct verb *v = verb_table(); v->words; v++) {
         add_verb_arguments(v, out);
     }

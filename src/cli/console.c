@@ -179,7 +179,8 @@ static int console_reopen(struct console *k, const char *path, int *ret_fd, stru
             return 0;
         }
         if (r == 0) {
-            r = upgrade_open(client_socket(k->c->client), path, WIRE_CONSOLE_UPGRADE, ret_fd, &failed);
+            r = upgrade_open(client_socket(k->c->client), path, WIRE_CONSOLE_UPGRADE, ret_fd,
+                             &failed);
         }
         if (r == 0) {
             _cleanup_free_ char *text = str_printf("connected again, the machine is on %s", host);

@@ -80,6 +80,11 @@ static bool is_passing(int r)
     return r == -ERR_NO_AGENT || r == -ERR_REMOTE || r == -ERR_TIMEOUT || r == -ERR_UNAVAILABLE;
 }
 
+static void pause_briefly(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_US * NSEC_PER_USEC}, NULL);
+}
+
 static int poll_once(struct cli *c, const char *id, uint64_t gen, bool first, json_t **ret,
                      struct err *e)
 {
@@ -107,8 +112,11 @@ static int poll_to_end(struct cli *c, const char *id, struct shown *s, json_t **
             return err_copy(e, &failed);
         }
         if (r < 0) {
-            (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_US * NSEC_PER_USEC}, NULL);
+            pause_briefly();
             continue;
+        }
+        if (task && json_u64_of(task, "gen", 0) == json_u64_of(next, "gen", 0)) {
+            pause_briefly(); /* an agent that does not hold long polls must not make us spin */
         }
         json_decref(task);
         task = next;

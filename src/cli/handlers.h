@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The handlers of the verb table: generic ones that the table's columns drive, and those that do more. */
+ * The handlers of the verb table: generic ones that the table drives, and those that do more. */
 #pragma once
 
 #include "cli/verb.h"

@@ -93,10 +93,9 @@ void progress_plain(const json_t *task, struct sbuf *out)
     const char *object = json_text_of(task, "object");
     const char *note = json_text_of(task, "note");
     bool has_note = note && *note;
-    _cleanup_free_ char *line =
-        str_printf("%s%s%s%s%s%s", object ? object : "", object && *object ? ": " : "",
-                   progress_phase(task), has_note ? " (" : "", has_note ? note : "",
-                   has_note ? ")" : "");
+    _cleanup_free_ char *line = str_printf(
+        "%s%s%s%s%s%s", object ? object : "", object && *object ? ": " : "", progress_phase(task),
+        has_note ? " (" : "", has_note ? note : "", has_note ? ")" : "");
     _cleanup_free_ char *clean = text_clean(line);
     sbuf_printf(out, "%s", clean);
 }

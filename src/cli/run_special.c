@@ -103,7 +103,8 @@ static int choose_pool(struct cli *c, struct args *a, struct err *e)
     const json_t *items = json_object_get(reply, "items");
     const char *name = json_text_of(json_array_get(items, 0), "name");
     if (json_array_size(items) != 1 || !name) {
-        (void)ERR_SET(e, USAGE, json_array_size(items) ? "there are several pools" : "there is no pool");
+        (void)ERR_SET(e, USAGE,
+                      json_array_size(items) ? "there are several pools" : "there is no pool");
         err_hint(e, json_array_size(items) ? "say which with --pool; see 'mortar pool ls'"
                                            : "create one with 'mortar pool create'");
         return -ERR_USAGE;
@@ -256,8 +257,8 @@ int run_events(struct cli *c, const struct verb *v, struct args *a, struct err *
     uint64_t since = args_u64(a, "since", 0);
     for (bool first = true;; first = false) {
         _cleanup_json_ json_t *reply = NULL;
-        _cleanup_free_ char *path = str_printf("%s?since=%" PRIu64 "&wait=%d", v->path, since,
-                                               first ? 0 : EVENT_WAIT_S);
+        _cleanup_free_ char *path =
+            str_printf("%s?since=%" PRIu64 "&wait=%d", v->path, since, first ? 0 : EVENT_WAIT_S);
         int r = cli_get(c, path, &reply, e);
         if (r == 0 && c->globals.json && !follow) {
             return cli_print_json(reply, e);
@@ -285,7 +286,9 @@ int run_version(struct cli *c, const struct verb *v, struct args *a, struct err 
         return cli_print_json(both, e);
     }
     sbuf_printf(&out, "mortar %s\nagent %s\n", MORTAR_VERSION,
-                r < 0 ? "does not answer" : agent ? agent : "?");
+                r < 0   ? "does not answer"
+                : agent ? agent
+                        : "?");
     return cli_print(&out, e);
 }
 

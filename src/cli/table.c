@@ -61,7 +61,7 @@ char *text_clean(const char *s)
 void text_styled(struct sbuf *out, const char *s, enum style style, bool color)
 {
     static const char *const codes[] = {
-        [STYLE_BOLD] = "1", [STYLE_DIM] = "2",   [STYLE_GOOD] = "32",
+        [STYLE_BOLD] = "1",  [STYLE_DIM] = "2",  [STYLE_GOOD] = "32",
         [STYLE_WARN] = "33", [STYLE_BAD] = "31",
     };
     _cleanup_free_ char *clean = text_clean(s);

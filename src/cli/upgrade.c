@@ -39,7 +39,7 @@ static int connect_to(const char *path, int *ret_fd, struct err *e)
     return 0;
 }
 
-/* Add what comes next to @b. One byte at a time in the head, since what follows it is the stream's. */
+/* Add what comes next, at most @max bytes, to @b: what follows the head is the stream's. */
 static int receive(int fd, size_t max, uint64_t deadline_us, struct sbuf *b, struct err *e)
 {
     char buf[1024];
@@ -55,7 +55,8 @@ static int receive(int fd, size_t max, uint64_t deadline_us, struct sbuf *b, str
     if (n <= 0) {
         return ERR_SET(e, NO_AGENT, "the agent closed the connection");
     }
-    return sbuf_add(b, buf, (size_t)n) < 0 ? ERR_SET(e, LIMIT, "the agent's answer is too large") : 0;
+    return sbuf_add(b, buf, (size_t)n) < 0 ? ERR_SET(e, LIMIT, "the agent's answer is too large")
+                                           : 0;
 }
 
 static size_t content_length(const char *head)

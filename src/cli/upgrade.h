@@ -7,7 +7,8 @@
 /**
  * upgrade_open - ask for @path with "Upgrade: @protocol"
  * @ret_fd: the stream, blocking; the caller closes it
- * Return: 0; -ERR_NO_AGENT or -ERR_DENIED when it cannot connect; -ERR_TIMEOUT; else the agent's error
+ * Return: 0; -ERR_NO_AGENT or -ERR_DENIED when it cannot connect; -ERR_TIMEOUT;
+ *         else the agent's error
  */
 int upgrade_open(const char *socket_path, const char *path, const char *protocol, int *ret_fd,
                  struct err *e);

@@ -56,8 +56,9 @@ static int parse_duration(const struct param *p, const char *text, json_t **ret,
         }
     }
     if (str_parse_u64(digits, p->max / unit_s, &v, NULL) < 0 || v * unit_s < p->min) {
-        return ERR_SET(e, INVALID, "'%.40s' is not a time such as 90s, 10m or 1h from %llus to %llus",
-                       text, (unsigned long long)p->min, (unsigned long long)p->max);
+        return ERR_SET(e, INVALID,
+                       "'%.40s' is not a time such as 90s, 10m or 1h from %llus to %llus", text,
+                       (unsigned long long)p->min, (unsigned long long)p->max);
     }
     *ret = json_integer((json_int_t)(v * unit_s));
     return 0;
@@ -74,6 +75,21 @@ static int parse_name(const char *text, json_t **ret, struct err *e)
     return 0;
 }
 
+static int make_list(const struct strv *items, bool comments, json_t **ret, struct err *e)
+{
+    _cleanup_json_ json_t *list = json_array();
+    for (size_t i = 0; i < items->n; i++) {
+        if (comments && items->v[i][0] == '#') {
+            continue;
+        }
+        if (json_array_append_new(list, json_string(items->v[i])) < 0) {
+            return ERR_SET(e, INVALID, "item %zu is not UTF-8 text", i + 1);
+        }
+    }
+    *ret = TAKE(list);
+    return 0;
+}
+
 static int parse_list(const char *text, json_t **ret, struct err *e)
 {
     _cleanup_strv_ struct strv items = {0};
@@ -81,11 +97,7 @@ static int parse_list(const char *text, json_t **ret, struct err *e)
     if (items.n == 0) {
         return ERR_SET(e, INVALID, "'%.40s' is an empty list", text);
     }
-    *ret = json_array();
-    for (size_t i = 0; i < items.n; i++) {
-        (void)json_array_append_new(*ret, json_string(items.v[i])); /* not text: checked at the end */
-    }
-    return 0;
+    return make_list(&items, false, ret, e);
 }
 
 char *value_path(const char *path)
@@ -120,17 +132,11 @@ static int parse_keys(const struct param *p, const char *text, json_t **ret, str
         return -ERR_INVALID;
     }
     strv_split(&lines, content, "\r\n");
-    _cleanup_json_ json_t *keys = json_array();
-    for (size_t i = 0; i < lines.n; i++) {
-        if (lines.v[i][0] != '#') {
-            (void)json_array_append_new(keys, json_string(lines.v[i])); /* as in parse_list */
-        }
-    }
-    if (json_array_size(keys) == 0) {
+    r = make_list(&lines, true, ret, e);
+    if (r == 0 && json_array_size(*ret) == 0) {
         return ERR_SET(e, INVALID, "'%s' has no key", text);
     }
-    *ret = TAKE(keys);
-    return 0;
+    return r;
 }
 
 static int parse_value(const struct param *p, const char *text, json_t **ret, struct err *e)

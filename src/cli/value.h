@@ -8,7 +8,8 @@
 /**
  * value_put - read @text as @p wants it and set @p->field of @obj
  * @text: NULL for flags        @obj: "a.b" makes an object a; lists grow, all else is set once
- * Return: 0; -ERR_USAGE when given twice; -ERR_INVALID; -ERR_LIMIT, -ERR_NOT_FOUND or -ERR_IO for files
+ * Return: 0; -ERR_USAGE when given twice; -ERR_INVALID; for files also -ERR_LIMIT, -ERR_NOT_FOUND
+ *         or -ERR_IO
  */
 int value_put(json_t *obj, const struct param *p, const char *text, struct err *e);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The table itself. After a change run the tests with MORTAR_UPDATE=1: they rewrite the man page's
- * list and the completion script. */
+ * The table itself. After a change run the tests with MORTAR_GOLDEN=update: they rewrite the man
+ * page's lists and the golden outputs. */
 #include "cli/verb.h"
 
 #include <string.h>
@@ -20,9 +20,12 @@
 
 static const struct param globals[] = {
     {.name = "json", .kind = VAL_FLAG, .help = "print the API's object as JSON"},
-    {.name = "quiet", .kind = VAL_FLAG, .help = "lists: names only; else no progress and no summary"},
-    {.name = "no-wait", .kind = VAL_FLAG, .help = "print the task's id and do not wait for its end"},
-    {.name = "socket", .value = "PATH", .help = "the agent's socket (default " WIRE_SOCKET_PATH ")"},
+    {.name = "quiet", .kind = VAL_FLAG,
+     .help = "lists: names only; else no progress and no summary"},
+    {.name = "no-wait", .kind = VAL_FLAG,
+     .help = "print the task's id and do not wait for its end"},
+    {.name = "socket", .value = "PATH",
+     .help = "the agent's socket (default " WIRE_SOCKET_PATH ")"},
     {.name = "host", .value = "ADDRESS", .help = "ask the agent of another host over HTTPS"},
     {.name = "help", .kind = VAL_FLAG, .help = "show help for the command (-h)"},
     {.name = "version", .kind = VAL_FLAG, .help = "print the version of this command"},
@@ -42,7 +45,7 @@ static const struct param init_options[] = {
     MGMT,
     STORAGE,
     {.name = "uplink", .value = "NIC", .field = "uplink",
-     .help = "put this network card into the guests' bridge; rolled back after 60 s unless it works"},
+     .help = "put this network card into the guests' bridge; rolled back after 60 s if it fails"},
     ROLE("what this host is for"),
     {.name = "allow-emulation", .kind = VAL_FLAG, .field = "allow_emulation",
      .help = "run guests by emulation on hosts without KVM; slow, for trials"},
@@ -160,8 +163,9 @@ static const struct param event_options[] = {
 static const struct verb verbs[] = {
     {.words = "check", .help = "measure whether this host can be a member", .run = run_check,
      .path = "/v1/check",
-     .more = "Looks at processors, KVM, memory, disks, links, clock, packages and ports, and says of "
-             "each finding what it means and what to do. Fails when a finding forbids membership."},
+     .more = "Looks at processors, KVM, memory, disks, links, clock, packages and ports, and says "
+             "of each finding what it means and what to do. Fails when a finding forbids "
+             "membership."},
     {.words = "init", .options = init_options, .help = "make this host the first of a new cluster",
      .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
      .next = "on this host run 'mortar token create', on each further one what it prints",
@@ -174,7 +178,8 @@ static const struct verb verbs[] = {
      .done = "this host is a member of the cluster",
      .more = "Run again after an interruption it finishes what is left."},
     {.words = "leave", .options = leave_options, .help = "take this host out of its cluster",
-     .run = run_change, .method = "POST", .path = "/v1/leave", .done = "this host left the cluster"},
+     .run = run_change, .method = "POST", .path = "/v1/leave",
+     .done = "this host left the cluster"},
     {.words = "token create", .options = token_options, .help = "make a token for one join",
      .run = run_token_create, .method = "POST", .path = "/v1/tokens",
      .more = "Prints the command to run on the new host. A token can be used once."},
@@ -191,8 +196,8 @@ static const struct verb verbs[] = {
 
     {.words = "pool create", .args = {NEW_NAME}, .options = pool_options, .help = "create a pool",
      .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",
-     .more = "Prepares the bricks, makes one replica set with Mortar's option profile and mounts it "
-             "on every host that runs virtual machines. A disk that holds anything is formatted "
+     .more = "Prepares the bricks, makes one replica set with Mortar's option profile and mounts "
+             "it on every host that runs virtual machines. A disk that holds anything is formatted "
              "only with --wipe."},
     {.words = "pool ls", .help = "list the pools", .run = run_list, .path = "/v1/pools",
      .view = &view_pool},
@@ -204,13 +209,16 @@ static const struct verb verbs[] = {
     {.words = "image import", .options = import_options, .help = "copy a disk image into a pool",
      .args = {{.name = "SOURCE", .kind = VAL_SOURCE, .field = "source", .needed = true,
                .help = "file on the agent's host, or URL"}},
-     .run = run_image_import, .method = "POST", .path = "/v1/images", .done = "the image is imported",
-     .more = "The image is checked; one that refers to a backing file is refused, a vmdk is converted."},
+     .run = run_image_import, .method = "POST", .path = "/v1/images",
+     .done = "the image is imported",
+     .more = "The image is checked; one that refers to a backing file is refused, a vmdk is "
+             "converted."},
     {.words = "image ls", .help = "list the images", .run = run_list, .path = "/v1/images",
      .view = &view_image},
     {.words = "image show", .args = {OBJECT(NOUN_IMAGE)}, .help = "show an image", .run = run_show,
      .path = "/v1/images/{}", .view = &view_image},
-    {.words = "image rm", .args = {OBJECT(NOUN_IMAGE)}, .help = "remove an image", .run = run_change,
+    {.words = "image rm", .args = {OBJECT(NOUN_IMAGE)}, .help = "remove an image",
+     .run = run_change,
      .method = "DELETE", .path = "/v1/images/{}", .done = "image '{}' is removed"},
     {.words = "image export", .options = export_options, .help = "write an image to a file",
      .args = {OBJECT(NOUN_IMAGE),
@@ -225,22 +233,29 @@ static const struct verb verbs[] = {
      .view = &view_vm},
     {.words = "vm show", .args = {OBJECT(NOUN_VM)}, .help = "show a virtual machine",
      .run = run_show, .path = "/v1/vms/{}", .view = &view_vm},
-    {.words = "vm start", .args = {OBJECT(NOUN_VM)}, .help = "start a virtual machine", .run = run_change,
+    {.words = "vm start", .args = {OBJECT(NOUN_VM)}, .help = "start a virtual machine",
+     .run = run_change,
      .method = "POST", .path = "/v1/vms/{}/start", .done = "vm '{}' is running"},
     {.words = "vm stop", .args = {OBJECT(NOUN_VM)}, .options = vm_stop_options,
-     .help = "shut a virtual machine down", .run = run_change, .method = "POST", .path = "/v1/vms/{}/stop",
+     .help = "shut a virtual machine down", .run = run_change, .method = "POST",
+     .path = "/v1/vms/{}/stop",
      .done = "vm '{}' is stopped"},
-    {.words = "vm reset", .args = {OBJECT(NOUN_VM)}, .help = "reset a virtual machine without asking the guest",
+    {.words = "vm reset", .args = {OBJECT(NOUN_VM)},
+     .help = "reset a virtual machine without asking the guest",
      .run = run_change, .method = "POST", .path = "/v1/vms/{}/reset", .done = "vm '{}' is reset"},
-    {.words = "vm rm", .args = {OBJECT(NOUN_VM)}, .help = "remove a stopped virtual machine and its disks",
+    {.words = "vm rm", .args = {OBJECT(NOUN_VM)},
+     .help = "remove a stopped virtual machine and its disks",
      .run = run_change, .method = "DELETE", .path = "/v1/vms/{}", .done = "vm '{}' is removed"},
     {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
-     .help = "change a virtual machine from its next start on", .run = run_vm_set, .method = "PATCH",
+     .help = "change a virtual machine from its next start on", .run = run_vm_set,
+     .method = "PATCH",
      .path = "/v1/vms/{}", .done = "vm '{}' is changed"},
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
-     .help = "move a running virtual machine to another host", .run = run_vm_migrate, .method = "POST",
+     .help = "move a running virtual machine to another host", .run = run_vm_migrate,
+     .method = "POST",
      .path = "/v1/vms/{}/migrate", .done = "vm '{}' is moved"},
-    {.words = "vm console", .args = {OBJECT(NOUN_VM)}, .help = "attach to the serial console of a virtual machine",
+    {.words = "vm console", .args = {OBJECT(NOUN_VM)},
+     .help = "attach to the serial console of a virtual machine",
      .run = run_vm_console, .path = "/v1/vms/{}/console",
      .more = "Leave with Ctrl-]. The console follows the machine when it moves to another host and "
              "ends when it stops."},
@@ -265,7 +280,8 @@ static const struct verb verbs[] = {
      .run = run_version, .path = "/v1/version"},
     {.words = "help", .args = {{.name = "COMMAND"}, {.name = "WORD"}}, .help = "explain a command",
      .run = run_help},
-    {.words = "completion", .args = {{.name = "SHELL", .kind = VAL_CHOICE, .value = "bash", .field = "shell",
+    {.words = "completion", .args = {{.name = "SHELL", .kind = VAL_CHOICE, .value = "bash",
+     .field = "shell",
                                    .needed = true}},
      .help = "print the completion script for a shell (bash)", .run = run_completion},
     {0},
@@ -301,7 +317,8 @@ static int refuse_verb(const char *group, const char *word, struct err *e)
     } else if (!word) {
         (void)ERR_SET(e, USAGE, "%s: what to do is missing: %s", group, could.data);
     } else {
-        (void)ERR_SET(e, USAGE, "%s: unknown command '%.40s'; there are %s", group, word, could.data);
+        (void)ERR_SET(e, USAGE, "%s: unknown command '%.40s'; there are %s", group, word,
+                      could.data);
     }
     return -ERR_USAGE;
 }

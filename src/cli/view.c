@@ -23,16 +23,16 @@ static enum style style_of_state(const char *state)
         const char *word;
         enum style style;
     } words[] = {
-        {"running", STYLE_GOOD},   {"online", STYLE_GOOD},   {"up", STYLE_GOOD},
-        {"ready", STYLE_GOOD},     {"started", STYLE_GOOD},  {"done", STYLE_GOOD},
-        {"ok", STYLE_GOOD},        {"yes", STYLE_GOOD},      {"note", STYLE_PLAIN},
-        {"warning", STYLE_WARN},   {"degraded", STYLE_WARN}, {"healing", STYLE_WARN},
-        {"starting", STYLE_WARN},  {"stopping", STYLE_WARN}, {"migrating", STYLE_WARN},
-        {"paused", STYLE_WARN},    {"draining", STYLE_WARN}, {"creating", STYLE_WARN},
-        {"failed", STYLE_BAD},     {"lost", STYLE_BAD},      {"down", STYLE_BAD},
-        {"offline", STYLE_BAD},    {"refuse", STYLE_BAD},    {"critical", STYLE_BAD},
-        {"error", STYLE_BAD},      {"no", STYLE_BAD},        {"frozen", STYLE_BAD},
-        {"stopped", STYLE_DIM},    {"cancelled", STYLE_DIM},
+        {"running", STYLE_GOOD},  {"online", STYLE_GOOD},   {"up", STYLE_GOOD},
+        {"ready", STYLE_GOOD},    {"started", STYLE_GOOD},  {"done", STYLE_GOOD},
+        {"ok", STYLE_GOOD},       {"yes", STYLE_GOOD},      {"note", STYLE_PLAIN},
+        {"warning", STYLE_WARN},  {"degraded", STYLE_WARN}, {"healing", STYLE_WARN},
+        {"starting", STYLE_WARN}, {"stopping", STYLE_WARN}, {"migrating", STYLE_WARN},
+        {"paused", STYLE_WARN},   {"draining", STYLE_WARN}, {"creating", STYLE_WARN},
+        {"failed", STYLE_BAD},    {"lost", STYLE_BAD},      {"down", STYLE_BAD},
+        {"offline", STYLE_BAD},   {"refuse", STYLE_BAD},    {"critical", STYLE_BAD},
+        {"error", STYLE_BAD},     {"no", STYLE_BAD},        {"frozen", STYLE_BAD},
+        {"stopped", STYLE_DIM},   {"cancelled", STYLE_DIM},
     };
     for (size_t i = 0; i < ELEMENTS(words); i++) {
         if (str_eq(words[i].word, state)) {
@@ -112,8 +112,8 @@ static char *format_heal(const json_t *pool, enum style *ret_style)
     }
     *ret_style = offline ? STYLE_BAD : pending ? STYLE_WARN : STYLE_GOOD;
     if (offline) {
-        return str_printf("%zu brick%s offline, %" PRIu64 " files", offline, offline == 1 ? "" : "s",
-                          pending);
+        return str_printf("%zu brick%s offline, %" PRIu64 " files", offline,
+                          offline == 1 ? "" : "s", pending);
     }
     return pending ? str_printf("%" PRIu64 " files", pending) : str_dup("clean");
 }

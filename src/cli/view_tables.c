@@ -258,7 +258,8 @@ static const struct field finding_columns[] = {
     {"FOUND", "value"},
     {0},
 };
-static const struct view view_finding = {.columns = finding_columns, .empty = "nothing was checked"};
+static const struct view view_finding = {.columns = finding_columns,
+                                         .empty = "nothing was checked"};
 
 void view_check(const json_t *check, bool color, struct sbuf *out)
 {

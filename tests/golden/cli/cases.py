@@ -237,6 +237,7 @@ CASES = {
         "runs": [["help"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
                  ["--version"], ["help", "vm", "fly"]],
     },
+    "completion": {"answers": {}, "runs": [["completion", "bash"]]},
     "version": {
         "answers": {"GET /v1/version": ok({"version": "0.1.0", "api": 1})},
         "runs": [["version"], ["version", "--json"], ["--socket", "{tmp}/none", "version"]],

@@ -52,6 +52,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request, client_address):
+        """A client that was interrupted is no error here."""
+
 
 class FakeAgent:
     """answers: {"GET /v1/x": [answer, ...]}: one after the other, the last for ever."""

@@ -36,7 +36,7 @@ def run_case(mortar, case):
 
 def main():
     mortar = str(pathlib.Path(sys.argv[1]).absolute())
-    update = "--update" in sys.argv or bool(os.environ.get("MORTAR_UPDATE"))
+    update = "--update" in sys.argv or os.environ.get("MORTAR_GOLDEN") == "update"
     failed = 0
     print(f"1..{len(CASES)}")
     for number, (name, case) in enumerate(CASES.items(), 1):

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mortar command on a terminal, interrupted, and while its agent restarts."""
+import os
+import pathlib
+import pty
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from cases import BYTES, MOVED, STARTED, VM, ok, steps, task
+from fake_agent import FakeAgent
+
+MORTAR = str(pathlib.Path(sys.argv[1]).absolute())
+UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mortar-console\r\n\r\n"
+
+
+class Session:
+    """mortar on a pseudo terminal."""
+
+    def __init__(self, argv, sock, **more):
+        env = {"PATH": os.environ["PATH"], "TERM": "xterm", "TZ": "UTC", "HOME": "/",
+               "MORTAR_SOCKET": sock, **more}
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(MORTAR, [MORTAR, *argv], env)
+        self.seen = b""
+
+    def read_until(self, text, limit_s=20):
+        end = time.monotonic() + limit_s
+        while text not in self.seen:
+            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise AssertionError(f"no {text!r} in {self.seen!r}")
+            try:
+                self.seen += os.read(self.fd, 4096)
+            except OSError as gone:
+                raise AssertionError(f"ended without {text!r} after {self.seen!r}") from gone
+
+    def send(self, data):
+        os.write(self.fd, data)
+
+    def finish(self):
+        while True:
+            try:
+                piece = os.read(self.fd, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            self.seen += piece
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+class Interactive(unittest.TestCase):
+    def setUp(self):
+        self.tmp = tempfile.TemporaryDirectory(prefix="mortar-cli.")
+        self.sock = f"{self.tmp.name}/agent.sock"
+
+    def tearDown(self):
+        self.tmp.cleanup()
+
+    def test_progress_is_one_line_redrawn_in_place(self):
+        answers = {"POST /v1/vms/demo/migrate": [STARTED],
+                   "GET /v1/tasks/t7": steps(task(phase="check"), task(progress=BYTES, gen=2), MOVED)}
+        with FakeAgent(self.sock, answers):
+            session = Session(["vm", "migrate", "demo"], self.sock)
+            code = session.finish()
+        self.assertEqual(code, 0)
+        self.assertIn(b"\r\x1b[Kcopy memory                  [######..............]  33 %  "
+                      b"100 MiB of 300 Mi", session.seen)
+        self.assertTrue(session.seen.endswith(
+            b"\r\x1b[Kvm 'demo' runs on host2; moved in 1312 ms, paused for 83 ms\r\n"), session.seen)
+        self.assertEqual(session.seen.count(b"\n"), 1)
+
+    def test_interrupt_leaves_the_task_and_says_how_to_watch_it(self):
+        answers = {"GET /v1/tasks/t7": ok(task())}
+        with FakeAgent(self.sock, answers) as agent:
+            session = Session(["task", "wait", "t7"], self.sock)
+            session.read_until(b"copy memory")
+            os.kill(session.pid, signal.SIGINT)
+            self.assertEqual(session.finish(), 130)
+            self.assertFalse([r for r in agent.requests if not r.startswith("GET")])
+        self.assertIn(b"mortar task wait t7", session.seen)
+
+    def test_wait_survives_a_restart_of_the_agent(self):
+        env = {**os.environ, "MORTAR_SOCKET": self.sock}
+        dropped = {"GET /v1/tasks/t7": [{"reply": task()}, {"drop": True}]}
+        with FakeAgent(self.sock, dropped) as agent:
+            process = subprocess.Popen([MORTAR, "task", "wait", "t7"], env=env, text=True,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while len(agent.requests) < 2:
+                time.sleep(0.02)
+        time.sleep(0.7)
+        with FakeAgent(self.sock, {"GET /v1/tasks/t7": ok(task("done"))}):
+            out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out), (0, "task t7 is done\n"), err)
+        self.assertEqual(err, "vm/demo: copy memory\n")
+
+    def test_console_follows_the_machine_and_ends_on_the_escape_key(self):
+        opened = []
+
+        def console(request):
+            opened.append(request.path)
+            request.close_connection = True
+            request.wfile.write(UPGRADED + b"login%d: " % len(opened))
+            if len(opened) == 1:
+                self.assertEqual(request.connection.recv(100), b"ro")
+                request.wfile.write(b"moving")
+                return
+            while request.connection.recv(100):
+                pass
+
+        moved = {**VM, "host": "host2"}
+        with FakeAgent(self.sock, {"GET /v1/vms/demo": ok(moved)}, console):
+            session = Session(["vm", "console", "demo"], self.sock)
+            session.read_until(b"login1: ")
+            session.send(b"ro")
+            session.read_until(b"moving")
+            session.read_until(b"[connected again, the machine is on host2]")
+            session.read_until(b"login2: ")
+            session.send(b"\x1d")
+            self.assertEqual(session.finish(), 0)
+        self.assertEqual(opened, ["/v1/vms/demo/console"] * 2)
+
+    def test_console_ends_when_the_machine_stops(self):
+        def console(request):
+            request.close_connection = True
+            request.wfile.write(UPGRADED + b"Power down\r\n")
+
+        answers = {"GET /v1/vms/demo": ok({**VM, "state": "stopped", "host": None})}
+        with FakeAgent(self.sock, answers, console):
+            session = Session(["vm", "console", "demo"], self.sock)
+            self.assertEqual(session.finish(), 0)
+        self.assertIn(b"[the machine stopped]", session.seen)
+
+    def test_console_says_why_it_is_refused(self):
+        def console(request):
+            body = b'{"error":{"name":"object.state","message":"vm \'demo\' is stopped"}}'
+            request.close_connection = True
+            request.wfile.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: %d\r\n\r\n%s"
+                                % (len(body), body))
+
+        with FakeAgent(self.sock, {}, console):
+            done = subprocess.run([MORTAR, "vm", "console", "demo"], text=True, capture_output=True,
+                                  env={"MORTAR_SOCKET": self.sock}, stdin=subprocess.DEVNULL,
+                                  timeout=20, check=False)
+        self.assertEqual((done.returncode, done.stderr), (4, "mortar: vm 'demo' is stopped\n"))
+
+    def test_colours_only_on_a_terminal_that_wants_them(self):
+        answers = {"GET /v1/vms": ok({"items": [VM]})}
+        with FakeAgent(self.sock, answers):
+            session = Session(["vm", "ls"], self.sock)
+            self.assertEqual(session.finish(), 0)
+            self.assertIn(b"\x1b[32mrunning\x1b[0m", session.seen)
+            session = Session(["vm", "ls"], self.sock, NO_COLOR="1")
+            self.assertEqual(session.finish(), 0)
+            self.assertNotIn(b"\x1b", session.seen)
+
+    def test_bash_completes_words_options_and_names(self):
+        script = """
+source <("$MORTAR" completion bash)
+timeout() { echo demo web; }
+t() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mortar; echo "${COMPREPLY[*]}"; }
+t mortar v; t mortar vm m; t mortar vm migrate ""; t mortar vm migrate demo --t
+t mortar vm migrate demo --to w; t mortar pool create x --type ""; t mortar --json vm stop w
+t mortar image export debian /etc/hostn; t mortar help po; t mortar task wait t7 --no
+"""
+        done = subprocess.run(["bash", "-c", script], text=True, capture_output=True, timeout=20,
+                              env={"PATH": os.environ["PATH"], "MORTAR": MORTAR}, check=True)
+        self.assertEqual(done.stdout.splitlines(), [
+            "vm version", "migrate", "demo web", "--to", "web", "gluster dir", "web",
+            "/etc/hostname", "pool", "--no-wait"], done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], "-v", *sys.argv[2:]])
