@@ -231,6 +231,27 @@ static char *format_mount_service(const struct brick_opts *o, const struct brick
                       o->name, o->device, o->device, n->path, n->path);
 }
 
+static int remove_unit(const char *unit, bool *any, struct err *e)
+{
+    bool changed = false;
+    int r = unit_stop(unit, 0, e);
+    r = r == 0 ? unit_disable(unit, e) : r;
+    r = r == 0 ? unit_remove("", unit, &changed, e) : r;
+    *any = *any || changed;
+    return r;
+}
+
+static int remove_units(const struct brick_opts *o, const struct brick_names *n, struct err *e)
+{
+    bool any = false;
+    if (!systemd_is_init() || o->mount_only) {
+        return 0;
+    }
+    int r = remove_unit(n->service, &any, e);
+    r = r == 0 ? remove_unit(n->mount_unit, &any, e) : r;
+    return r == 0 && any ? systemd_reload(e) : r;
+}
+
 static int mount_by_unit(const struct brick_opts *o, const struct brick_names *n, dev_t rdev,
                          struct err *e)
 {
@@ -246,11 +267,13 @@ static int mount_by_unit(const struct brick_opts *o, const struct brick_names *n
                                                           .description = description,
                                                           .before = "glusterd.service"})
                    : format_mount_service(o, n);
-    int r = unit_write("", unit, text, NULL, e);
+    /* Nothing is mounted now, so a unit of the other kind, from when udev knew more or less than
+     * today, goes without harm; both would fight at boot. */
+    int r = remove_units(o, n, e);
+    r = r == 0 ? unit_write("", unit, text, NULL, e) : r;
     r = r == 0 ? systemd_reload(e) : r;
     r = r == 0 ? unit_enable(unit, e) : r;
-    /* "start" of a oneshot that remains from before an unmount by hand would do nothing. */
-    return r < 0 ? r : by_uuid ? unit_start(unit, 0, e) : unit_restart(unit, 0, e);
+    return r < 0 ? r : unit_start(unit, 0, e);
 }
 
 static int mount_device(const struct brick_opts *o, const struct brick_names *n, struct err *e)
@@ -443,22 +466,6 @@ int brick_prepare(const struct brick_opts *opts, struct brick_result *ret, struc
         .formatted = formatted,
     };
     return 0;
-}
-
-static int remove_units(const struct brick_opts *o, const struct brick_names *n, struct err *e)
-{
-    const char *const units[] = {n->mount_unit, n->service};
-    bool any = false;
-    int r = 0;
-    bool has_units = systemd_is_init() && !o->mount_only;
-    for (size_t i = 0; r == 0 && has_units && i < ELEMENTS(units); i++) {
-        bool changed = false;
-        r = unit_stop(units[i], 0, e);
-        r = r == 0 ? unit_disable(units[i], e) : r;
-        r = r == 0 ? unit_remove("", units[i], &changed, e) : r;
-        any = any || changed;
-    }
-    return r == 0 && any ? systemd_reload(e) : r;
 }
 
 static int unmount(const char *path, struct err *e)
