@@ -95,10 +95,14 @@ void http_cancel(struct http *h)
     (void)curl_multi_wakeup(h->multi); /* if it fails, the call sees the flag within a second */
 }
 
-/* libcurl calls it when the connection stands and before it writes the first byte of a request. */
+/* libcurl calls it when the connection stands and before it writes the first byte of a request; a
+ * second time when it wants to repeat one whose kept connection was lost. */
 static int on_ready(void *arg, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
     struct call *c = arg;
+    if (c->sent) {
+        return CURL_PREREQFUNC_ABORT;
+    }
     c->sent = true;
     c->sent_at_us = clock_boottime_us();
     return CURL_PREREQFUNC_OK;

@@ -6,9 +6,9 @@
  * at a time; only http_cancel() may come from another one. It follows no redirect, uses no proxy
  * and reads no environment.
  *
- * Repetition: when the server has closed the kept connection meanwhile, libcurl sends the request
- * once more. So a request may be executed twice if the server executed it and then died: requests
- * that change something must carry an id by which the server or the sender can tell. */
+ * A request is sent at most once. When the server closes the kept connection under it, the call ends
+ * with -ERR_TIMEOUT although libcurl would repeat it: a first copy may have been executed, or lie in
+ * a queue. */
 #pragma once
 
 #include <stdbool.h>

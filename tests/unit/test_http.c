@@ -45,10 +45,9 @@ static void serve(void *arg)
     }
 }
 
-static void server_start(struct server *s)
+static void server_listen(struct server *s)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct err e = {0};
     strcpy(s->dir, "/tmp/mortar-http-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
     (void)snprintf(s->path, sizeof(s->path), "%s/s", s->dir);
@@ -57,6 +56,12 @@ static void server_start(struct server *s)
     assert_int_equal(bind(s->fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
     assert_int_equal(listen(s->fd, 4), 0);
     s->lane = lane_new("server", 1, 4);
+}
+
+static void server_start(struct server *s)
+{
+    struct err e = {0};
+    server_listen(s);
     assert_int_equal(lane_run(s->lane, serve, s, &e), 0);
 }
 
@@ -237,6 +242,43 @@ static void a_waiting_call_is_cancelled_from_another_thread(void **state)
     server_stop(&s);
 }
 
+/* Answers the first request of a connection and closes it under the second one; then accepts again. */
+static void serve_once_each(void *arg)
+{
+    struct server *s = arg;
+    char buf[512];
+    for (;;) {
+        _cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0) {
+            return;
+        }
+        if (read(fd, buf, sizeof(buf)) > 0) {
+            s->seen[0]++;
+            (void)!write(fd, s->answer, strlen(s->answer));
+        }
+        s->seen[0] = (char)(s->seen[0] + (read(fd, buf, sizeof(buf)) > 0));
+    }
+}
+
+static void a_request_is_not_repeated_when_its_kept_connection_is_lost(void **state)
+{
+    struct server s = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+    struct err e = {0};
+    struct http *h = NULL;
+    _cleanup_http_reply_ struct http_reply r = {0};
+    server_listen(&s);
+    assert_int_equal(lane_run(s.lane, serve_once_each, &s, &e), 0);
+    assert_int_equal(
+        http_new(&(struct http_opts){.base = "http://localhost", .unix_path = s.path}, &h, &e), 0);
+    struct http_request q = {.path = "/", .body = "", .deadline_us = in_ms(5000)};
+    assert_int_equal(http_call(h, &q, &r, &e), 0);
+    assert_int_equal(http_call(h, &q, &r, &e), -ERR_TIMEOUT);
+    assert_int_equal(http_call(h, &q, &r, &e), 0);
+    http_free(h);
+    server_stop(&s);
+    assert_int_equal(s.seen[0], 3);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     struct http *h = NULL;
@@ -257,6 +299,7 @@ int main(void)
         cmocka_unit_test(silence_in_a_stream_ends_it),
         cmocka_unit_test(no_first_byte_ends_a_stream),
         cmocka_unit_test(a_waiting_call_is_cancelled_from_another_thread),
+        cmocka_unit_test(a_request_is_not_repeated_when_its_kept_connection_is_lost),
         cmocka_unit_test(wrong_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
