@@ -121,6 +121,11 @@ struct loop_source *loop_io(struct loop *l, int fd, uint32_t epoll_events, loop_
     return s;
 }
 
+void loop_io_set(struct loop_source *s, uint32_t epoll_events)
+{
+    (void)sd_event_source_set_io_events(s->source, epoll_events); /* fails only after a fork */
+}
+
 struct loop_source *loop_pidfd(struct loop *l, int pidfd, loop_io_fn fn, void *arg)
 {
     struct loop_source *s = loop_io(l, pidfd, EPOLLIN, fn, arg);

@@ -32,6 +32,8 @@ struct loop_source *loop_timer(struct loop *l, uint64_t delay_us, loop_timer_fn 
 void loop_rearm(struct loop_source *s, uint64_t delay_us);
 /** loop_io - call @fn when @fd has one of @epoll_events. The descriptor stays the caller's. */
 struct loop_source *loop_io(struct loop *l, int fd, uint32_t epoll_events, loop_io_fn fn, void *arg);
+/** loop_io_set - change the events that loop_io() waits for; 0 leaves EPOLLERR and EPOLLHUP */
+void loop_io_set(struct loop_source *s, uint32_t epoll_events);
 /**
  * loop_pidfd - call @fn once when the process behind @pidfd has ended; works for processes that are
  * not our children. The descriptor stays the caller's.
