@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "io/clock.h"
+#include "io/http_curl.h"
 
 #define CONNECT_TIMEOUT_US (3 * USEC_PER_SEC)
 
@@ -136,7 +137,7 @@ static size_t on_body(char *piece, size_t size, size_t count, void *arg)
 /* Options that can only fail for lack of memory or by our mistake are checked together. */
 #define SET(option, value) (bad |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-static bool set_transport(const struct http *h, CURL *easy)
+bool http_curl_set_transport(const struct http *h, CURL *easy)
 {
     bool bad = false;
     SET(CURLOPT_NOSIGNAL, 1L);
@@ -216,7 +217,7 @@ static int fail_unanswered(const struct call *c, const char *why, struct err *e)
                    c->h->unix_path ? c->h->unix_path : c->h->base, why);
 }
 
-static bool is_tls_code(CURLcode code)
+bool http_curl_is_tls_code(CURLcode code)
 {
     return code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION ||
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE ||
@@ -237,7 +238,7 @@ static int translate(const struct call *c, CURLcode code, struct err *e)
         return ERR_SET(e, CANCELLED, "the transfer was ended by its receiver");
     }
     const char *why = c->why[0] ? c->why : curl_easy_strerror(code);
-    if (!c->sent && is_tls_code(code)) {
+    if (!c->sent && http_curl_is_tls_code(code)) {
         return ERR_SET(e, TLS, "no secure connection to %s: %s", c->h->base, why);
     }
     return fail_unanswered(c, why, e);
@@ -297,7 +298,7 @@ int http_call(struct http *h, const struct http_request *q, struct http_reply *r
     _cleanup_free_ char *url = str_printf("%s%s", h->base, q->path);
     struct curl_slist *headers = header_list(q);
     curl_easy_reset(h->easy); /* keeps the connection */
-    if (!set_transport(h, h->easy) || !set_request(&c, h->easy, url, headers) ||
+    if (!http_curl_set_transport(h, h->easy) || !set_request(&c, h->easy, url, headers) ||
         curl_multi_add_handle(h->multi, h->easy) != CURLM_OK) {
         curl_slist_free_all(headers);
         return ERR_SET(e, REMOTE, "the HTTP library refused an option for %s", h->base);
