@@ -133,9 +133,11 @@ static int take_arguments(const struct verb *v, int argc, char **argv, struct ar
             if (p->needed) {
                 return ERR_SET(e, USAGE, "%s is missing", p->name);
             }
-            continue;
+            if (!p->fallback) {
+                continue;
+            }
         }
-        const char *text = argv[optind + max];
+        const char *text = max < given ? argv[optind + max] : p->fallback;
         if (!*text) {
             return ERR_SET(e, USAGE, "%s is empty", p->name);
         }

@@ -11,25 +11,30 @@
 #include "io/http.h"
 #include "wire/names.h"
 
+#define STREAM_TIMEOUT_US (30 * USEC_PER_SEC)
+
 struct client {
     struct http *http;
-    char *socket; /* NULL: another host */
-    char *host;
+    char *base;
+    char *socket; /* of this host's agent, or NULL */
+    char *host;   /* another one, or NULL; then with these three files */
+    char *ca;
+    char *cert;
+    char *key;
 };
 
 void client_free(struct client *c)
 {
     if (c) {
         http_free(c->http);
+        free(c->base);
         free(c->socket);
         free(c->host);
+        free(c->ca);
+        free(c->cert);
+        free(c->key);
         free(c);
     }
-}
-
-const char *client_socket(const struct client *c)
-{
-    return c->socket;
 }
 
 /* The user's own certificate, else (for root) that of this host. */
@@ -50,7 +55,7 @@ static int find_pki(char **ret_dir, struct err *e)
     return -ERR_DENIED;
 }
 
-static int open_remote(const char *host, struct http **ret, struct err *e)
+static int open_remote(const char *host, struct client *c, struct err *e)
 {
     _cleanup_free_ char *dir = NULL;
     int r = find_pki(&dir, e);
@@ -58,27 +63,38 @@ static int open_remote(const char *host, struct http **ret, struct err *e)
         return r;
     }
     bool v6 = strchr(host, ':') && host[0] != '[';
-    _cleanup_free_ char *base =
-        str_printf("https://%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", WIRE_API_PORT);
-    _cleanup_free_ char *ca = str_printf("%s/ca.crt", dir);
-    _cleanup_free_ char *cert = str_printf("%s/host.crt", dir);
-    _cleanup_free_ char *key = str_printf("%s/host.key", dir);
-    return http_new(
-        &(struct http_opts){.base = base, .ca_file = ca, .cert_file = cert, .key_file = key}, ret,
-        e);
+    c->host = str_dup(host);
+    c->base = str_printf("https://%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", WIRE_API_PORT);
+    c->ca = str_printf("%s/ca.crt", dir);
+    c->cert = str_printf("%s/host.crt", dir);
+    c->key = str_printf("%s/host.key", dir);
+    return 0;
+}
+
+static struct http_opts opts_of(const struct client *c)
+{
+    return (struct http_opts){
+        .base = c->base,
+        .unix_path = c->socket,
+        .ca_file = c->ca,
+        .cert_file = c->cert,
+        .key_file = c->key,
+    };
 }
 
 int client_new(const char *socket, const char *host, struct client **ret, struct err *e)
 {
     _cleanup_(client_freep) struct client *c = xcalloc(1, sizeof(*c));
-    int r;
+    int r = 0;
     if (host) {
-        c->host = str_dup(host);
-        r = open_remote(host, &c->http, e);
+        r = open_remote(host, c, e);
     } else {
         c->socket = str_dup(socket);
-        r = http_new(&(struct http_opts){.base = "http://localhost", .unix_path = socket}, &c->http,
-                     e);
+        c->base = str_dup("http://localhost");
+    }
+    if (r == 0) {
+        const struct http_opts o = opts_of(c);
+        r = http_new(&o, &c->http, e);
     }
     if (r < 0) {
         return r;
@@ -87,7 +103,7 @@ int client_new(const char *socket, const char *host, struct client **ret, struct
     return 0;
 }
 
-int client_no_agent(const char *socket, struct err *e)
+static int no_agent(const char *socket, struct err *e)
 {
     if (access(socket, W_OK) < 0 && errno == EACCES) {
         (void)ERR_SET(e, DENIED, "you may not use the agent's socket %s", socket);
@@ -97,6 +113,16 @@ int client_no_agent(const char *socket, struct err *e)
     (void)ERR_SET(e, NO_AGENT, "the agent does not answer at %s", socket);
     err_hint(e, "start it: systemctl start mortard; its log: journalctl -u mortard");
     return -ERR_NO_AGENT;
+}
+
+/* The connection failed, not the request. */
+static int not_answered(const struct client *c, struct err *failed, struct err *e)
+{
+    if (failed->code == ERR_REMOTE && c->socket) {
+        return no_agent(c->socket, e);
+    }
+    err_prepend(failed, "%s", c->host ? c->host : "agent");
+    return err_copy(e, failed);
 }
 
 int client_reply(int status, const char *body, size_t len, json_t **ret, struct err *e)
@@ -147,12 +173,24 @@ int client_call(struct client *c, const char *method, const char *path, const js
         .deadline_us = clock_boottime_us() + timeout_us,
     };
     int r = http_call(c->http, &q, &reply, &failed);
-    if (r == -ERR_REMOTE && c->socket) {
-        return client_no_agent(c->socket, e);
-    }
     if (r < 0) {
-        err_prepend(&failed, "%s", c->host ? c->host : "agent");
-        return err_copy(e, &failed);
+        return not_answered(c, &failed, e);
     }
     return client_reply(reply.status, reply.body, reply.body_len, ret, e);
+}
+
+int client_stream(const struct client *c, const char *path, const char *protocol,
+                  struct http_stream **ret, struct err *e)
+{
+    struct err failed = {0};
+    _cleanup_json_ json_t *nothing = NULL;
+    _cleanup_http_reply_ struct http_reply refusal = {0};
+    const struct http_opts o = opts_of(c);
+    int r = http_stream_open(&o, path, protocol, clock_boottime_us() + STREAM_TIMEOUT_US, ret,
+                             &refusal, &failed);
+    if (r == -ERR_STATE) {
+        r = client_reply(refusal.status, refusal.body, refusal.body_len, &nothing, e);
+        return r < 0 ? r : ERR_SET(e, BUG, "the agent opened no stream");
+    }
+    return r < 0 ? not_answered(c, &failed, e) : 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/json.h"
+#include "io/http_stream.h"
 
 struct client;
 
@@ -15,8 +16,12 @@ int client_new(const char *socket, const char *host, struct client **ret, struct
 void client_free(struct client *c);
 DEFINE_FREEP(struct client, client_free)
 
-/** client_socket - path of the unix socket, NULL when the agent is another host's. Borrowed. */
-const char *client_socket(const struct client *c);
+/**
+ * client_stream - GET @path upgraded to a raw stream of @protocol
+ * Return: 0; -ERR_NO_AGENT, -ERR_REMOTE, -ERR_TLS or -ERR_TIMEOUT; else the error the agent gave
+ */
+int client_stream(const struct client *c, const char *path, const char *protocol,
+                  struct http_stream **ret, struct err *e);
 
 /**
  * client_call - one request
@@ -30,6 +35,3 @@ int client_call(struct client *c, const char *method, const char *path, const js
 
 /** client_reply - what an answer of @status with @body means; as client_call() returns it */
 int client_reply(int status, const char *body, size_t len, json_t **ret, struct err *e);
-
-/** client_no_agent - set @e to ERR_NO_AGENT or, when the socket is forbidden to us, ERR_DENIED */
-int client_no_agent(const char *socket, struct err *e);

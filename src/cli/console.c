@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The interactive serial console: a raw terminal joined to an upgraded HTTP connection. When the
- * stream ends because the machine moved, it is opened again; the agent finds the new host. */
+ * stream ends because the machine moved, it is opened again on the new host. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,13 +12,15 @@
 
 #include "cli/handlers.h"
 #include "cli/run.h"
-#include "cli/upgrade.h"
 #include "io/clock.h"
+#include "io/http_stream.h"
 #include "wire/names.h"
 #include "wire/path.h"
 
 enum { ESCAPE_KEY = 0x1d /* Ctrl-] */ };
 #define REOPEN_GRACE_US (60 * USEC_PER_SEC)
+/* A guest that reads no keys must not hold the terminal for ever. */
+#define WRITE_TIMEOUT_US (10 * USEC_PER_SEC)
 #define REOPEN_RETRY_US (250 * USEC_PER_MSEC)
 
 enum session_end {
@@ -99,7 +101,7 @@ static bool write_all(int fd, const char *data, size_t len)
 }
 
 /* Keys to the guest. Return: whether the session goes on; @ret_end is set when it does not. */
-static bool pump_keys(struct console *k, int fd, enum session_end *ret_end)
+static bool pump_keys(struct console *k, struct http_stream *stream, enum session_end *ret_end)
 {
     char buf[1024];
     ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
@@ -110,7 +112,7 @@ static bool pump_keys(struct console *k, int fd, enum session_end *ret_end)
     }
     char *escape = k->raw ? memchr(buf, ESCAPE_KEY, (size_t)n) : NULL;
     size_t len = escape ? (size_t)(escape - buf) : (size_t)n;
-    if (!write_all(fd, buf, len)) {
+    if (http_stream_write(stream, buf, len, clock_boottime_us() + WRITE_TIMEOUT_US, NULL) < 0) {
         *ret_end = END_STREAM;
         return false;
     }
@@ -118,13 +120,32 @@ static bool pump_keys(struct console *k, int fd, enum session_end *ret_end)
     return !escape;
 }
 
-static enum session_end console_session(struct console *k, int fd)
+/* What the guest said, until there is no more now. Return and @ret_end as above. */
+static bool pump_output(struct http_stream *stream, enum session_end *ret_end)
 {
-    enum session_end end = END_STREAM;
     char buf[8192];
     for (;;) {
+        ssize_t n = http_stream_read(stream, buf, sizeof(buf));
+        if (n == -EAGAIN) {
+            return true;
+        }
+        if (n == 0) {
+            *ret_end = END_STREAM;
+            return false;
+        }
+        if (!write_all(STDOUT_FILENO, buf, (size_t)n)) {
+            *ret_end = END_USER;
+            return false;
+        }
+    }
+}
+
+static enum session_end console_session(struct console *k, struct http_stream *stream)
+{
+    enum session_end end = END_STREAM;
+    while (pump_output(stream, &end)) {
         struct pollfd p[] = {
-            {.fd = fd, .events = POLLIN},
+            {.fd = http_stream_fd(stream), .events = POLLIN},
             {.fd = k->input_open ? STDIN_FILENO : -1, .events = POLLIN},
             {.fd = k->signal_fd, .events = POLLIN},
         };
@@ -134,19 +155,11 @@ static enum session_end console_session(struct console *k, int fd)
         if (p[2].revents) {
             return END_USER;
         }
-        if (p[1].revents && !pump_keys(k, fd, &end)) {
+        if (p[1].revents && !pump_keys(k, stream, &end)) {
             return end;
         }
-        if (p[0].revents) {
-            ssize_t n = read(fd, buf, sizeof(buf));
-            if (n <= 0) {
-                return END_STREAM;
-            }
-            if (!write_all(STDOUT_FILENO, buf, (size_t)n)) {
-                return END_USER;
-            }
-        }
     }
+    return end;
 }
 
 /* Is the machine meant to go on, here or elsewhere? @ret_host: where it is; caller frees. */
@@ -159,33 +172,71 @@ static int ask_vm(struct console *k, bool *ret_alive, char **ret_host, struct er
         return r;
     }
     const char *state = json_text_of(vm, "state");
-    const char *host = json_text_of(vm, "host");
     *ret_alive = !str_eq(state, "stopped") && !str_eq(state, "failed");
-    *ret_host = str_dup(host ? host : "?");
+    *ret_host = str_dup(json_text_of(vm, "host"));
     return 0;
 }
 
-/* After the stream's end: 1 when there is a new one in @ret_fd, 0 when the machine stopped. */
-static int console_reopen(struct console *k, const char *path, int *ret_fd, struct err *e)
+/* The agent opens consoles of its own host only; another host's is asked there. */
+static int open_elsewhere(struct console *k, const char *path, const char *host,
+                          struct http_stream **ret, struct err *e)
+{
+    _cleanup_json_ json_t *info = NULL;
+    _cleanup_(client_freep) struct client *other = NULL;
+    const char *mgmt = NULL;
+    _cleanup_free_ char *url = wire_path_format("/v1/hosts/{}", (const char *const[]){host, NULL});
+    int r = cli_get(k->c, url, &info, e);
+    if (r == 0) {
+        r = json_need_text(json_object_get(info, "addresses"), "mgmt", &mgmt, e);
+    }
+    if (r == 0) {
+        r = client_new(NULL, mgmt, &other, e);
+    }
+    return r < 0 ? r : client_stream(other, path, WIRE_CONSOLE_UPGRADE, ret, e);
+}
+
+static int open_stream(struct console *k, const char *path, const char *host,
+                       struct http_stream **ret, struct err *e)
+{
+    struct err failed = {0};
+    int r = client_stream(k->c->client, path, WIRE_CONSOLE_UPGRADE, ret, &failed);
+    if (r == -ERR_REMOTE && host) {
+        return open_elsewhere(k, path, host, ret, e);
+    }
+    return r < 0 ? err_copy(e, &failed) : 0;
+}
+
+/* Opens the stream where the machine is. @ret: NULL when it stopped. */
+static int console_open(struct console *k, const char *path, struct http_stream **ret,
+                        char **ret_host, struct err *e)
+{
+    bool alive = true;
+    *ret = NULL;
+    int r = ask_vm(k, &alive, ret_host, e);
+    if (r < 0 || !alive) {
+        return r;
+    }
+    return open_stream(k, path, *ret_host, ret, e);
+}
+
+/* After the stream's end. @ret: the new one, or NULL when the machine stopped or is gone. */
+static int console_reopen(struct console *k, const char *path, struct http_stream **ret,
+                          struct err *e)
 {
     uint64_t give_up_us = clock_boottime_us() + REOPEN_GRACE_US;
     for (;;) {
         struct err failed = {0};
-        bool alive = true;
         _cleanup_free_ char *host = NULL;
-        int r = ask_vm(k, &alive, &host, &failed);
-        if (r == -ERR_NOT_FOUND || (r == 0 && !alive)) {
+        int r = console_open(k, path, ret, &host, &failed);
+        if (r == -ERR_NOT_FOUND || (r == 0 && !*ret)) {
             console_say(k, "the machine stopped");
             return 0;
         }
         if (r == 0) {
-            r = upgrade_open(client_socket(k->c->client), path, WIRE_CONSOLE_UPGRADE, ret_fd,
-                             &failed);
-        }
-        if (r == 0) {
-            _cleanup_free_ char *text = str_printf("connected again, the machine is on %s", host);
+            _cleanup_free_ char *text =
+                str_printf("connected again, the machine is on %s", host ? host : "?");
             console_say(k, text);
-            return 1;
+            return 0;
         }
         if (clock_boottime_us() > give_up_us) {
             return err_copy(e, &failed);
@@ -196,8 +247,14 @@ static int console_reopen(struct console *k, const char *path, int *ret_fd, stru
 
 static int console_run(struct console *k, const char *path, struct err *e)
 {
-    _cleanup_close_ int fd = -1;
-    int r = upgrade_open(client_socket(k->c->client), path, WIRE_CONSOLE_UPGRADE, &fd, e);
+    _cleanup_(http_stream_freep) struct http_stream *stream = NULL;
+    _cleanup_free_ char *host = NULL;
+    int r = console_open(k, path, &stream, &host, e);
+    if (r == 0 && !stream) {
+        (void)ERR_SET(e, STATE, "vm '%s' does not run", k->vm);
+        err_hint(e, "start it: mortar vm start %s", k->vm);
+        return -ERR_STATE;
+    }
     if (r == 0) {
         r = console_prepare(k, e);
     }
@@ -205,11 +262,10 @@ static int console_run(struct console *k, const char *path, struct err *e)
         return r;
     }
     console_say(k, k->raw ? "connected; leave with Ctrl-]" : "connected");
-    while (console_session(k, fd) == END_STREAM) {
-        (void)close(fd); /* gone whatever it says */
-        fd = -1;
-        r = console_reopen(k, path, &fd, e);
-        if (r <= 0) {
+    while (stream && console_session(k, stream) == END_STREAM) {
+        http_stream_free(TAKE(stream));
+        r = console_reopen(k, path, &stream, e);
+        if (r < 0) {
             return r;
         }
     }
@@ -220,11 +276,6 @@ int run_vm_console(struct cli *c, const struct verb *v, struct args *a, struct e
 {
     struct console k = {.c = c, .vm = a->pos[0], .signal_fd = -1, .input_open = true};
     _cleanup_free_ char *path = cli_path(v, a);
-    if (!client_socket(c->client)) {
-        (void)ERR_SET(e, USAGE, "the console does not work with --host");
-        err_hint(e, "run it on any host of the cluster; it finds the machine's host itself");
-        return -ERR_USAGE;
-    }
     int r = console_run(&k, path, e);
     console_restore(&k);
     return r;

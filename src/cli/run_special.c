@@ -11,6 +11,7 @@
 #include "cli/table.h"
 #include "cli/view.h"
 #include "wire/names.h"
+#include "wire/path.h"
 
 /* The check writes and syncs on the disk and looks at packages. */
 #define CHECK_TIMEOUT_US (180 * USEC_PER_SEC)
@@ -44,7 +45,7 @@ int run_check(struct cli *c, const struct verb *v, struct args *a, struct err *e
 
 int run_token_create(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 {
-    static const struct field expires = {"expires", "expires", FIELD_TIME};
+    static const struct field valid = {"valid", "valid_s", FIELD_AGE};
     _cleanup_json_ json_t *reply = NULL;
     _cleanup_sbuf_ struct sbuf out = {0};
     enum style style = STYLE_PLAIN;
@@ -63,8 +64,8 @@ int run_token_create(struct cli *c, const struct verb *v, struct args *a, struct
     if (r < 0) {
         return r;
     }
-    _cleanup_free_ char *until = view_text(&expires, reply, &style);
-    sbuf_printf(&out, "On the new host run, once, until %s:\n\n  %s\n", until, command);
+    _cleanup_free_ char *within = view_text(&valid, reply, &style);
+    sbuf_printf(&out, "On the new host run, once, within %s:\n\n  %s\n", within, command);
     return cli_print(&out, e);
 }
 
@@ -175,7 +176,7 @@ int run_vm_set(struct cli *c, const struct verb *v, struct args *a, struct err *
 
 int run_vm_migrate(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 {
-    static const struct field to = {"to", "result.to", FIELD_TEXT};
+    static const struct field where = {"host", "host", FIELD_TEXT};
     _cleanup_json_ json_t *reply = NULL;
     _cleanup_json_ json_t *end = NULL;
     _cleanup_sbuf_ struct sbuf out = {0};
@@ -187,15 +188,22 @@ int run_vm_migrate(struct cli *c, const struct verb *v, struct args *a, struct e
     if (r < 0 || !end || c->globals.json || c->globals.quiet) {
         return r;
     }
-    const json_t *result = json_object_get(end, "result");
-    _cleanup_free_ char *host = view_text(&to, end, &style);
+    _cleanup_json_ json_t *vm = NULL;
+    _cleanup_free_ char *path =
+        wire_path_format("/v1/vms/{}", (const char *const[]){a->pos[0], NULL});
+    r = cli_get(c, path, &vm, e);
+    if (r < 0) {
+        return r;
+    }
+    const json_t *last = json_object_get(vm, "last_migration");
+    _cleanup_free_ char *host = view_text(&where, vm, &style);
     _cleanup_free_ char *clean = text_clean(host);
     sbuf_printf(&out, "vm '%s' runs on %s", a->pos[0], clean);
-    if (json_object_get(result, "total_ms")) {
-        sbuf_printf(&out, "; moved in %" PRIu64 " ms", json_u64_of(result, "total_ms", 0));
+    if (json_object_get(last, "total_ms")) {
+        sbuf_printf(&out, "; moved in %" PRIu64 " ms", json_u64_of(last, "total_ms", 0));
     }
-    if (json_object_get(result, "blackout_ms")) {
-        sbuf_printf(&out, ", paused for %" PRIu64 " ms", json_u64_of(result, "blackout_ms", 0));
+    if (json_object_get(last, "blackout_ms")) {
+        sbuf_printf(&out, ", paused for %" PRIu64 " ms", json_u64_of(last, "blackout_ms", 0));
     }
     sbuf_printf(&out, "\n");
     return cli_print(&out, e);

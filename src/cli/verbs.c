@@ -40,8 +40,6 @@ static const struct param globals[] = {
     .help = help_, .fallback = "converged"}
 
 static const struct param init_options[] = {
-    {.name = "name", .kind = VAL_NAME, .value = "NAME", .field = "name", .fallback = "mortar",
-     .help = "name of the cluster"},
     MGMT,
     STORAGE,
     {.name = "uplink", .value = "NIC", .field = "uplink",
@@ -67,7 +65,7 @@ static const struct param leave_options[] = {
 static const struct param token_options[] = {
     ROLE("role of the host that uses it"),
     {.name = "valid", .kind = VAL_DURATION, .value = "TIME", .field = "valid_s", .min = 60,
-     .max = 7 * 86400, .fallback = "1h", .help = "how long it can be used"},
+     .max = 86400, .fallback = "1h", .help = "how long it can be used"},
     {0},
 };
 static const struct param pool_options[] = {
@@ -167,6 +165,8 @@ static const struct verb verbs[] = {
              "of each finding what it means and what to do. Fails when a finding forbids "
              "membership."},
     {.words = "init", .options = init_options, .help = "make this host the first of a new cluster",
+     .args = {{.name = "NAME", .kind = VAL_NAME, .field = "name", .fallback = "mortar",
+               .help = "name of the cluster (default mortar)"}},
      .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
      .next = "on this host run 'mortar token create', on each further one what it prints",
      .more = "Run again after an interruption it finishes what is left. A network card that has an "

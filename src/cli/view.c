@@ -23,16 +23,17 @@ static enum style style_of_state(const char *state)
         const char *word;
         enum style style;
     } words[] = {
-        {"running", STYLE_GOOD},  {"online", STYLE_GOOD},   {"up", STYLE_GOOD},
-        {"ready", STYLE_GOOD},    {"started", STYLE_GOOD},  {"done", STYLE_GOOD},
-        {"ok", STYLE_GOOD},       {"yes", STYLE_GOOD},      {"note", STYLE_PLAIN},
-        {"warning", STYLE_WARN},  {"degraded", STYLE_WARN}, {"healing", STYLE_WARN},
+        {"running", STYLE_GOOD}, {"online", STYLE_GOOD}, {"up", STYLE_GOOD},
+        {"ready", STYLE_GOOD}, {"started", STYLE_GOOD}, {"done", STYLE_GOOD},
+        {"ok", STYLE_GOOD}, {"yes", STYLE_GOOD}, {"note", STYLE_PLAIN},
+        {"warning", STYLE_WARN}, {"notice", STYLE_PLAIN}, {"silent", STYLE_BAD},
+        {"resuming", STYLE_WARN}, {"degraded", STYLE_WARN}, {"healing", STYLE_WARN},
         {"starting", STYLE_WARN}, {"stopping", STYLE_WARN}, {"migrating", STYLE_WARN},
-        {"paused", STYLE_WARN},   {"draining", STYLE_WARN}, {"creating", STYLE_WARN},
-        {"failed", STYLE_BAD},    {"lost", STYLE_BAD},      {"down", STYLE_BAD},
-        {"offline", STYLE_BAD},   {"refuse", STYLE_BAD},    {"critical", STYLE_BAD},
-        {"error", STYLE_BAD},     {"no", STYLE_BAD},        {"frozen", STYLE_BAD},
-        {"stopped", STYLE_DIM},   {"cancelled", STYLE_DIM},
+        {"paused", STYLE_WARN}, {"draining", STYLE_WARN}, {"creating", STYLE_WARN},
+        {"failed", STYLE_BAD}, {"lost", STYLE_BAD}, {"down", STYLE_BAD},
+        {"offline", STYLE_BAD}, {"refuse", STYLE_BAD}, {"critical", STYLE_BAD},
+        {"error", STYLE_BAD}, {"no", STYLE_BAD}, {"frozen", STYLE_BAD},
+        {"stopped", STYLE_DIM}, {"cancelled", STYLE_DIM},
     };
     for (size_t i = 0; i < ELEMENTS(words); i++) {
         if (str_eq(words[i].word, state)) {
@@ -84,12 +85,12 @@ static char *format_age(uint64_t s)
 
 static char *format_time(const json_t *j)
 {
-    if (!json_is_integer(j)) {
-        return format_scalar(j);
+    if (!json_is_integer(j) || json_integer_value(j) == 0) {
+        return json_is_integer(j) ? str_dup("-") : format_scalar(j);
     }
     char text[32];
     struct tm tm;
-    time_t s = (time_t)(json_integer_value(j) / (json_int_t)USEC_PER_SEC);
+    time_t s = (time_t)(json_integer_value(j) / 1000);
     if (!localtime_r(&s, &tm) || strftime(text, sizeof(text), "%F %T", &tm) == 0) {
         return str_dup("-");
     }

@@ -13,7 +13,7 @@ enum field_kind {
     FIELD_SIZE,  /* bytes */
     FIELD_AGE,   /* seconds since */
     FIELD_MS,    /* milliseconds */
-    FIELD_TIME,  /* text, or microseconds since 1970, shown as local time */
+    FIELD_TIME,  /* text, or milliseconds since 1970, shown as local time */
     FIELD_HEAL,  /* of a pool: files its bricks have to heal */
     FIELD_HA,    /* {on, reason} */
     FIELD_COPIES, /* of a pool: copies, and the arbiter */

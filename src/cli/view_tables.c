@@ -58,7 +58,6 @@ static const struct field pool_fields[] = {
     {"Size", "size_bytes", FIELD_SIZE},
     {"Free", "free_bytes", FIELD_SIZE},
     {"HA", "ha", FIELD_HA},
-    {"Options that drifted", "options_drift"},
     {0},
 };
 static const struct field brick_columns[] = {
@@ -69,8 +68,15 @@ static const struct field brick_columns[] = {
     {">TO HEAL", "heal_pending_files", FIELD_COUNT},
     {0},
 };
+static const struct field drift_columns[] = {
+    {"OPTION", "option"},
+    {"WAS", "had"},
+    {"IS AGAIN", "want"},
+    {0},
+};
 static const struct view pool_parts[] = {
     {.columns = brick_columns, .part_path = "bricks", .part_title = "Bricks"},
+    {.columns = drift_columns, .part_path = "options_drift", .part_title = "Options that drifted"},
     {0},
 };
 const struct view view_pool = {
@@ -93,7 +99,7 @@ static const struct field image_fields[] = {
     {"Path", "path"},
     {"Source", "source"},
     {"Checksum", "checksum"},
-    {"Created", "created", FIELD_TIME},
+    {"Created", "created_ms", FIELD_TIME},
     {0},
 };
 const struct view view_image = {
@@ -118,10 +124,11 @@ static const struct field vm_fields[] = {
     {"Pool", "pool"},
     {"CPUs", "cpus", FIELD_COUNT},
     {"Memory", "memory_bytes", FIELD_SIZE},
-    {"Created", "created", FIELD_TIME},
+    {"Error", "error"},
+    {"Created", "created_ms", FIELD_TIME},
     {"Last migration from", "last_migration.from"},
     {"  to", "last_migration.to"},
-    {"  when", "last_migration.when", FIELD_TIME},
+    {"  when", "last_migration.when_ms", FIELD_TIME},
     {"  took", "last_migration.total_ms", FIELD_MS},
     {"  blackout", "last_migration.blackout_ms", FIELD_MS},
     {"  copied", "last_migration.bytes", FIELD_SIZE},
@@ -152,8 +159,8 @@ const struct view view_vm = {
 static const struct field network_columns[] = {
     {"NAME", "name"},
     {"BRIDGE", "bridge"},
-    {"TRANSPORT", "transport"},
     {"UPLINK", "uplink"},
+    {"OUTSIDE", "outside"},
     {0},
 };
 const struct view view_network = {.columns = network_columns, .empty = "no networks"};

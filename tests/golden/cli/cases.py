@@ -40,7 +40,7 @@ POOL = {
         {"host": "host3", "path": "/data/gluster/vms", "role": "arbiter", "online": True,
          "heal_pending_files": 3},
     ],
-    "quorum": "ok", "options_drift": ["performance.read-ahead"], "mount": "/mnt/vms",
+    "quorum": "ok", "options_drift": [{"option": "performance.read-ahead", "want": "off", "had": "on"}], "mount": "/mnt/vms",
     "size_bytes": 100 * GIB, "free_bytes": 61 * GIB, "ha": {"on": False, "reason": "host2 is offline"},
 }
 DIR_POOL = {
@@ -55,8 +55,8 @@ VM = {
                "size_bytes": 2 * GIB, "pool": "vms"}],
     "networks": [{"name": "default", "mac": "52:54:00:00:00:01"}],
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
-                       "bytes": 300 << 20, "when": 1790000000000000, "reason": "asked for"},
-    "created": "2026-09-21T14:13:20Z",
+                       "bytes": 300 << 20, "when_ms": 1790000000000, "reason": "asked for"},
+    "created_ms": 1790000000000, "error": None,
 }
 STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "local", "cpus": 1,
            "memory_bytes": 512 << 20}
@@ -78,7 +78,7 @@ PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
 def task(state="running", phase="copy", gen=1, **more):
     return {"id": "t7", "kind": "vm.migrate", "object": "vm/demo", "state": state, "phase": phase,
             "phases": PHASES, "progress": None, "note": None, "error": None, "result": None,
-            "gen": gen, "started": 1790000000000000, "ended": None, **more}
+            "gen": gen, "started": 1790000000000, "ended": 0, **more}
 
 
 FAILED = task("failed", gen=3, error={"name": "pool.no-quorum", "message": "pool 'vms' has no quorum",
@@ -121,8 +121,8 @@ CASES = {
             "GET /v1/vms": ok({"items": [VM, STOPPED]}), "GET /v1/tasks": ok({"items": [MOVED, FAILED]}),
             "GET /v1/images": ok({"items": []}),
             "GET /v1/networks": ok({"items": [{"name": "default", "bridge": "mtr0",
-                                               "transport": "vxlan", "uplink": None}]}),
-            "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000000, "severity": "note",
+                                               "uplink": None, "outside": "no uplink"}]}),
+            "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000, "severity": "note",
                                              "object": "vm/demo", "text": "moved to host2"}], "rev": 12}),
         },
         "runs": [["host", "ls"], ["pool", "ls"], ["vm", "ls"], ["vm", "ls", "--quiet"], ["image", "ls"],
@@ -140,8 +140,9 @@ CASES = {
     "migrate": {
         "answers": {
             "POST /v1/vms/demo/migrate": [STARTED],
+            "GET /v1/vms/demo": ok(VM),
             "GET /v1/tasks/t7": steps(task(phase="check"), task(progress=BYTES, gen=2), MOVED)},
-        "runs": [["vm", "migrate", "demo", "--to", "host2"]],
+        "runs": [["vm", "migrate", "demo", "--to", "host1"]],
     },
     "migrate-json": {
         "answers": {
@@ -161,9 +162,9 @@ CASES = {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
             "POST /v1/hosts/host1/evacuate": [STARTED],
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
-                                   "expires": 1790000000000000}),
+                                   "valid_s": 3600}),
             "GET /v1/tasks/t7": ok(task("done"))},
-        "runs": [["init", "--name", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
+        "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
                  ["leave", "--force"], ["host", "evacuate", "host1"]],

@@ -66,7 +66,7 @@ class Interactive(unittest.TestCase):
         self.tmp.cleanup()
 
     def test_progress_is_one_line_redrawn_in_place(self):
-        answers = {"POST /v1/vms/demo/migrate": [STARTED],
+        answers = {"POST /v1/vms/demo/migrate": [STARTED], "GET /v1/vms/demo": ok(VM),
                    "GET /v1/tasks/t7": steps(task(phase="check"), task(progress=BYTES, gen=2), MOVED)}
         with FakeAgent(self.sock, answers):
             session = Session(["vm", "migrate", "demo"], self.sock)
@@ -75,7 +75,7 @@ class Interactive(unittest.TestCase):
         self.assertIn(b"\r\x1b[Kcopy memory                  [######..............]  33 %  "
                       b"100 MiB of 300 Mi", session.seen)
         self.assertTrue(session.seen.endswith(
-            b"\r\x1b[Kvm 'demo' runs on host2; moved in 1312 ms, paused for 83 ms\r\n"), session.seen)
+            b"\r\x1b[Kvm 'demo' runs on host1; moved in 1312 ms, paused for 83 ms\r\n"), session.seen)
         self.assertEqual(session.seen.count(b"\n"), 1)
 
     def test_interrupt_leaves_the_task_and_says_how_to_watch_it(self):
@@ -133,7 +133,7 @@ class Interactive(unittest.TestCase):
             request.close_connection = True
             request.wfile.write(UPGRADED + b"Power down\r\n")
 
-        answers = {"GET /v1/vms/demo": ok({**VM, "state": "stopped", "host": None})}
+        answers = {"GET /v1/vms/demo": steps(VM, {**VM, "state": "stopped", "host": None})}
         with FakeAgent(self.sock, answers, console):
             session = Session(["vm", "console", "demo"], self.sock)
             self.assertEqual(session.finish(), 0)
@@ -141,16 +141,16 @@ class Interactive(unittest.TestCase):
 
     def test_console_says_why_it_is_refused(self):
         def console(request):
-            body = b'{"error":{"name":"object.state","message":"vm \'demo\' is stopped"}}'
+            body = b'{"error":{"name":"object.busy","message":"somebody uses the console"}}'
             request.close_connection = True
             request.wfile.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: %d\r\n\r\n%s"
                                 % (len(body), body))
 
-        with FakeAgent(self.sock, {}, console):
+        with FakeAgent(self.sock, {"GET /v1/vms/demo": ok(VM)}, console):
             done = subprocess.run([MORTAR, "vm", "console", "demo"], text=True, capture_output=True,
                                   env={"MORTAR_SOCKET": self.sock}, stdin=subprocess.DEVNULL,
                                   timeout=20, check=False)
-        self.assertEqual((done.returncode, done.stderr), (4, "mortar: vm 'demo' is stopped\n"))
+        self.assertEqual((done.returncode, done.stderr), (5, "mortar: somebody uses the console\n"))
 
     def test_colours_only_on_a_terminal_that_wants_them(self):
         answers = {"GET /v1/vms": ok({"items": [VM]})}
