@@ -149,7 +149,8 @@ def apt_options():
 
 def own_namespaces(argv):
     """Wrap argv so that its mounts and processes end with it, whatever happens."""
-    return ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"] + argv
+    head = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    return head + argv
 
 
 def run_with_progress(argv, what, log_path, deadline_s):

@@ -318,7 +318,7 @@ class Lab:
         argv = ["sh", "-c", "findmnt -nfo TARGET -S $(readlink -f /dev/mortar-data)"]
         where = host.exec(argv, check=False).stdout.strip()
         if not where:
-            raise LabError(f"{host.name}: /dev/mortar-data is not mounted, there is nothing to fill")
+            raise LabError(f"{host.name}: /dev/mortar-data is not mounted, nothing to fill")
         return where
 
 

@@ -138,7 +138,8 @@ def test_put_copies_a_file_whole(lab, tmp_path):
     data = os.urandom(300_000)
     (tmp_path / "data").write_bytes(data)
     lab.put("host1", tmp_path / "data", "/root/data", mode="600")
-    assert lab.exec("host1", ["stat", "-c", "%s %a", "/root/data"]).stdout.split() == ["300000", "600"]
+    seen = lab.exec("host1", ["stat", "-c", "%s %a", "/root/data"]).stdout
+    assert seen.split() == ["300000", "600"]
 
 
 def test_up_again_changes_nothing_and_another_shape_is_refused(lab):
@@ -164,8 +165,8 @@ def test_a_mounted_disk_comes_back_after_cut_and_boot(lab):
 
 
 def test_a_full_disk_is_full_and_can_be_freed(lab):
-    script = "mountpoint -q /brick || { mkfs.xfs -qf /dev/mortar-data; mount -m /dev/mortar-data /brick; }"
-    lab.exec("host1", ["sh", "-c", script])
+    script = "mountpoint -q /brick || { mkfs.xfs -qf $1 && mount -m $1 /brick; }"
+    lab.exec("host1", ["sh", "-c", script, "mount", "/dev/mortar-data"])
     write = ["dd", "if=/dev/zero", "of=/brick/more", "bs=1M", "count=1", "status=none"]
     lab.disk("host1", "fill")
     assert "No space left" in lab.exec("host1", write, check=False).stderr
