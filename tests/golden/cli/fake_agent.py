@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import socketserver
+import ssl
 import threading
 
 
@@ -56,18 +57,39 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """A client that was interrupted is no error here."""
 
 
+class TlsServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+
+def tls_context(pki):
+    """A server that wants certificates of the authority in the directory pki."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{pki}/host.crt", f"{pki}/host.key")
+    context.load_verify_locations(f"{pki}/ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 class FakeAgent:
     """answers: {"GET /v1/x": [answer, ...]}: one after the other, the last for ever."""
 
-    def __init__(self, path, answers, on_upgrade=None):
+    def __init__(self, path, answers, on_upgrade=None, tls=None):
+        """path: of the socket, or with tls (a context) an address for port 8843"""
         self.path = path
+        self.tls = tls
         self.answers = {key: list(value) for key, value in answers.items()}
         self.on_upgrade = on_upgrade
         self.requests = []
         self.lock = threading.Lock()
 
     def __enter__(self):
-        self.server = Server(self.path, Handler)
+        if self.tls:
+            self.server = TlsServer((self.path, 8843), Handler)
+            self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True)
+        else:
+            self.server = Server(self.path, Handler)
         self.server.agent = self
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
@@ -76,4 +98,5 @@ class FakeAgent:
     def __exit__(self, *exc):
         self.server.shutdown()
         self.server.server_close()
-        os.unlink(self.path)
+        if not self.tls:
+            os.unlink(self.path)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mortar command on a terminal, interrupted, and while its agent restarts."""
+import json
 import os
 import pathlib
 import pty
@@ -11,11 +12,28 @@ import tempfile
 import time
 import unittest
 
-from cases import BYTES, MOVED, STARTED, VM, ok, steps, task
-from fake_agent import FakeAgent
+from cases import BYTES, MOVED, STARTED, VM, error, host, ok, steps, task
+from fake_agent import FakeAgent, tls_context
 
 MORTAR = str(pathlib.Path(sys.argv[1]).absolute())
 UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mortar-console\r\n\r\n"
+
+
+OTHER_HOST = "127.83.0.9"  # of this machine, but nobody else uses it
+
+
+def make_pki(directory):
+    """ca.crt, host.crt and host.key, as io/pki.h names them."""
+    os.makedirs(directory)
+    for command in (
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /O=CA "
+            "-keyout ca.key -out ca.crt",
+            f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /O=Mortar "
+            f"-addext subjectAltName=IP:{OTHER_HOST} -keyout host.key -out host.csr",
+            "x509 -req -in host.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
+            "-copy_extensions copy -out host.crt"):
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, timeout=20,
+                       stdin=subprocess.DEVNULL, capture_output=True)
 
 
 class Session:
@@ -127,6 +145,41 @@ class Interactive(unittest.TestCase):
             session.send(b"\x1d")
             self.assertEqual(session.finish(), 0)
         self.assertEqual(opened, ["/v1/vms/demo/console"] * 2)
+
+    def test_console_is_opened_on_another_host_over_tls(self):
+        def elsewhere(request):
+            request.close_connection = True
+            body = json.dumps(error(502, "host.unreachable", "it runs elsewhere")[0]["reply"]).encode()
+            request.wfile.write(b"HTTP/1.1 502 Bad\r\nContent-Length: %d\r\n\r\n%s"
+                                % (len(body), body))
+
+        def console(request):
+            request.close_connection = True
+            request.wfile.write(UPGRADED + b"x" * 100000 + b"login: ")
+            self.assertEqual(request.connection.recv(100), b"root")
+            request.wfile.write(b"welcome")
+            request.connection.recv(100)
+
+        pki = f"{self.tmp.name}/.config/mortar"
+        make_pki(pki)
+        there = {**host("host2"), "addresses": {"mgmt": OTHER_HOST}}
+        answers = {"GET /v1/vms/demo": ok({**VM, "host": "host2"}), "GET /v1/hosts/host2": ok(there)}
+        with FakeAgent(self.sock, answers, elsewhere), \
+                FakeAgent(OTHER_HOST, answers, console, tls_context(pki)):
+            session = Session(["vm", "console", "demo"], self.sock, HOME=self.tmp.name)
+            session.read_until(b"xlogin: ")
+            session.send(b"root")
+            session.read_until(b"welcome")
+            session.send(b"\x1d")
+            self.assertEqual(session.finish(), 0)
+            session = Session(["--host", OTHER_HOST, "vm", "show", "demo"], self.sock,
+                              HOME=self.tmp.name)
+            self.assertEqual(session.finish(), 0, session.seen)
+
+    def test_another_host_needs_a_certificate(self):
+        session = Session(["--host", OTHER_HOST, "status"], self.sock, HOME=self.tmp.name)
+        self.assertEqual(session.finish(), 7)
+        self.assertIn(b"there is no certificate to speak to another host with", session.seen)
 
     def test_console_ends_when_the_machine_stops(self):
         def console(request):
