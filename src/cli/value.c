@@ -175,33 +175,13 @@ static int parse_value(const struct param *p, const char *text, json_t **ret, st
     return ERR_SET(e, BUG, "option of unknown kind %d", (int)p->kind);
 }
 
-/* The object that holds the last part of "a.b", which is put into @ret_key; made when @make. */
-static json_t *holder_of(json_t *obj, const char *field, bool make, const char **ret_key)
-{
-    const char *dot = strchr(field, '.');
-    *ret_key = dot ? dot + 1 : field;
-    if (!dot) {
-        return obj;
-    }
-    _cleanup_free_ char *outer = str_printf("%.*s", (int)(dot - field), field);
-    json_t *inner = json_object_get(obj, outer);
-    if (!inner && make) {
-        inner = json_object();
-        json_object_set_new(obj, outer, inner);
-    }
-    return inner;
-}
-
 bool value_is_set(const json_t *obj, const struct param *p)
 {
-    const char *key = NULL;
-    json_t *holder = holder_of((json_t *)obj, p->field, false, &key);
-    return json_object_get(holder, key) != NULL;
+    return json_object_get(obj, p->field) != NULL;
 }
 
 int value_put(json_t *obj, const struct param *p, const char *text, struct err *e)
 {
-    const char *key = NULL;
     _cleanup_json_ json_t *value = NULL;
     int r = parse_value(p, text, &value, e);
     if (r < 0) {
@@ -210,8 +190,7 @@ int value_put(json_t *obj, const struct param *p, const char *text, struct err *
     if (!value) {
         return ERR_SET(e, INVALID, "the value is not UTF-8 text");
     }
-    json_t *holder = holder_of(obj, p->field, true, &key);
-    json_t *old = json_object_get(holder, key);
+    json_t *old = json_object_get(obj, p->field);
     if (old && json_is_array(old)) {
         (void)json_array_extend(old, value); /* both are arrays of this kind */
         return json_array_size(old) <= LIST_ITEMS_MAX
@@ -221,6 +200,6 @@ int value_put(json_t *obj, const struct param *p, const char *text, struct err *
     if (old && !json_is_boolean(old)) {
         return ERR_SET(e, USAGE, "it is given twice");
     }
-    json_object_set(holder, key, value);
+    json_object_set(obj, p->field, value);
     return 0;
 }

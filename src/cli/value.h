@@ -7,7 +7,7 @@
 
 /**
  * value_put - read @text as @p wants it and set @p->field of @obj
- * @text: NULL for flags        @obj: "a.b" makes an object a; lists grow, all else is set once
+ * @text: NULL for flags        @obj: lists in it grow, all else is set once
  * Return: 0; -ERR_USAGE when given twice; -ERR_INVALID; for files also -ERR_LIMIT, -ERR_NOT_FOUND
  *         or -ERR_IO
  */

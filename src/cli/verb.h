@@ -37,7 +37,7 @@ struct param {
     const char *name;  /* argument: as usage shows it, "NAME"; option: without dashes */
     enum val_kind kind;
     const char *value; /* option: what usage calls its value */
-    const char *field; /* where the request has it, "brick.path"; NULL: only in the URL */
+    const char *field; /* where the request has it; NULL: only in the URL */
     const char *help;
     uint64_t min;
     uint64_t max;

@@ -77,9 +77,9 @@ static const struct param pool_options[] = {
      .help = "hosts that hold the copies (default: chosen)"},
     {.name = "arbiter", .value = "HOST", .field = "arbiter", .noun = NOUN_HOST,
      .help = "host that judges between two copies (default: chosen)"},
-    {.name = "brick", .kind = VAL_PATH, .value = "PATH", .field = "brick.path",
+    {.name = "brick", .kind = VAL_PATH, .value = "PATH", .field = "path",
      .help = "directory for the data on each host (default /data/gluster/NAME)"},
-    {.name = "device", .kind = VAL_PATH, .value = "DEVICE", .field = "brick.device",
+    {.name = "device", .kind = VAL_PATH, .value = "DEVICE", .field = "device",
      .help = "disk that gets an XFS for the data on each host"},
     {.name = "wipe", .kind = VAL_FLAG, .field = "wipe",
      .help = "format the disk although it holds data; the data is lost"},
@@ -143,7 +143,7 @@ static const struct param vm_set_options[] = {
     {0},
 };
 static const struct param vm_migrate_options[] = {
-    {.name = "to", .value = "HOST", .field = "host", .noun = NOUN_HOST,
+    {.name = "to", .value = "HOST", .field = "to", .noun = NOUN_HOST,
      .help = "host to move to (default: the best one)"},
     {0},
 };
@@ -192,7 +192,12 @@ static const struct verb verbs[] = {
      .path = "/v1/hosts/{}", .view = &view_host},
     {.words = "host evacuate", .args = {OBJECT(NOUN_HOST)},
      .help = "move all virtual machines away from a host", .run = run_change, .method = "POST",
-     .path = "/v1/hosts/{}/evacuate", .done = "host '{}' runs no virtual machine any more"},
+     .path = "/v1/hosts/{}/evacuate", .done = "host '{}' runs no virtual machine any more",
+     .more = "The host stays in maintenance, where nothing is started or moved to, until "
+             "'mortar host activate'."},
+    {.words = "host activate", .args = {OBJECT(NOUN_HOST)},
+     .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
+     .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
 
     {.words = "pool create", .args = {NEW_NAME}, .options = pool_options, .help = "create a pool",
      .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",

@@ -121,8 +121,16 @@ static char *format_heal(const json_t *pool, enum style *ret_style)
 
 static char *format_copies(const json_t *pool)
 {
-    const char *arbiter = json_text_of(pool, "arbiter");
+    const char *arbiter = NULL;
+    size_t i = 0;
+    const json_t *brick = NULL;
     _cleanup_free_ char *copies = format_scalar(json_object_get(pool, "copies"));
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick)
+    {
+        if (str_eq(json_text_of(brick, "role"), "arbiter")) {
+            arbiter = json_text_of(brick, "host");
+        }
+    }
     return arbiter ? str_printf("%s + arbiter %s", copies, arbiter) : TAKE(copies);
 }
 

@@ -31,7 +31,7 @@ HOSTS = [
     host("host3", role="witness", cpus=2, memory_bytes=2 * GIB, capabilities={"kvm": False}),
 ]
 POOL = {
-    "name": "vms", "kind": "gluster", "state": "degraded", "copies": 2, "arbiter": "host3",
+    "name": "vms", "kind": "gluster", "state": "degraded", "copies": 2, "arbiter": True,
     "bricks": [
         {"host": "host1", "path": "/data/gluster/vms", "role": "data", "online": True,
          "heal_pending_files": 3},
@@ -44,7 +44,7 @@ POOL = {
     "size_bytes": 100 * GIB, "free_bytes": 61 * GIB, "ha": {"on": False, "reason": "host2 is offline"},
 }
 DIR_POOL = {
-    "name": "local", "kind": "dir", "state": "online", "copies": 1, "arbiter": None, "bricks": [],
+    "name": "local", "kind": "dir", "state": "online", "copies": 1, "arbiter": False, "bricks": [],
     "quorum": None, "options_drift": [], "mount": "/srv/vms", "size_bytes": 10 * GIB,
     "free_bytes": 10 * GIB, "ha": {"on": False, "reason": "local storage"},
 }
