@@ -71,11 +71,11 @@ static void add_errors(struct sbuf *out)
                 continue;
             }
             if (last != exit_code) {
-                sbuf_printf(out, "\n*%d*\n\t", exit_code);
+                sbuf_printf(out, "\n*%d*\n", exit_code);
             } else {
-                sbuf_printf(out, "++\n"); /* scdoc: a new line of the same paragraph */
+                sbuf_printf(out, "++\n");
             }
-            sbuf_printf(out, "_%s_: %s", err_name(code), err_sentence(code));
+            sbuf_printf(out, "\t_%s_: %s", err_name(code), err_sentence(code));
             last = exit_code;
         }
         if (last == exit_code) {
