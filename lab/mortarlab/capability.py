@@ -34,6 +34,14 @@ def has_filesystem(name):
     return run(["modprobe", "--quiet", "--dry-run", name], check=False).returncode == 0
 
 
+def can_slow_disks():
+    """Would cgroup.limit_disk() find its means?"""
+    controllers = (cgroup.unified_root() / "cgroup.controllers").read_text().split()
+    blkio = cgroup.mounts().get("blkio")
+    throttle = blkio and (blkio / "blkio.throttle.read_iops_device").exists()
+    return "io" in controllers or bool(throttle and cgroup.way() == "own")
+
+
 def find_capabilities():
     """{name: {"value": …, "note": …}} in the order to print."""
     table = {}
@@ -43,11 +51,12 @@ def find_capabilities():
 
     put("root", os.geteuid() == 0, "the lab makes namespaces, cgroups and loop devices")
     try:
-        unified, _named = cgroup.hierarchies()
+        unified = cgroup.unified_root()
         controllers = (unified / "cgroup.controllers").read_text().split()
         put("cgroup2", True, f"at {unified}")
         put("host_way", cgroup.way(), "scope: under systemd; own: cgroups made by the lab itself")
         put("delegated_cgroup", controllers, "libvirt needs one, or it ignores <partition>")
+        put("slow_disk", can_slow_disks(), "by the io controller or blkio.throttle")
     except LabError as error:
         put("cgroup2", False, str(error))
     put("overlayfs", has_filesystem("overlay"), "roots of hosts")
@@ -61,8 +70,6 @@ def find_capabilities():
         "CPU flags and /dev/kvm; without it guests are emulated (TCG)")
     put("vhost_vsock", os.path.exists("/dev/vhost-vsock"), "never required")
     put("watchdog", os.path.exists("/dev/watchdog"), "else the guard's watchdog is faked")
-    put("device_mapper", "device-mapper" in pathlib.Path("/proc/misc").read_text(),
-        "disk errors and slow disks")
     for name, trial in NETWORK_TRIALS.items():
         try:
             done = run(["unshare", "--net"] + trial.split(), check=False)

@@ -4,7 +4,8 @@
 Two ways, by machine:
     scope   systemd is PID 1: each host is a scope with Delegate=yes below mortarlab.slice
     own     no systemd: we make mortar-lab/LAB/HOST in the cgroup2 hierarchy, and the same below
-            the hybrid machine's name=systemd hierarchy, because nspawn uses both
+            the hybrid machine's name=systemd hierarchy, because nspawn uses both, and in blkio,
+            where a slow disk is made when cgroup2 has no io controller
 
 In both, nspawn makes `supervisor` (itself) and `payload` (the host) below the host's cgroup.
 libvirt treats a cgroup2 without any controller as absent and ignores <partition> silently
@@ -32,19 +33,31 @@ def way():
 
 
 @functools.cache
-def hierarchies():
-    """Mount points as (cgroup2, name=systemd or None)."""
-    unified = named = None
+def mounts():
+    """Mount points of the hierarchies the lab uses: {"unified", "name=systemd", "blkio"}."""
+    found = {}
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         left, right = line.split(" - ")
         fstype, _source, options = right.split()
+        where = pathlib.Path(left.split()[4])
         if fstype == "cgroup2":
-            unified = unified or pathlib.Path(left.split()[4])
-        elif fstype == "cgroup" and "name=systemd" in options.split(","):
-            named = pathlib.Path(left.split()[4])
-    if unified is None:
+            found.setdefault("unified", where)
+        elif fstype == "cgroup":
+            for name in {"name=systemd", "blkio"} & set(options.split(",")):
+                found.setdefault(name, where)
+    if "unified" not in found:
         raise LabError("this machine has no cgroup2 hierarchy mounted")
-    return unified, named
+    return found
+
+
+def unified_root():
+    """Where cgroup2 is mounted."""
+    return mounts()["unified"]
+
+
+def own_paths(*below):
+    """The lab's directory, or one below it, in each hierarchy of the own way."""
+    return [root.joinpath(OWN, *below) for root in mounts().values()]
 
 
 def unit_name(lab, host):
@@ -54,18 +67,16 @@ def unit_name(lab, host):
 
 def host_path(lab, host):
     """The host's cgroup in the cgroup2 hierarchy, whether it exists or not."""
-    unified, _named = hierarchies()
     if way() == "scope":
-        return unified / SLICE / unit_name(lab, host)
-    return unified / OWN / lab / host
+        return unified_root() / SLICE / unit_name(lab, host)
+    return unified_root() / OWN / lab / host
 
 
 def host_paths_of_lab(lab):
     """All host cgroups that exist for a lab, by naming convention only."""
-    unified, _named = hierarchies()
     if way() == "scope":
-        return sorted((unified / SLICE).glob(unit_name(lab, "*")))
-    return sorted(p for p in (unified / OWN / lab).glob("*") if p.is_dir())
+        return sorted((unified_root() / SLICE).glob(unit_name(lab, "*")))
+    return sorted(p for p in (unified_root() / OWN / lab).glob("*") if p.is_dir())
 
 
 def wrap(lab, host, argv):
@@ -74,14 +85,37 @@ def wrap(lab, host, argv):
         head = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}"]
         head += [f"--unit={unit_name(lab, host)}", f"--description=Lab {lab}, {host}"]
         return head + ["-pDelegate=yes", "--"] + argv
-    unified, named = hierarchies()
-    entries = []
-    for root in filter(None, (unified, named)):
-        path = root / OWN / lab / host
+    for path in own_paths(lab, host):
         path.mkdir(parents=True, exist_ok=True)
-        entries.append(str(path / "cgroup.procs"))
-    script = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift; exec "$@"'
-    return ["sh", "-c", script, "enter"] + entries + ["--"] + argv
+    return enter(own_paths(lab, host), argv)
+
+
+def enter(paths, argv):
+    """argv that moves itself into cgroups and becomes argv."""
+    script = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
+    return ["sh", "-c", script, "enter"] + [f"{p}/cgroup.procs" for p in paths] + ["--"] + argv
+
+
+def command_paths(lab, host, group):
+    """The cgroups a command inside a host enters: its own, and the one with the disk's limit."""
+    limits = mounts().get("blkio", pathlib.Path("/none")) / OWN / lab / host
+    return [group, limits] if limits.is_dir() else [group]
+
+
+def limit_disk(lab, host, device, iops):
+    """Let a host do no more than iops reads and writes a second on a device; None lifts it."""
+    number = os.stat(device).st_rdev
+    name = f"{os.major(number)}:{os.minor(number)}"
+    blkio = mounts().get("blkio")
+    io_max = host_path(lab, host) / "io.max"
+    if io_max.exists():
+        io_max.write_text(f"{name} riops={iops or 'max'} wiops={iops or 'max'}")
+    elif blkio and way() == "own" and (blkio / "blkio.throttle.read_iops_device").exists():
+        for kind in ("read", "write"):
+            file = blkio / OWN / lab / host / f"blkio.throttle.{kind}_iops_device"
+            file.write_text(f"{name} {iops or 0}")
+    else:
+        raise LabError("this machine cannot slow a disk: no io controller, no blkio.throttle")
 
 
 def enable_controllers(path, names):
@@ -99,7 +133,7 @@ def prepare_machine():
     """
     if way() == "scope":
         return
-    unified, _named = hierarchies()
+    unified = unified_root()
     if (unified / "cgroup.subtree_control").read_text().strip():
         return
     if "hugetlb" in (unified / "cgroup.controllers").read_text().split():
@@ -109,20 +143,19 @@ def prepare_machine():
 
 def restore_machine():
     """Take back what prepare_machine set; called when no lab is left."""
-    unified, named = hierarchies()
     if way() == "scope":
-        if not is_populated(unified / SLICE):
+        if not is_populated(unified_root() / SLICE):
             run(["systemctl", "stop", SLICE], check=False)
         return
-    for root in filter(None, (unified, named)):
+    for path in own_paths():
         try:
-            (root / OWN).rmdir()
+            path.rmdir()
         except FileNotFoundError:
             continue
         except OSError:
             return  # labs with another state directory live there
     for name in state.load_machine().get("controllers_set", []):
-        (unified / "cgroup.subtree_control").write_text(f"-{name}")
+        (unified_root() / "cgroup.subtree_control").write_text(f"-{name}")
     state.save_machine({})
 
 
@@ -139,8 +172,7 @@ def delegate(lab, host, deadline_s=10):
         if spent > deadline_s or (spent > START_S and not is_populated(path)):
             raise LabError(f"{host}: nspawn did not start")
         time.sleep(0.02)
-    unified, _named = hierarchies()
-    names = (unified / "cgroup.subtree_control").read_text().split()
+    names = (unified_root() / "cgroup.subtree_control").read_text().split()
     # Above its scopes everything is systemd's, and Delegate=yes has done it.
     levels = (path,) if way() == "scope" else (path.parent.parent, path.parent, path)
     for level in levels:
@@ -230,12 +262,12 @@ def remove_host(lab, host):
     if way() == "scope":
         run(["systemctl", "reset-failed", unit_name(lab, host)], check=False)
         return
-    for root in filter(None, hierarchies()):
-        remove_tree(root / OWN / lab / host)
+    for path in own_paths(lab, host):
+        remove_tree(path)
 
 
 def remove_lab(lab):
     """Remove what is left of a lab's cgroups."""
     if way() == "own":
-        for root in filter(None, hierarchies()):
-            remove_tree(root / OWN / lab)
+        for path in own_paths(lab):
+            remove_tree(path)

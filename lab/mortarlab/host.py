@@ -225,10 +225,9 @@ class Host:
             raise LabError(f"{self.name} hangs", f"mortar-lab resume {self.name}")
         group = self.cgroup / "payload" / f"lab-exec-{os.getpid()}-{next(exec_numbers)}"
         group.mkdir()
-        script = 'echo $$ > "$1" || exit 125; shift; exec "$@"'
-        head = ["sh", "-c", script, "enter", f"{group}/cgroup.procs", "nsenter"]
-        head += ["-t", str(leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"]
-        return head + [str(a) for a in argv], group
+        head = ["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"]
+        inside = head + [str(a) for a in argv]
+        return cgroup.enter(cgroup.command_paths(self.lab, self.name, group), inside), group
 
     def popen(self, argv, **options):
         """A running command inside the host, with the options of subprocess.Popen."""

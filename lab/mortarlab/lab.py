@@ -18,6 +18,7 @@ from .host import BOOT_DEADLINE_S, Host
 MAX_HOSTS = 16
 DATA_DISK = "10G"
 WITNESS_DISK = "2G"
+SLOW_IOPS = 20
 FILL_NAME = ".mortar-lab-fill"
 # Not all that df shows can be had in one piece: take less and less, down to a few blocks.
 FILL_SCRIPT = r"""
@@ -25,6 +26,9 @@ n=$((1 << 40)) at=$(stat -c %s "$1" 2>/dev/null || echo 0)
 while [ $n -ge 4096 ]; do
     if fallocate -o $at -l $n "$1" 2>/dev/null; then at=$((at + n)); else n=$((n / 2)); fi
 done
+"""
+FREE_SCRIPT = r"""
+findmnt -no TARGET -S "$(readlink -f /dev/mortar-data)" | while read -r at; do rm -f "$at/$1"; done
 """
 
 
@@ -295,30 +299,34 @@ class Lab:
     # -- disks
 
     def disk(self, name, action):
-        """fill: no free byte on the data disk's file system; free: the room is back.
+        """Hurt the data disk of a host.
 
-        error and slow need a device mapper below the disk and are refused.
+        fill: its file system has no free byte. slow: SLOW_IOPS reads and writes a second.
+        error: its XFS behaves as after a fatal error of the disk, every call fails until nobody
+        has it mounted (after cut and boot, for instance). free: ends fill and slow.
         """
-        host = self.host(name)
-        if action in ("error", "slow"):
-            raise LabError(
-                f"disk {action} is not possible in this lab",
-                "disks are bare loop devices; use fill, hang or cut",
-            )
-        where = self._data_mount(host)
-        if action == "fill":
-            host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"{where}/{FILL_NAME}"])
-        elif action == "free":
-            host.exec(["rm", "-f", f"{where}/{FILL_NAME}"])
-        else:
-            raise LabError(f"no disk action {action!r}", "fill, free, error or slow")
+        with state.locked(self.name):
+            host = self._find(self._plan(), name)
+            device = disk.attach(host.disk_file)
+            if action == "fill":
+                where = self._data_mount(host)
+                host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"{where}/{FILL_NAME}"])
+            elif action == "slow":
+                cgroup.limit_disk(self.name, name, device, SLOW_IOPS)
+            elif action == "error":
+                host.exec(["xfs_io", "-x", "-c", "shutdown", self._data_mount(host)])
+            elif action == "free":
+                cgroup.limit_disk(self.name, name, device, None)
+                host.exec(["sh", "-c", FREE_SCRIPT, "free", FILL_NAME])
+            else:
+                raise LabError(f"no disk action {action!r}", "fill, error, slow or free")
 
     def _data_mount(self, host):
         """Where the data disk is mounted inside the host."""
         argv = ["sh", "-c", "findmnt -nfo TARGET -S $(readlink -f /dev/mortar-data)"]
         where = host.exec(argv, check=False).stdout.strip()
         if not where:
-            raise LabError(f"{host.name}: /dev/mortar-data is not mounted, nothing to fill")
+            raise LabError(f"{host.name}: /dev/mortar-data is not mounted")
         return where
 
 

@@ -172,8 +172,33 @@ def test_a_full_disk_is_full_and_can_be_freed(lab):
     assert "No space left" in lab.exec("host1", write, check=False).stderr
     lab.disk("host1", "free")
     lab.exec("host1", write)
-    with pytest.raises(LabError, match="not possible"):
-        lab.disk("host1", "slow")
+
+
+def test_a_slow_disk_is_slow_until_freed(lab, capabilities):
+    if not capabilities["slow_disk"]["value"]:
+        pytest.skip("this machine cannot slow a disk")
+    write = ["dd", "if=/dev/zero", "of=/dev/mortar-data", "bs=4k", "count=30", "oflag=direct"]
+    lab.disk("host2", "slow")
+    started = time.monotonic()
+    lab.exec("host2", write)
+    assert time.monotonic() - started > 0.7
+    lab.disk("host2", "free")
+    started = time.monotonic()
+    lab.exec("host2", write)
+    assert time.monotonic() - started < 0.7
+
+
+def test_a_broken_disk_fails_every_call_until_the_host_is_booted(lab):
+    lab.exec("host2", ["sh", "-ec", "mkfs.xfs -qf $1; mount -m $1 /dead", "sh", "/dev/mortar-data"])
+    lab.exec("host2", ["sh", "-c", "echo kept > /dead/file && sync"])
+    lab.disk("host2", "error")
+    read = ["cat", "/dead/file"]
+    assert "Input/output error" in lab.exec("host2", read, check=False).stderr
+    lab.cut("host2")
+    lab.boot("host2")
+    lab.exec("host2", ["mount", "/dev/mortar-data", "/dead"])
+    assert lab.exec("host2", read).stdout == "kept\n"
+    lab.exec("host2", ["umount", "/dead"])
 
 
 def test_a_cut_host_says_no_last_word(lab):
