@@ -53,6 +53,9 @@ static void on_raw(void *arg, int fd, const char *early, size_t early_len)
         close_fdp(&fd);
         return;
     }
+    (void)dup2(fd, 3); /* and none of the server's own descriptors */
+    (void)close_range(4, ~0U, 0);
+    fd = 3;
     (void)fcntl(fd, F_SETFL, 0); /* blocking, in a process of its own */
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     (void)send(fd, "hello ", 6, MSG_NOSIGNAL);
@@ -328,7 +331,8 @@ static void certificate_of_another_authority_gets_nowhere(void **state)
     struct tls_client *c = tls_dial(f->port, dir);
     if (c) { /* in TLS 1.3 the client learns of it when it reads */
         (void)tls_say(c, "GET /v1/ping HTTP/1.1\r\nHost: x\r\n\r\n", 35);
-        assert_true(tls_hear(c, text, sizeof(text)) < 0);
+        ssize_t n = tls_hear(c, text, sizeof(text));
+        assert_true(n < 0 && n != -EAGAIN);
         tls_hang_up(c);
     }
 }

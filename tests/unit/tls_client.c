@@ -2,7 +2,7 @@
 #include "tls_client.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -104,5 +104,6 @@ bool tls_say(struct tls_client *c, const void *data, size_t len)
 
 ssize_t tls_hear(struct tls_client *c, void *data, size_t len)
 {
-    return gnutls_record_recv(c->session, data, len);
+    ssize_t n = gnutls_record_recv(c->session, data, len);
+    return n == GNUTLS_E_AGAIN ? -EAGAIN : n;
 }
