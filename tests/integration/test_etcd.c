@@ -21,8 +21,8 @@
 #include "etcd_contract.h"
 #include "io/clock.h"
 #include "io/cmd.h"
-#include "io/file.h"
 #include "io/worker.h"
+#include "tls_client.h"
 
 #define ETCD "/usr/bin/etcd"
 #define SKIP 77
@@ -56,35 +56,13 @@ static unsigned free_port(void)
     return port;
 }
 
-static void openssl(const char *const *argv)
-{
-    struct err e = {0};
-    if (cmd_check(argv, NULL, NULL, &e) < 0) {
-        print_error("%s\n", e.msg);
-        fail();
-    }
-}
-
-/* An authority and a certificate as the product makes them: no CN, SAN only, EC keys. */
+/* As the product makes them. */
 static void make_certificates(struct captive *c)
 {
-    _cleanup_free_ char *ca_key = str_printf("%s/ca.key", c->dir);
-    _cleanup_free_ char *csr = str_printf("%s/n.csr", c->dir);
-    _cleanup_free_ char *ext = str_printf("%s/ext", c->dir);
-    static const char extensions[] = "subjectAltName=critical,IP:127.0.0.1\n"
-                                     "extendedKeyUsage=serverAuth,clientAuth\n"
-                                     "keyUsage=critical,digitalSignature\n";
+    make_certs(c->dir, "one");
     c->tls.ca_file = str_printf("%s/ca.crt", c->dir);
-    c->tls.cert_file = str_printf("%s/n.crt", c->dir);
-    c->tls.key_file = str_printf("%s/n.key", c->dir);
-    assert_int_equal(file_replace(ext, extensions, strlen(extensions), 0600, NULL), 0);
-    openssl(CMD("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                "-nodes", "-subj", "/CN=test", "-days", "2", "-keyout", ca_key, "-out",
-                c->tls.ca_file));
-    openssl(CMD("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-subj", "/", "-keyout", c->tls.key_file, "-out", csr));
-    openssl(CMD("openssl", "x509", "-req", "-in", csr, "-CA", c->tls.ca_file, "-CAkey", ca_key,
-                "-CAcreateserial", "-days", "2", "-extfile", ext, "-out", c->tls.cert_file));
+    c->tls.cert_file = str_printf("%s/host.crt", c->dir);
+    c->tls.key_file = str_printf("%s/host.key", c->dir);
 }
 
 static void __attribute__((noreturn)) exec_etcd(const struct captive *c, const struct strv *argv)
@@ -157,7 +135,7 @@ static void captive_stop(struct captive *c)
 {
     (void)kill(c->pid, SIGKILL);
     (void)waitpid(c->pid, NULL, 0);
-    openssl(CMD("rm", "-rf", c->dir));
+    assert_int_equal(cmd_check(CMD("rm", "-rf", c->dir), NULL, NULL, NULL), 0);
     free(c->url);
 }
 
@@ -209,7 +187,7 @@ static void secure_etcd_keeps_the_contract_and_refuses_strangers(void **state)
     const char *urls[] = {c.url, NULL};
     assert_int_equal(etcd_open(&(struct etcd_opts){.urls = urls, .writer = "w"}, &s, NULL),
                      -ERR_INVALID);
-    openssl(CMD("rm", "-rf", stranger.dir));
+    assert_int_equal(cmd_check(CMD("rm", "-rf", stranger.dir), NULL, NULL, NULL), 0);
     captive_stop(&c);
 }
 
