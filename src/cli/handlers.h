@@ -13,6 +13,7 @@ int run_show(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 /** run_change - send the arguments' values and follow the task that this makes */
 int run_change(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 
+/* Each does what the help of its verb in verbs.c says. */
 int run_check(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_token_create(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_status(struct cli *c, const struct verb *v, struct args *a, struct err *e);
