@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suites, in the order they run; each with a deadline, so that no run lasts for ever."""
+
+import dataclasses
+import pathlib
+import shutil
+import sys
+import typing
+
+import results
+
+LEVELS = ["quick", "all", "full"]
+# A class of machine may lack what a suite needs; then the suite says so and is counted as skipped.
+DAEMONS = {"etcd": "etcd-server", "glusterd": "glusterfs-server"}
+SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the suites may know of the run."""
+    tree: pathlib.Path
+    level: str
+    daemons: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A name, when it runs, and how."""
+    name: str
+    level: str
+    about: str
+    run: typing.Callable
+
+    def level_index(self):
+        """Its place in LEVELS."""
+        return LEVELS.index(self.level)
+
+
+def run_step(runner, tally, name, argv, deadline_s):
+    """One child that is not a test program itself; counted only when it fails."""
+    code = runner.run(name, argv, deadline_s)
+    if code != 0:
+        why = f"no end within {deadline_s} s" if code is None else f"exit code {code}"
+        tally.fail(name, f"{why}\n{runner.last_words(name, 30, 200)}")
+    return code == 0
+
+
+def run_packages(runner, settings, tally):
+    """Debian packages, only those missing."""
+    groups = ["build"]
+    if settings.level != "quick":
+        groups += ["lab", "test"] + (["daemons"] if settings.daemons else [])
+    argv = [sys.executable, settings.tree / "tools/packages.py", "install", *groups]
+    if run_step(runner, tally, "packages", argv, 2000):
+        tally.passed += 1
+
+
+def build(runner, settings, tally, directory, *options):
+    """Set up once, compile always."""
+    setup = ["meson", "setup", directory, *options]
+    if (settings.tree / directory / "build.ninja").exists():
+        setup = ["meson", "configure", directory, *options]
+    return (run_step(runner, tally, f"setup-{directory}", setup, 120)
+            and run_step(runner, tally, f"compile-{directory}", ["ninja", "-C", directory], 600))
+
+
+def run_build(runner, settings, tally):
+    """Warnings are errors here; a user's own build is milder."""
+    if build(runner, settings, tally, "build", "-Dwerror=true"):
+        tally.passed += 1
+
+
+def run_meson(runner, settings, tally, suite, deadline_s, directory="build", label=None):
+    """A Meson suite, counted by its subtests."""
+    label = label or suite
+    argv = ["meson", "test", "-C", directory, "--no-rebuild", "--logbase", f"test-{label}",
+            "--suite", suite]
+    code = runner.run(label, argv, deadline_s)
+    junit = settings.tree / directory / "meson-logs" / f"test-{label}.junit.xml"
+    before = len(tally.failures)
+    if not junit.exists() or not results.add_cases(junit, label, tally):
+        tally.fail(label, f"no results\n{runner.last_words(label, 30, 200)}")
+    elif code != 0 and len(tally.failures) == before:
+        tally.fail(label, f"meson test says {code}\n{runner.last_words(label, 30, 200)}")
+    junit.unlink(missing_ok=True)
+
+
+def meson_suite(suite, deadline_s):
+    """run_meson as a Suite's function."""
+    def run(runner, settings, tally):
+        run_meson(runner, settings, tally, suite, deadline_s)
+    return run
+
+
+def run_integration(runner, settings, tally):
+    """Real daemons, captive; they are not installed on a user's machine without being asked for."""
+    for program, package in DAEMONS.items():
+        if not shutil.which(program, path=runner.env["PATH"]):
+            print(f"   {package} is not installed; ./test --daemons installs it", flush=True)
+    run_meson(runner, settings, tally, "integration", 600)
+
+
+def sanitized(kind, meson_suites):
+    """The unit tests again, compiled to notice what C hides."""
+    def run(runner, settings, tally):
+        directory = f"build-{kind}"
+        if build(runner, settings, tally, directory, f"-Db_sanitize={SANITIZERS[kind]}",
+                 "-Db_lundef=false", "-Dwerror=false"):
+            for suite in meson_suites:
+                run_meson(runner, settings, tally, suite, 600, directory, f"{kind}-{suite}")
+    return run
+
+
+def run_pytest(runner, settings, tally, label, path, deadline_s):
+    """One pytest file, counted by its tests."""
+    junit = runner.logs / f"{label}.xml"
+    argv = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-v", "-rs",
+            f"--junit-xml={junit}", settings.tree / path]
+    code = runner.run(label, argv, deadline_s)
+    before = len(tally.failures)
+    if not junit.exists() or not results.add_cases(junit, label, tally):
+        tally.fail(label, f"no results, exit code {code}\n{runner.last_words(label, 40, 200)}")
+    elif code is None:
+        tally.fail(label, f"no end within {deadline_s} s; stopped")
+    elif code not in (0, 1) and len(tally.failures) == before:
+        tally.fail(label, f"pytest says {code}\n{runner.last_words(label, 30, 200)}")
+
+
+def pytest_file(label, path, deadline_s):
+    """run_pytest as a Suite's function."""
+    def run(runner, settings, tally):
+        run_pytest(runner, settings, tally, label, path, deadline_s)
+    return run
+
+
+def run_lab(runner, settings, tally):
+    """Our packages first: a failure there is not a failure of a host."""
+    if not run_step(runner, tally, "debs", [settings.tree / "packaging/build-debs"], 900):
+        return
+    budget_s = 3 * 3600 if settings.level == "full" else 1500
+    for path in sorted((settings.tree / "tests/lab").glob("test_*.py")):
+        run_pytest(runner, settings, tally, f"lab-{path.stem[5:]}",
+                   path.relative_to(settings.tree), budget_s)
+
+
+SUITES = [
+    Suite("packages", "quick", "what is missing from Debian", run_packages),
+    Suite("build", "quick", "everything, warnings are errors", run_build),
+    Suite("purity", "quick", "pure objects, layer law, banned calls", meson_suite("purity", 60)),
+    Suite("unit", "quick", "one program per module", meson_suite("unit", 300)),
+    Suite("golden", "quick", "outputs against files", meson_suite("golden", 300)),
+    Suite("fuzz", "quick", "corpora through every parser", meson_suite("fuzz", 120)),
+    Suite("integration", "all", "adapters against captive real daemons", run_integration),
+    Suite("asan", "all", "unit and fuzz with address and undefined sanitizers",
+          sanitized("asan", ["unit", "fuzz"])),
+    Suite("guest", "all", "the demo guest on plain QEMU", pytest_file("guest", "tests/guest", 600)),
+    Suite("lab", "all", "true hosts with the real daemons", run_lab),
+    Suite("tsan", "full", "unit with the thread sanitizer", sanitized("tsan", ["unit"])),
+]
