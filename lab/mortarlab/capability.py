@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this machine can do for a lab, found out by trying; tests skip by this table."""
 
+import functools
 import os
 import pathlib
 import re
@@ -42,6 +43,7 @@ def can_slow_disks():
     return "io" in controllers or bool(throttle and cgroup.way() == "own")
 
 
+@functools.cache
 def find_capabilities():
     """{name: {"value": …, "note": …}} in the order to print."""
     table = {}

@@ -114,7 +114,7 @@ def limit_disk(lab, host, device, iops):
         for kind in ("read", "write"):
             file = blkio / OWN / lab / host / f"blkio.throttle.{kind}_iops_device"
             file.write_text(f"{name} {iops or 0}")
-    else:
+    elif iops is not None:
         raise LabError("this machine cannot slow a disk: no io controller, no blkio.throttle")
 
 
@@ -177,11 +177,6 @@ def delegate(lab, host, deadline_s=10):
     levels = (path,) if way() == "scope" else (path.parent.parent, path.parent, path)
     for level in levels:
         enable_controllers(level, names)
-
-
-def delegated(path):
-    """Controllers that the payload of a running host sees."""
-    return (path / "payload" / "cgroup.controllers").read_text().split()
 
 
 def processes(path):
@@ -266,8 +261,22 @@ def remove_host(lab, host):
         remove_tree(path)
 
 
-def remove_lab(lab):
-    """Remove what is left of a lab's cgroups."""
-    if way() == "own":
-        for path in own_paths(lab):
-            remove_tree(path)
+def end_lab(lab):
+    """Kill everything of a lab and remove its cgroups.
+
+    Again while something still enters them: an `up` that was killed may have left a start behind.
+    """
+    end = time.monotonic() + KILL_DEADLINE_S
+    while True:
+        for path in host_paths_of_lab(lab):
+            kill(path)
+        if way() == "scope":
+            return
+        try:
+            for path in own_paths(lab):
+                remove_tree(path)
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)

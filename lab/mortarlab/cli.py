@@ -165,6 +165,8 @@ def main(argv=None):
     """Parse, run, and tell errors in one voice."""
     args = make_parser().parse_args(argv)
     try:
+        if os.geteuid() != 0 and args.run is not run_capabilities:
+            raise LabError("only root can make, see or enter a lab", "sudo mortar-lab …")
         return args.run(args) or 0
     except LabError as error:
         print(f"mortar-lab: {error}", file=sys.stderr)

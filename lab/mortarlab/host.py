@@ -89,14 +89,18 @@ class Host:
         return net.address(self.plan["slot"], network, self.index)
 
     def state(self):
-        """off, booting, running, degraded, stopping or hung; asks systemd where it can."""
+        """off, booting, running, degraded, stopping, hung, or silent: systemd does not answer."""
         if not cgroup.is_populated(self.cgroup):
             return "off"
         if cgroup.is_frozen(self.cgroup):
             return "hung"
         if not self.is_reachable():
             return "booting"
-        word = self.exec(["systemctl", "is-system-running"], check=False).stdout.strip()
+        try:
+            done = self.exec(["systemctl", "is-system-running"], timeout=5, check=False)
+        except LabError:
+            return "silent"
+        word = done.stdout.strip()
         return word if word in UP_STATES + ("stopping",) else "booting"
 
     def is_reachable(self):
@@ -105,13 +109,14 @@ class Host:
         return leader is not None and os.path.exists(f"/proc/{leader}/root/run/systemd/private")
 
     def start(self):
-        """Power on: disk, cards, files, then nspawn. Returns when PID 1 is about to run."""
+        """Power on: disk, cards, files, then nspawn; finish_start() is the second half."""
         for name in ("upper", "work", "root"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         disk.create(self.disk_file, self.disk_bytes)
         device = disk.attach(self.disk_file)
         net.make_host(self.lab, self.plan["slot"], self.name, self.index)
         self.write_files(device)
+        cgroup.kill(self.cgroup)  # what a killed start left behind may have entered just now
         cgroup.remove_host(self.lab, self.name)
         with open(self.dir / "console.log", "ab") as log:
             subprocess.run(
@@ -122,6 +127,9 @@ class Host:
                 env=clean_env(**NSPAWN_ENV),
                 check=True,
             )
+
+    def finish_start(self):
+        """Wait until nspawn runs, and give it controllers; harmless when that has been done."""
         try:
             cgroup.delegate(self.lab, self.name)
         except LabError as error:

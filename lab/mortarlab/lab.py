@@ -62,8 +62,8 @@ class Lab:
             with state.locked("machine"):
                 cgroup.prepare_machine()
             net.make_lab(self.name, plan["slot"])
-            off = [h for h in self._hosts(plan) if not cgroup.is_populated(h.cgroup)]
-            self._boot_all(plan, off, deadline_s)
+            awake = [h for h in self._hosts(plan) if not cgroup.is_frozen(h.cgroup)]
+            self._boot_all(plan, awake, deadline_s)
             if debs:
                 self._upgrade(plan, image.list_debs(debs))
         return time.monotonic() - started
@@ -108,12 +108,15 @@ class Lab:
             )
 
     def _boot_all(self, plan, hosts, deadline_s):
-        """Power on several hosts at once and wait for all."""
-        names = {h.name for h in hosts}
+        """Power on those that are off, and wait for all: a killed `up` may have started some."""
+        off = [h for h in hosts if not cgroup.is_populated(h.cgroup)]
+        names = {h.name for h in off}
         plan["isolated"] = [name for name in plan["isolated"] if name not in names]
         state.save(self.name, plan)
-        for host in hosts:
+        for host in off:
             host.start()
+        for host in hosts:
+            host.finish_start()
         net.apply_rules(self.name, plan["cuts"], plan["isolated"])
         if not hosts:
             return
@@ -126,7 +129,7 @@ class Lab:
     def _upgrade(self, plan, debs):
         """Install packages in running hosts as a user would, when they are not the plan's."""
         wanted = image.hash_debs(debs)
-        if plan["debs"] == wanted:
+        if plan.get("debs") == wanted:
             return
         say("upgrading to " + " ".join(p.name for p in debs))
         for host in self._hosts(plan):
@@ -140,9 +143,7 @@ class Lab:
     def down(self):
         """Remove the lab and all its traces, by plan or by naming alone; quiet when none exist."""
         with state.locked(self.name):
-            for path in cgroup.host_paths_of_lab(self.name):
-                cgroup.kill(path)
-            cgroup.remove_lab(self.name)
+            cgroup.end_lab(self.name)
             if shutil.which("ip"):
                 net.remove_lab(self.name)
             directory = state.lab_dir(self.name)
@@ -307,6 +308,8 @@ class Lab:
         """
         with state.locked(self.name):
             host = self._find(self._plan(), name)
+            if not cgroup.is_populated(host.cgroup):
+                raise LabError(f"{name} is off", f"mortar-lab boot {name}")
             device = disk.attach(host.disk_file)
             if action == "fill":
                 where = self._data_mount(host)

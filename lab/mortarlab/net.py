@@ -80,10 +80,13 @@ def batch(namespace, commands):
 
 
 def make_lab(lab, slot):
-    """The switches, unless they are there."""
+    """The switches, unless they are there; half-made ones are made anew, nothing hangs on them."""
     namespace = lab_ns(lab)
     if namespace in list_ns():
-        return
+        shown = run(["ip", "-netns", namespace, "-brief", "address", "show", "up"]).stdout
+        if all(f" {subnet(slot, net)[LAB_SIDE]}/24" in shown for net in NETS):
+            return
+        run(["ip", "netns", "del", namespace])
     run(["ip", "netns", "add", namespace])
     commands = ["link set lo up"]
     for net in NETS:

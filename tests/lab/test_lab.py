@@ -321,35 +321,42 @@ def test_down_leaves_nothing(make_lab):
         gone.status()
 
 
+def seed_of_run():
+    """A seed for random moments, printed so that a failure can be run again."""
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"SEED={seed}", file=sys.stderr)
+    return seed
+
+
+def kill_up_after(lab, seconds):
+    """Start `up` of two hosts as a user does, and kill -9 it."""
+    argv = [TOOL, "up", "--name", lab.name, "--hosts", "2", "--disk-size", "1G"]
+    up = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    up.kill()
+    up.wait()
+
+
 def test_down_after_a_crash_half_way_leaves_nothing(make_lab):
-    """Kill `up` at moments spread over its whole time; the seed is printed."""
     image.ensure_base()
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}", file=sys.stderr)
-    moments = random.Random(seed)
+    moments = random.Random(seed_of_run())
     for _round in range(4):
         lab = make_lab()
-        up = subprocess.Popen(
-            [TOOL, "up", "--name", lab.name, "--hosts", "2", "--disk-size", "1G"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(moments.uniform(0.1, 1.6))
-        os.kill(up.pid, signal.SIGKILL)
-        up.wait()
+        kill_up_after(lab, moments.uniform(0.1, 1.6))
         lab.down()
         assert traces(lab.name) == []
 
 
 def test_up_after_a_crash_half_way_goes_on(make_lab):
-    lab = make_lab()
-    argv = [TOOL, "up", "--name", lab.name, "--hosts", "2", "--disk-size", "1G"]
-    up = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert wait_until(lambda: cgroup.host_paths_of_lab(lab.name))
-    up.kill()
-    up.wait()
-    lab.up(hosts=2)
-    assert [h.state() for h in lab.hosts()] == ["running"] * 2
+    """Kill `up` early, where the plan and the switches are made, and late; then run it again."""
+    moments = random.Random(seed_of_run())
+    for latest in (0.4, 1.2):
+        lab = make_lab()
+        kill_up_after(lab, moments.uniform(0.1, latest))
+        lab.up(hosts=2, disk_size="1G")
+        assert [h.state() for h in lab.hosts()] == ["running"] * 2
+        assert comes_to_reach(lab, "host1", "host2-stor")
+        lab.down()
 
 
 def test_down_works_without_the_plan(make_lab):
