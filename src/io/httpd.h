@@ -7,7 +7,8 @@
  * later (long-poll, result of a worker), with one of httpd_reply*() or httpd_upgrade(). That the
  * client or the server is gone by then is no concern of the handler.
  *
- * Not handled here: streamed bodies in either direction. Who may do what is decided by the handler. */
+ * Not handled here: streamed bodies in either direction, who may do what (the handler decides), and
+ * a client that leaves while its answer is pending (noticed when the answer is given). */
 #pragma once
 
 #include <stdbool.h>

@@ -39,7 +39,8 @@ struct tls_server {
     struct loop *loop;
     gnutls_certificate_credentials_t cred;
     gnutls_priority_t priority;
-    struct tls_opts opts;
+    unsigned connections_max;
+    uint64_t handshake_timeout_us;
     tls_conn_fn fn;
     void *arg;
     int listen_fd;
@@ -178,7 +179,7 @@ static void on_deadline(void *arg)
 static bool make_room(struct tls_server *s)
 {
     struct conn *c;
-    if (s->conns_n < s->opts.connections_max) {
+    if (s->conns_n < s->connections_max) {
         return true;
     }
     TAILQ_FOREACH(c, &s->conns, entry) {
@@ -223,7 +224,7 @@ static void set_keepalive(int fd)
 static void accept_one(struct tls_server *s, int fd)
 {
     if (!make_room(s)) {
-        log_warning("too many TLS connections", "max=%u", s->opts.connections_max);
+        log_warning("too many TLS connections", "max=%u", s->connections_max);
         (void)close(fd);
         return;
     }
@@ -240,7 +241,7 @@ static void accept_one(struct tls_server *s, int fd)
         return;
     }
     c->source = loop_io(s->loop, fd, EPOLLIN, on_handshake, c);
-    c->deadline = loop_timer(s->loop, s->opts.handshake_timeout_us, on_deadline, c);
+    c->deadline = loop_timer(s->loop, s->handshake_timeout_us, on_deadline, c);
 }
 
 static void on_accept(void *arg, int listen_fd, uint32_t events)
@@ -278,9 +279,8 @@ int tls_server_new(struct loop *l, const struct tls_opts *o, tls_conn_fn fn, voi
     s->fn = fn;
     s->arg = arg;
     s->listen_fd = -1;
-    s->opts = *o;
-    s->opts.connections_max = o->connections_max ?: TLS_CONNECTIONS_MAX;
-    s->opts.handshake_timeout_us = o->handshake_timeout_us ?: HANDSHAKE_TIMEOUT_US;
+    s->connections_max = o->connections_max ?: TLS_CONNECTIONS_MAX;
+    s->handshake_timeout_us = o->handshake_timeout_us ?: HANDSHAKE_TIMEOUT_US;
     TAILQ_INIT(&s->conns);
     int r = gnutls_certificate_allocate_credentials(&s->cred);
     r = r < 0 ? r : gnutls_priority_init(&s->priority, PRIORITY, NULL);
