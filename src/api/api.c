@@ -179,10 +179,11 @@ static int start_tls(struct api *a, const struct api_opts *o, struct err *e)
     _cleanup_free_ char *cert = str_printf("%s/host.crt", o->cert_dir);
     _cleanup_free_ char *key = str_printf("%s/host.key", o->cert_dir);
     int r = file_read(ca, PKI_PEM_LIMIT_BYTES, &a->ca_pem, NULL, e);
-    r = r < 0 ? r
-              : tls_server_new(a->loop,
-                               &(struct tls_opts){.ca_file = ca, .cert_file = cert, .key_file = key},
-                               on_connection, a, &a->tls, e);
+    r = r < 0
+            ? r
+            : tls_server_new(a->loop,
+                             &(struct tls_opts){.ca_file = ca, .cert_file = cert, .key_file = key},
+                             on_connection, a, &a->tls, e);
     if (r < 0) {
         err_hint(e, "`mortar init` or `mortar join` makes the certificates");
         return r;

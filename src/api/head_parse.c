@@ -15,7 +15,8 @@ void head_done(struct head *h)
 static int parse_status(const char *line, unsigned *ret, struct err *e)
 {
     uint64_t status = 0;
-    _cleanup_free_ char *digits = str_starts(line, "HTTP/1.1 ") ? str_printf("%.3s", line + 9) : NULL;
+    _cleanup_free_ char *digits =
+        str_starts(line, "HTTP/1.1 ") ? str_printf("%.3s", line + 9) : NULL;
     if (!digits || str_parse_u64(digits, 599, &status, NULL) < 0 || status < 101 ||
         (line[12] != ' ' && line[12] != '\0')) {
         return ERR_SET(e, PARSE, "the answer does not start like HTTP/1.1");

@@ -88,7 +88,8 @@ static int drop_rights(const char *user, struct err *e)
     }
     const struct passwd *pw = getpwnam(user);
     if (!pw || pw->pw_uid == 0) {
-        int r = ERR_SET(e, NOT_FOUND, "there is no user '%s' without root's rights to run as", user);
+        int r =
+            ERR_SET(e, NOT_FOUND, "there is no user '%s' without root's rights to run as", user);
         err_hint(e, "install the package, or give --user");
         return r;
     }

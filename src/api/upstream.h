@@ -10,7 +10,7 @@
 
 struct upstream;
 
-/* Strings must be checked (gate_decide()): they are sent as they are. Borrowed during the call only. */
+/* Strings must be checked (gate_decide()): they are sent as they are. Borrowed for the call. */
 struct upstream_request {
     const char *method;
     const char *target;

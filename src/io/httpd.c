@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The life of a request: made when its first line is read, filled by MHD's access callback, given to
- * the handler when whole. Without an answer by then, MHD's connection is suspended until there is
- * one. A request has two owners: the connection (until MHD reports its end) and the handler (until
- * it answers); the last one frees it. */
+ * The life of a request: made when its first line is read, filled by MHD's access callback, given
+ * to the handler when whole. Without an answer by then, MHD's connection is suspended until there
+ * is one. A request has two owners: the connection (until MHD reports its end) and the handler
+ * (until it answers); the last one frees it. */
 #include "io/httpd.h"
 
 #include <assert.h>
@@ -392,7 +392,7 @@ const char *httpd_header(const struct httpd_req *req, const char *name)
     return q->mhd ? MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, name) : NULL;
 }
 
-/* Hand the answer to MHD when the handler returned long ago; inside its first call on_whole() does. */
+/* Hand the answer to MHD; inside the first call of the handler on_whole() does that. */
 static void give_answer(struct req *q, unsigned status, struct MHD_Response *answer)
 {
     set_answer(q, status, answer);

@@ -83,7 +83,7 @@ int httpd_listen_unix(struct httpd *h, const char *path, mode_t mode, gid_t gid,
  */
 int httpd_inject(struct httpd *h, int fd, const char *name, struct err *e);
 
-/** httpd_query - decoded value of a query parameter; NULL when absent, "" when it has none. Borrowed. */
+/** httpd_query - decoded value of a query parameter; NULL when absent, "" when empty. Borrowed. */
 const char *httpd_query(const struct httpd_req *req, const char *name);
 /** httpd_header - value of a header, name in any case; NULL when absent. Borrowed. */
 const char *httpd_header(const struct httpd_req *req, const char *name);
@@ -97,8 +97,7 @@ void httpd_reply(struct httpd_req *req, unsigned status, const char *type, const
 /** httpd_reply_json - answer with JSON; takes the reference to @j; @req is gone after it */
 void httpd_reply_json(struct httpd_req *req, unsigned status, json_t *j);
 /**
- * httpd_reply_err - answer with {"error":{"name","message","hint"}} and err_http() as status; @req is
- * gone after it
+ * httpd_reply_err - answer {"error":{"name","message","hint"}} with err_http(); @req is gone after it
  * @e: a set error
  */
 void httpd_reply_err(struct httpd_req *req, const struct err *e);
@@ -108,7 +107,7 @@ void httpd_reply_err(struct httpd_req *req, const struct err *e);
 typedef void (*httpd_upgrade_fn)(void *arg, int fd, const char *early, size_t early_len);
 
 /**
- * httpd_upgrade - answer 101 and hand the connection over as a raw byte stream; @req is gone after it
+ * httpd_upgrade - answer 101 and hand over the connection as raw bytes; @req is gone after it
  * @protocol: value of the Upgrade header
  * @fn: called once with @arg, after the answer was sent, from the loop or (client gone) from here
  */

@@ -205,13 +205,15 @@ int pki_make_ca(const char *dir, const char *name, struct err *e)
 static int add_name(gnutls_x509_crt_t cert, gnutls_x509_subject_alt_name_t type, const void *data,
                     size_t len)
 {
-    return gnutls_x509_crt_set_subject_alt_name(cert, type, data, (unsigned)len, GNUTLS_FSAN_APPEND);
+    return gnutls_x509_crt_set_subject_alt_name(cert, type, data, (unsigned)len,
+                                                GNUTLS_FSAN_APPEND);
 }
 
 static int add_ip(gnutls_x509_crt_t cert, const char *text, struct err *e)
 {
     unsigned char raw[16];
-    size_t len = inet_pton(AF_INET, text, raw) == 1 ? 4 : inet_pton(AF_INET6, text, raw) == 1 ? 16 : 0;
+    size_t len = inet_pton(AF_INET, text, raw) == 1 ? 4 : 0;
+    len = !len && inet_pton(AF_INET6, text, raw) == 1 ? 16 : len;
     if (!len) {
         return ERR_SET(e, INVALID, "'%s' is not an IP address", text);
     }
@@ -222,7 +224,8 @@ static int add_ip(gnutls_x509_crt_t cert, const char *text, struct err *e)
 static bool is_dns_name(const char *s)
 {
     return *s && strlen(s) < 254 &&
-           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == strlen(s);
+           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") ==
+               strlen(s);
 }
 
 static int add_dns(gnutls_x509_crt_t cert, const char *name, struct err *e)
@@ -243,7 +246,8 @@ static int add_names(gnutls_x509_crt_t cert, const struct pki_names *names, stru
     int r = add_name(cert, GNUTLS_SAN_URI, uri, strlen(uri));
     r = r < 0 ? TLS_ERR(e, r, "cannot add the identity") : add_dns(cert, names->host, e);
     for (size_t i = 0; r == 0 && names->ips && names->ips[i]; i++) {
-        r = i < NAMES_MAX ? add_ip(cert, names->ips[i], e) : ERR_SET(e, INVALID, "too many addresses");
+        r = i < NAMES_MAX ? add_ip(cert, names->ips[i], e)
+                          : ERR_SET(e, INVALID, "too many addresses");
     }
     for (size_t i = 0; r == 0 && names->dns && names->dns[i]; i++) {
         r = i < NAMES_MAX ? add_dns(cert, names->dns[i], e) : ERR_SET(e, INVALID, "too many names");
@@ -310,7 +314,9 @@ static int load_csr(const char *pem, gnutls_x509_crq_t *ret, struct err *e)
                                          : gnutls_x509_crq_import(csr, &d, GNUTLS_X509_FMT_PEM);
     r = r < 0 ? r : gnutls_x509_crq_verify(csr, 0);
     r = r < 0 ? r : gnutls_x509_crq_get_pk_algorithm(csr, &bits);
-    r = r >= 0 && (r != GNUTLS_PK_ECDSA || bits < 256) ? GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM : r;
+    if (r >= 0 && (r != GNUTLS_PK_ECDSA || bits < 256)) {
+        r = GNUTLS_E_UNSUPPORTED_SIGNATURE_ALGORITHM;
+    }
     if (r < 0) {
         gnutls_x509_crq_deinit(csr);
         return ERR_SET(e, INVALID, "the certificate request is not acceptable: %s",
@@ -418,7 +424,7 @@ int pki_check_cert(const char *cert_pem, const char *ca_pem, const char *key_pat
     return key_path ? check_key_of(cert, key_path, e) : 0;
 }
 
-/* Return: the host named by alternative name @i, "" when that is something else, NULL at the end. */
+/* Return: the host named by alternative name @i, "" if that is something else, NULL at the end */
 static char *host_of_name(gnutls_x509_crt_t cert, unsigned i)
 {
     char name[256];
@@ -427,7 +433,8 @@ static char *host_of_name(gnutls_x509_crt_t cert, unsigned i)
     if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE) {
         return NULL;
     }
-    if (type != GNUTLS_SAN_URI || memchr(name, '\0', len)) { /* other, too long, or hiding something */
+    /* another kind, too long, or hiding something */
+    if (type != GNUTLS_SAN_URI || memchr(name, '\0', len)) {
         return str_dup("");
     }
     name[len] = '\0';
@@ -484,5 +491,6 @@ bool pki_secret_matches(const char *secret, const char *hash)
 {
     char got[PKI_FINGERPRINT_LEN + 1];
     pki_hash_secret(secret, got);
-    return strlen(hash) == PKI_FINGERPRINT_LEN && gnutls_memcmp(got, hash, PKI_FINGERPRINT_LEN) == 0;
+    return strlen(hash) == PKI_FINGERPRINT_LEN &&
+           gnutls_memcmp(got, hash, PKI_FINGERPRINT_LEN) == 0;
 }

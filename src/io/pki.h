@@ -4,8 +4,9 @@
  *
  * A host's identity is the URI "mortar://host/NAME" among the alternative names of its certificate;
  * only that counts for authorisation. DNS names and addresses serve the client's check of a server.
- * The subject is "O=Mortar": without CN, because etcd's gateway trips over one (facts/probes.md 1.1);
- * not empty, because QEMU and libvirt refuse certificates without a distinguished name.
+ * The subject is "O=Mortar": without CN, because etcd's gateway trips over one
+ * (facts/probes.md 1.1); not empty, because QEMU and libvirt refuse certificates without a
+ * distinguished name.
  *
  * Layout of a directory (mode 0700): ca.crt and, on hosts that issue, ca.key; host.crt, host.key.
  * Keys have mode 0600. */
@@ -55,7 +56,7 @@ struct pki_names {
 int pki_sign_csr(const char *ca_dir, const char *csr_pem, const struct pki_names *names,
                  char **ret_pem, struct err *e);
 
-/** pki_fingerprint - SHA-256 of the certificate's DER form, lower-case hex. Return: 0 or -ERR_INVALID */
+/** pki_fingerprint - SHA-256 of the certificate (DER), lower-case hex. Return: 0, -ERR_INVALID */
 int pki_fingerprint(const char *cert_pem, char ret[PKI_FINGERPRINT_LEN + 1], struct err *e);
 
 /**
@@ -76,5 +77,5 @@ int pki_host_of_cert(const char *cert_pem, char **ret, struct err *e);
 int pki_make_secret(char ret[PKI_SECRET_LEN + 1], struct err *e);
 /** pki_hash_secret - what is stored in place of a secret: its SHA-256, hex */
 void pki_hash_secret(const char *secret, char ret[PKI_FINGERPRINT_LEN + 1]);
-/** pki_secret_matches - does @secret have @hash? Takes the same time for any secret of one length. */
+/** pki_secret_matches - does @secret have @hash? Takes as long for any secret of one length */
 bool pki_secret_matches(const char *secret, const char *hash);

@@ -116,7 +116,8 @@ static int check_client(struct conn *c, struct err *e)
     }
     int r = gnutls_certificate_verify_peers(c->session, &purpose, 1, &status);
     if (r < 0 || status) {
-        return ERR_SET(e, TLS, "the client's certificate is not of this cluster (status %x)", status);
+        return ERR_SET(e, TLS, "the client's certificate is not of this cluster (status %x)",
+                       status);
     }
     gnutls_datum_t pem;
     r = gnutls_pem_base64_encode2("CERTIFICATE", &chain[0], &pem);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * TLS server side: accepts TCP, makes the handshake, and hands out the plain text as one end of a
- * socket pair, with the identity that the client proved. TLS 1.2 and 1.3, HTTP/1.1 by ALPN. A client
- * may come without certificate; one that brings a certificate not made by our CA is sent away.
+ * socket pair, with the identity that the client proved. TLS 1.2 and 1.3, HTTP/1.1 by ALPN. A
+ * client may come without certificate; one that brings a certificate not made by our CA is sent
+ * away.
  *
  * When all places are taken, the oldest connection without identity gives way, so that strangers
  * cannot lock the hosts of the cluster out. */
@@ -24,7 +25,8 @@ struct tls_opts {
 
 /**
  * tls_conn_fn - a handshake is done
- * @fd: plain text, a non-blocking stream socket; owned by the callee. Closing it ends the connection.
+ * @fd: plain text, a non-blocking stream socket; owned by the callee. Closing it ends the
+ * connection.
  * @host: host name in the client's certificate, checked against our CA; NULL when there is none
  */
 typedef void (*tls_conn_fn)(void *arg, int fd, const char *host);

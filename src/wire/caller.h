@@ -7,7 +7,8 @@
 
 #include "base/err.h"
 
-#define CALLER_HEADER "X-Mortar-Peer" /* set by mortar-api alone; it drops what comes from outside */
+/* Set by mortar-api alone; it drops what comes from outside. */
+#define CALLER_HEADER "X-Mortar-Peer"
 #define CALLER_NAME_MAX 63
 
 enum caller_kind {

@@ -85,7 +85,7 @@ static int malformed(struct err *e, const char *why)
     return r;
 }
 
-/* The part between prefix and end, in standard base64 with padding. Return: NULL when impossible. */
+/* The part behind the prefix in standard base64 with padding. Return: NULL when impossible */
 static char *standard_base64_of(const char *text, size_t len)
 {
     _cleanup_free_ char *s = str_printf("%.*s", (int)len, text);
@@ -134,12 +134,14 @@ int token_parse(const char *text, struct token *ret, struct err *e)
     }
     const unsigned char *p = (const unsigned char *)raw;
     const unsigned char *tail = p + len - CRC_BYTES;
-    uint32_t crc = (uint32_t)tail[0] << 24 | (uint32_t)tail[1] << 16 | (uint32_t)tail[2] << 8 | tail[3];
+    uint32_t crc =
+        (uint32_t)tail[0] << 24 | (uint32_t)tail[1] << 16 | (uint32_t)tail[2] << 8 | tail[3];
     if (crc != crc32_of(p, len - CRC_BYTES)) {
         return malformed(e, "its checksum is wrong");
     }
     _cleanup_token_ struct token t = {0};
-    int r = parse_addresses(raw + FINGERPRINT_BYTES + SECRET_BYTES, len - FIXED_BYTES, &t.addresses, e);
+    int r =
+        parse_addresses(raw + FINGERPRINT_BYTES + SECRET_BYTES, len - FIXED_BYTES, &t.addresses, e);
     if (r < 0) {
         return r;
     }

@@ -263,7 +263,8 @@ static void ping_and_ca_are_answered_without_the_agent(void **state)
     assert_string_equal(json_text_of(j, "caller"), "anonymous");
     assert_int_equal(call(f, true, &(struct http_request){.path = "/v1/ping"}, &mine), 200);
     assert_string_equal(json_text_of(mine, "caller"), "host:n1");
-    assert_int_equal(http_new(&(struct http_opts){.base = f->base, .unverified = true}, &h, NULL), 0);
+    assert_int_equal(http_new(&(struct http_opts){.base = f->base, .unverified = true}, &h, NULL),
+                     0);
     assert_int_equal(
         http_call(h,
                   &(struct http_request){.path = "/v1/ca",
@@ -340,8 +341,8 @@ static void certificate_of_another_authority_gets_nowhere(void **state)
 static void garbage_is_dropped_and_service_goes_on(void **state)
 {
     struct fixture *f = *state;
-    static const char *const garbage[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\xff\xff",
-                                          "\x80\x80\x01\x03\x01", "\n"};
+    static const char *const garbage[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                                          "\x16\x03\x01\xff\xff", "\x80\x80\x01\x03\x01", "\n"};
     for (size_t i = 0; i < ELEMENTS(garbage); i++) {
         _cleanup_close_ int fd = tcp_dial(f->port);
         (void)send(fd, garbage[i], strlen(garbage[i]), MSG_NOSIGNAL);
@@ -417,7 +418,8 @@ int main(void)
         T(stranger_may_join_and_nothing_else),
         T(identity_given_from_outside_counts_for_nothing),
         T(ping_and_ca_are_answered_without_the_agent),
-        cmocka_unit_test_setup_teardown(agent_that_is_down_is_said_so, setup_without_agent, teardown),
+        cmocka_unit_test_setup_teardown(agent_that_is_down_is_said_so, setup_without_agent,
+                                        teardown),
         T(answers_pass_with_any_status_and_size),
         T(body_passes_up_to_the_limit_and_not_beyond),
         T(certificate_of_another_authority_gets_nowhere),

@@ -243,8 +243,9 @@ static void failure_is_answered_with_name_message_and_hint(void **state)
     say(fd, "GET /bad HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_text(f, fd, &b, "}}");
     assert_non_null(strstr(b.data, "HTTP/1.1 404 "));
-    assert_non_null(strstr(b.data, "{\"error\":{\"hint\":\"see mortar vm ls\",\"message\":\"there is no "
-                                   "vm 'db1'\",\"name\":\"object.not-found\"}}"));
+    assert_non_null(strstr(b.data,
+                           "{\"error\":{\"hint\":\"see mortar vm ls\",\"message\":\"there is no "
+                           "vm 'db1'\",\"name\":\"object.not-found\"}}"));
 }
 
 static void announced_body_over_the_limit_is_refused_at_once(void **state)

@@ -128,16 +128,16 @@ static void openssl_accepts_a_certificate_for_both_uses(void **state)
                                    NULL, NULL, &e),
                          0);
     }
-    assert_int_equal(cmd_check(CMD("openssl", "x509", "-in", f->crt, "-noout", "-text"), NULL, &text,
-                               NULL),
-                     0);
+    assert_int_equal(
+        cmd_check(CMD("openssl", "x509", "-in", f->crt, "-noout", "-text"), NULL, &text, NULL), 0);
     assert_non_null(strstr(text, "Subject: O = Mortar\n"));
     assert_non_null(strstr(text, "Subject Alternative Name: critical\n"));
     assert_non_null(strstr(text, "URI:mortar://host/n1"));
     assert_non_null(strstr(text, "DNS:n1.example.org"));
     assert_non_null(strstr(text, "IP Address:FD00:0:0:0:0:0:0:1"));
     assert_non_null(strstr(text, "TLS Web Server Authentication, TLS Web Client Authentication"));
-    assert_non_null(strstr(text, "Key Usage: critical\n                Digital Signature, Key Encipherment\n"));
+    assert_non_null(
+        strstr(text, "Key Usage: critical\n                Digital Signature, Key Encipherment\n"));
     assert_non_null(strstr(text, "NIST CURVE: P-256"));
 }
 
@@ -214,7 +214,8 @@ static void certificate_does_not_outlive_its_authority(void **state)
                                &end_ca, NULL),
                      0);
     assert_int_equal(
-        cmd_check(CMD("openssl", "x509", "-in", f->crt, "-noout", "-enddate"), NULL, &end, NULL), 0);
+        cmd_check(CMD("openssl", "x509", "-in", f->crt, "-noout", "-enddate"), NULL, &end, NULL),
+        0);
     assert_string_equal(end, end_ca);
 }
 
@@ -258,8 +259,8 @@ static void names_wished_in_a_request_count_for_nothing(void **state)
                                    "basicConstraints=CA:TRUE"),
                                NULL, &csr, NULL),
                      0);
-    assert_int_equal(pki_sign_csr(f->dir, csr, &(struct pki_names){.host = "n1", .days = 1}, &pem, NULL),
-                     0);
+    assert_int_equal(
+        pki_sign_csr(f->dir, csr, &(struct pki_names){.host = "n1", .days = 1}, &pem, NULL), 0);
     assert_int_equal(pki_host_of_cert(pem, &host, NULL), 0);
     assert_string_equal(host, "n1");
 }

@@ -36,8 +36,9 @@ static void token_round_trips(void **state)
     _cleanup_free_ char *padded = str_printf("  %s\r\n", text);
     _cleanup_token_ struct token t = {0};
     assert_true(str_starts(text, "mortar1."));
-    assert_int_equal(strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."),
-                     strlen(text));
+    assert_int_equal(
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."),
+        strlen(text));
     assert_int_equal(token_parse(padded, &t, &e), 0);
     assert_string_equal(t.ca_fingerprint, FINGERPRINT);
     assert_string_equal(t.secret, SECRET);
@@ -50,8 +51,9 @@ static void token_round_trips(void **state)
 static void token_text_is_stable(void **state)
 {
     _cleanup_free_ char *text = format("10.0.0.1");
-    assert_string_equal(text, "mortar1.ABEiM0RVZneImaq7zN3u_wARIjNEVWZ3iJmqu8zd7v8BI0VniavN7wEjRWeJq83v"
-                              "MTAuMC4wLjHRLIuN");
+    assert_string_equal(text,
+                        "mortar1.ABEiM0RVZneImaq7zN3u_wARIjNEVWZ3iJmqu8zd7v8BI0VniavN7wEjRWeJq83v"
+                        "MTAuMC4wLjHRLIuN");
 }
 
 static void any_changed_or_missing_character_is_noticed(void **state)

@@ -23,5 +23,5 @@ struct tls_client *tls_dial(uint16_t port, const char *dir);
 void tls_hang_up(struct tls_client *c);
 /** tls_say - Return: whether all was sent */
 bool tls_say(struct tls_client *c, const void *data, size_t len);
-/** tls_hear - Return: bytes, 0 at the end of the stream, -EAGAIN when it stayed silent, else negative */
+/** tls_hear - Return: bytes, 0 at the end, -EAGAIN when it stayed silent, else negative */
 ssize_t tls_hear(struct tls_client *c, void *data, size_t len);
