@@ -18,9 +18,11 @@
 #include <cmocka.h>
 
 #include "adapters/etcd/etcd_drive.h"
+#include "adapters/etcd/etcd_member.h"
 #include "etcd_contract.h"
 #include "io/clock.h"
 #include "io/cmd.h"
+#include "io/file.h"
 #include "io/worker.h"
 #include "tls_client.h"
 
@@ -33,7 +35,7 @@ struct captive {
     unsigned port;
     bool secure;
     char *url;
-    struct etcd_tls tls; /* the texts are never freed: the process ends soon */
+    struct etcd_tls tls; /* its texts are owned */
 };
 
 static int listen_on_loopback(unsigned *ret_port)
@@ -65,13 +67,43 @@ static void make_certificates(struct captive *c)
     c->tls.key_file = str_printf("%s/host.key", c->dir);
 }
 
-static void __attribute__((noreturn)) exec_etcd(const struct captive *c, const struct strv *argv)
+/* @env: a secure member is set up by the file that the product writes, as systemd reads it */
+static void __attribute__((noreturn)) exec_etcd(const struct captive *c, const struct strv *argv,
+                                                const struct strv *env)
 {
     _cleanup_free_ char *log = str_printf("%s/log", c->dir);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)!freopen(log, "w", stderr);
-    (void)execv(ETCD, argv->v);
+    (void)execve(ETCD, argv->v, env->v);
     _exit(127);
+}
+
+static void add_environment(const struct captive *c, unsigned peer_port, struct strv *env)
+{
+    struct err e = {0};
+    char *text = NULL;
+    _cleanup_strv_ struct strv lines = {0};
+    _cleanup_free_ char *data = str_printf("%s/data", c->dir);
+    int r = etcd_format_defaults(&(struct etcd_setup){.name = "one",
+                                                      .address = "127.0.0.1",
+                                                      .ca_file = c->tls.ca_file,
+                                                      .cert_file = c->tls.cert_file,
+                                                      .key_file = c->tls.key_file,
+                                                      .cluster_token = "test",
+                                                      .data_dir = data,
+                                                      .client_port = c->port,
+                                                      .peer_port = peer_port},
+                                 &text, &e);
+    assert_int_equal(r, 0);
+    strv_split(&lines, text, "\n");
+    for (size_t i = 0; i < lines.n; i++) {
+        char *quote = strchr(lines.v[i], '"');
+        if (quote) {
+            strv_addf(env, "%.*s%.*s", (int)(quote - lines.v[i]), lines.v[i],
+                      (int)strlen(quote) - 2, quote + 1);
+        }
+    }
+    free(text);
 }
 
 static void wait_until_it_serves(struct captive *c)
@@ -97,45 +129,48 @@ static void wait_until_it_serves(struct captive *c)
 
 static void captive_start(struct captive *c, bool secure)
 {
-    const char *scheme = secure ? "https" : "http";
     _cleanup_strv_ struct strv argv = {0};
+    _cleanup_strv_ struct strv env = {0};
     unsigned peer_port = free_port();
     strcpy(c->dir, "/tmp/mortar-etcd-XXXXXX");
     assert_non_null(mkdtemp(c->dir));
     c->port = free_port();
-    c->url = str_printf("%s://127.0.0.1:%u", scheme, c->port);
+    c->url = str_printf("%s://127.0.0.1:%u", secure ? "https" : "http", c->port);
     strv_add(&argv, ETCD);
-    strv_add(&argv, "--name=one");
-    strv_addf(&argv, "--data-dir=%s/data", c->dir);
-    strv_addf(&argv, "--listen-client-urls=%s", c->url);
-    strv_addf(&argv, "--advertise-client-urls=%s", c->url);
-    strv_addf(&argv, "--listen-peer-urls=%s://127.0.0.1:%u", scheme, peer_port);
-    strv_addf(&argv, "--initial-advertise-peer-urls=%s://127.0.0.1:%u", scheme, peer_port);
-    strv_addf(&argv, "--initial-cluster=one=%s://127.0.0.1:%u", scheme, peer_port);
+    strv_add(&env, "PATH=/usr/bin:/bin");
     if (secure) {
         make_certificates(c);
-        strv_add(&argv, "--client-cert-auth");
-        strv_add(&argv, "--peer-client-cert-auth");
-        strv_addf(&argv, "--trusted-ca-file=%s", c->tls.ca_file);
-        strv_addf(&argv, "--cert-file=%s", c->tls.cert_file);
-        strv_addf(&argv, "--key-file=%s", c->tls.key_file);
-        strv_addf(&argv, "--peer-trusted-ca-file=%s", c->tls.ca_file);
-        strv_addf(&argv, "--peer-cert-file=%s", c->tls.cert_file);
-        strv_addf(&argv, "--peer-key-file=%s", c->tls.key_file);
+        add_environment(c, peer_port, &env);
+    } else {
+        strv_add(&argv, "--name=one");
+        strv_addf(&argv, "--data-dir=%s/data", c->dir);
+        strv_addf(&argv, "--listen-client-urls=%s", c->url);
+        strv_addf(&argv, "--advertise-client-urls=%s", c->url);
+        strv_addf(&argv, "--listen-peer-urls=http://127.0.0.1:%u", peer_port);
+        strv_addf(&argv, "--initial-advertise-peer-urls=http://127.0.0.1:%u", peer_port);
+        strv_addf(&argv, "--initial-cluster=one=http://127.0.0.1:%u", peer_port);
     }
     c->pid = fork();
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
-        exec_etcd(c, &argv);
+        exec_etcd(c, &argv, &env);
     }
     wait_until_it_serves(c);
+}
+
+static void forget_certificates(struct captive *c)
+{
+    free((char *)c->tls.ca_file);
+    free((char *)c->tls.cert_file);
+    free((char *)c->tls.key_file);
+    assert_int_equal(cmd_check(CMD("rm", "-rf", c->dir), NULL, NULL, NULL), 0);
 }
 
 static void captive_stop(struct captive *c)
 {
     (void)kill(c->pid, SIGKILL);
     (void)waitpid(c->pid, NULL, 0);
-    assert_int_equal(cmd_check(CMD("rm", "-rf", c->dir), NULL, NULL, NULL), 0);
+    forget_certificates(c);
     free(c->url);
 }
 
@@ -157,6 +192,16 @@ static void plain_etcd_keeps_the_contract(void **state)
     captive_stop(&c);
 }
 
+/* etcd ignores a misspelt variable and says so. */
+static void assert_no_unknown_setting(struct captive *c)
+{
+    _cleanup_free_ char *path = str_printf("%s/log", c->dir);
+    _cleanup_free_ char *log = NULL;
+    assert_int_equal(file_read(path, 16 * MIB, &log, NULL, NULL), 0);
+    assert_non_null(strstr(log, "ETCD_PRE_VOTE"));
+    assert_null(strstr(log, "unrecognized"));
+}
+
 static int read_once(struct captive *c, struct etcd_tls tls, unsigned ms, struct err *e)
 {
     const char *urls[] = {c->url, NULL};
@@ -174,6 +219,7 @@ static void secure_etcd_keeps_the_contract_and_refuses_strangers(void **state)
     struct err e = {0};
     struct store *s = NULL;
     captive_start(&c, true);
+    assert_no_unknown_setting(&c);
     contract_run(&(struct contract){.open = open_etcd, .ctx = &c});
     strcpy(stranger.dir, "/tmp/mortar-etcd-XXXXXX");
     assert_non_null(mkdtemp(stranger.dir));
@@ -187,7 +233,7 @@ static void secure_etcd_keeps_the_contract_and_refuses_strangers(void **state)
     const char *urls[] = {c.url, NULL};
     assert_int_equal(etcd_open(&(struct etcd_opts){.urls = urls, .writer = "w"}, &s, NULL),
                      -ERR_INVALID);
-    assert_int_equal(cmd_check(CMD("rm", "-rf", stranger.dir), NULL, NULL, NULL), 0);
+    forget_certificates(&stranger);
     captive_stop(&c);
 }
 

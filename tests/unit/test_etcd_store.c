@@ -91,6 +91,18 @@ static void what_a_writer_is_told_stays_true(void **state)
     }
 }
 
+static void a_commit_costs_one_request(void **state)
+{
+    _cleanup_(etcd_fake_freep) struct etcd_fake *f = etcd_fake_new();
+    _cleanup_(store_freep) struct store *s = open_fake(f, "w");
+    struct store_result res = {0};
+    /* The claim and two commits; then whatever is sent is refused. */
+    etcd_fake_plan(f, (enum etcd_fake_fault[]){0, 0, 0, ETCD_FAKE_REFUSE}, 4);
+    assert_int_equal(put_once(s, contract_deadline(), &res), 0);
+    assert_int_equal(put_once(s, contract_deadline(), &res), 0);
+    assert_int_equal(put_once(s, contract_deadline(), &res), -ERR_UNAVAILABLE);
+}
+
 static void a_lost_answer_is_found_again(void **state)
 {
     _cleanup_(etcd_fake_freep) struct etcd_fake *f = etcd_fake_new();
@@ -157,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_fake_keeps_the_contract),
         cmocka_unit_test(what_a_writer_is_told_stays_true),
+        cmocka_unit_test(a_commit_costs_one_request),
         cmocka_unit_test(a_lost_answer_is_found_again),
         cmocka_unit_test(the_next_commit_tells_what_became_of_the_last),
         cmocka_unit_test(a_second_process_of_one_writer_id_makes_the_outcome_unknowable),

@@ -238,7 +238,9 @@ void etcd_fake_plan(struct etcd_fake *f, const enum etcd_fake_fault *faults, siz
 {
     assert(n <= FAULTS_MAX);
     (void)pthread_mutex_lock(&f->lock);
-    memcpy(f->faults, faults, n * sizeof(*faults));
+    for (size_t i = 0; i < n; i++) {
+        f->faults[i] = faults[i];
+    }
     f->faults_n = n;
     f->faults_at = 0;
     (void)pthread_mutex_unlock(&f->lock);
