@@ -15,6 +15,7 @@ struct digest *digest_new(void);
 void digest_free(struct digest *d);
 DEFINE_FREEP(struct digest, digest_free)
 
+/** digest_add - the next @len bytes */
 void digest_add(struct digest *d, const void *data, size_t len);
 
 /** digest_finish - lower-case hex of all that was added; @d is that of nothing again */

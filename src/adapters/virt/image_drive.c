@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "adapters/virt/image_drive.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "base/units.h"
+#include "io/cmd.h"
+#include "io/file.h"
+
+/* qemu-img keeps a check's reference counts in memory: 2 bytes for each 64 KiB of the file, so this
+ * is enough for 64 TiB. Hostile tables cannot take the host's memory. */
+#define QEMU_IMG_MEMORY_BYTES (4 * GIB)
+#define QEMU_IMG_QUICK_US (60 * USEC_PER_SEC)
+#define QEMU_IMG_LEAST_US (600 * USEC_PER_SEC)
+#define QEMU_IMG_LEAST_RATE_BYTES (2 * MIB) /* per second: a slow disk is not a hanging one */
+#define COPY_CHUNK_BYTES (1 * MIB)
+#define ROOM_MARGIN_BYTES (64 * MIB) /* kept free of what we write in bulk */
+
+void image_file_done(struct image_file *f)
+{
+    free(f->path);
+    *f = (struct image_file){0};
+}
+
+/* --- one file being made ------------------------------------------------------------------- */
+
+/* DIR/.NAME.new, hidden from `ls` and from nobody's name, since names begin with a letter. */
+static char *hidden_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    assert(slash && slash[1]);
+    return str_printf("%.*s/.%s.new", (int)(slash - path), path, slash + 1);
+}
+
+static void unlinkp(char **path)
+{
+    if (*path) {
+        (void)unlink(*path); /* it may never have been made; what failed is told already */
+        free(*path);
+    }
+}
+#define _cleanup_unlink_ _cleanup_(unlinkp)
+
+static int remove_stale(const char *path, struct err *e)
+{
+    if (unlink(path) < 0 && errno != ENOENT) {
+        return ERR_SYS(e, IO, errno, "cannot remove %s", path);
+    }
+    return 0;
+}
+
+static int fail_write(const char *path, int sys, struct err *e)
+{
+    if (sys != ENOSPC && sys != EDQUOT) {
+        return ERR_SYS(e, IO, sys, "cannot write %s", path);
+    }
+    (void)ERR_SYS(e, POOL_FULL, sys, "no room left to write %s", path);
+    err_hint(e, "remove images or virtual machines that are not needed, or use another pool");
+    return -ERR_POOL_FULL;
+}
+
+/* Gives the file its owner, its place on stable storage, and its name. @tmp is consumed. */
+static int publish(const struct image_env *env, char **tmp, const char *path, struct err *e)
+{
+    _cleanup_close_ int fd = open(*tmp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_free_ char *dir = str_printf("%.*s", (int)(strrchr(path, '/') - path), path);
+    if (fd < 0 || (env->uid != (uid_t)-1 && fchown(fd, env->uid, env->gid) < 0) ||
+        fchmod(fd, 0640) < 0 || fsync(fd) < 0 || rename(*tmp, path) < 0) {
+        return fail_write(path, errno, e);
+    }
+    free(TAKE(*tmp));
+    _cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return dir_fd < 0 || fsync(dir_fd) < 0 ? fail_write(path, errno, e) : 0;
+}
+
+static int need_room(const char *dir, uint64_t bytes, struct err *e)
+{
+    struct statvfs v;
+    char need[24];
+    char have[24];
+    if (statvfs(dir, &v) < 0) {
+        return ERR_SYS(e, IO, errno, "cannot see how much room %s has", dir);
+    }
+    uint64_t free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+    if (free_bytes >= ROOM_MARGIN_BYTES && free_bytes - ROOM_MARGIN_BYTES >= bytes) {
+        return 0;
+    }
+    (void)ERR_SET(e, POOL_FULL, "%s has %s free, %s are needed", dir,
+                  units_format_size(free_bytes, have, sizeof(have)),
+                  units_format_size(bytes, need, sizeof(need)));
+    err_hint(e, "remove images or virtual machines that are not needed, or use another pool");
+    return -ERR_POOL_FULL;
+}
+
+/* --- qemu-img ------------------------------------------------------------------------------ */
+
+/* Progress of one call: percent from @from to @to of the whole. */
+struct stage {
+    const struct image_env *env;
+    unsigned from;
+    unsigned to;
+    struct image_progress_text text;
+};
+
+static void tell(const struct stage *s, uint64_t done, uint64_t total)
+{
+    if (s->env->on_percent && total) {
+        uint64_t part = done < total ? done * (s->to - s->from) / total : s->to - s->from;
+        s->env->on_percent(s->env->on_percent_arg, s->from + (unsigned)part);
+    }
+}
+
+static void on_qemu_img_output(void *arg, const char *piece, size_t len)
+{
+    struct stage *s = arg;
+    unsigned bp = 0;
+    if (image_parse_progress(&s->text, piece, len, &bp)) {
+        tell(s, bp, 10000);
+    }
+}
+
+static uint64_t budget_us(uint64_t bytes)
+{
+    return QEMU_IMG_LEAST_US + bytes / QEMU_IMG_LEAST_RATE_BYTES * USEC_PER_SEC;
+}
+
+struct qemu_img {
+    const char *const *argv; /* from the subcommand on */
+    uint64_t timeout_us;
+    struct stage *stage;   /* NULL: no progress */
+    const char *source;    /* what people call it, in place of @source_fd_path; may be NULL */
+    const char *fd_path;
+};
+
+/* The last line that was said, with the name that the user knows. */
+static char *said(const struct qemu_img *q, const struct cmd_result *res)
+{
+    const char *text = res->errout[0] ? res->errout : res->out;
+    const char *nl = strrchr(text, '\n');
+    const char *line = nl && nl[1] ? nl + 1 : text;
+    line = str_starts(line, "qemu-img: ") ? line + strlen("qemu-img: ") : line;
+    const char *at = q->fd_path ? strstr(line, q->fd_path) : NULL;
+    return at ? str_printf("%.*s%s%s", (int)(at - line), line, q->source, at + strlen(q->fd_path))
+              : str_dup(line);
+}
+
+static int run_qemu_img(const struct qemu_img *q, struct cmd_result *ret, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = {0};
+    struct cmd_opts opts = {.timeout_us = q->timeout_us};
+    strv_add(&argv, "prlimit");
+    strv_addf(&argv, "--as=%llu", (unsigned long long)QEMU_IMG_MEMORY_BYTES);
+    strv_add(&argv, "--core=0");
+    strv_add(&argv, "qemu-img");
+    for (const char *const *p = q->argv; *p; p++) {
+        strv_add(&argv, *p);
+    }
+    if (q->stage) {
+        opts.on_output = on_qemu_img_output;
+        opts.on_output_arg = q->stage;
+    }
+    return cmd_run((const char *const *)argv.v, &opts, ret, e);
+}
+
+static int check_qemu_img(const struct qemu_img *q, char **ret_out, struct err *e)
+{
+    _cleanup_cmd_ struct cmd_result res = {0};
+    int r = run_qemu_img(q, &res, e);
+    if (r < 0) {
+        return r;
+    }
+    if (res.signal) {
+        return ERR_SET(e, COMMAND, "'qemu-img %s' was ended by signal %d", q->argv[0], res.signal);
+    }
+    if (res.exit_code != 0) {
+        _cleanup_free_ char *why = said(q, &res);
+        bool is_full = strstr(why, "No space left") || strstr(why, "Disk quota exceeded");
+        (void)(is_full ? ERR_SET(e, POOL_FULL, "%.300s", why)
+                       : ERR_SET(e, COMMAND, "'qemu-img %s' failed: %.300s", q->argv[0], why));
+        if (is_full) {
+            err_hint(e, "remove images or virtual machines that are not needed");
+        }
+        return is_full ? -ERR_POOL_FULL : -ERR_COMMAND;
+    }
+    if (ret_out) {
+        *ret_out = TAKE(res.out);
+    }
+    return 0;
+}
+
+/* --- import -------------------------------------------------------------------------------- */
+
+/* The source, opened once: qemu-img reads this very file, whatever happens to the name. */
+struct source {
+    int fd;
+    struct stat stat; /* before anything was read */
+    char *fd_path;
+    const char *name; /* for people */
+    struct image_head head;
+};
+
+static void source_done(struct source *s)
+{
+    close_fdp(&s->fd);
+    free(s->fd_path);
+}
+
+static int open_source(const char *path, struct source *s, struct err *e)
+{
+    /* Without O_NONBLOCK a FIFO would keep us; a device must not notice that we look. */
+    s->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (s->fd < 0) {
+        return errno == ENOENT ? ERR_SYS(e, NOT_FOUND, errno, "there is no file %s", path)
+                               : ERR_SYS(e, IO, errno, "cannot read %s", path);
+    }
+    if (fstat(s->fd, &s->stat) < 0) {
+        return ERR_SYS(e, IO, errno, "cannot read %s", path);
+    }
+    if (!S_ISREG(s->stat.st_mode)) {
+        return ERR_SET(e, IMAGE_BAD, "%s is not a regular file", path);
+    }
+    s->fd_path = str_printf("/proc/%d/fd/%d", (int)getpid(), s->fd);
+    return 0;
+}
+
+static int read_head(struct source *s, const enum image_format *want, struct err *e)
+{
+    _cleanup_free_ char *head = xcalloc(1, IMAGE_HEAD_BYTES);
+    size_t got = 0;
+    while (got < IMAGE_HEAD_BYTES) {
+        ssize_t n = pread(s->fd, head + got, IMAGE_HEAD_BYTES - got, (off_t)got);
+        if (n < 0) {
+            return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
+        }
+        if (n == 0) {
+            break;
+        }
+        got += (size_t)n;
+    }
+    return image_parse_head(head, got, (uint64_t)s->stat.st_size, want, &s->head, e);
+}
+
+static int hash_source(const struct source *s, const struct stage *stage,
+                       char ret[static DIGEST_HEX_LEN + 1], struct err *e)
+{
+    _cleanup_free_ char *chunk = xcalloc(1, COPY_CHUNK_BYTES);
+    _cleanup_(digest_freep) struct digest *d = digest_new();
+    for (off_t at = 0;;) {
+        ssize_t n = pread(s->fd, chunk, COPY_CHUNK_BYTES, at);
+        if (n < 0) {
+            return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
+        }
+        if (n == 0) {
+            break;
+        }
+        digest_add(d, chunk, (size_t)n);
+        at += n;
+        tell(stage, (uint64_t)at, (uint64_t)s->stat.st_size);
+    }
+    digest_finish(d, ret);
+    return 0;
+}
+
+static int compare_checksum(const char *checksum, const char *sha256, struct err *e)
+{
+    if (checksum && !str_eq(checksum + strlen("sha256:"), sha256)) {
+        (void)ERR_SET(e, IMAGE_BAD, "the source's checksum is sha256:%s, not the one that was given",
+                      sha256);
+        err_hint(e, "it is damaged or is not what you think it is");
+        return -ERR_IMAGE_BAD;
+    }
+    return 0;
+}
+
+/* qemu-img refusing to read is a verdict on the image; a missing qemu-img is not. */
+static int verdict(int r, struct err *e, struct err *why)
+{
+    if (r == -ERR_COMMAND) {
+        return ERR_SET(e, IMAGE_BAD, "%s", why->msg);
+    }
+    return r < 0 ? err_copy(e, why) : 0;
+}
+
+static int inspect(struct source *s, struct err *e)
+{
+    const char *format = image_format_name(s->head.format);
+    struct err why = {0};
+    _cleanup_free_ char *text = NULL;
+    struct qemu_img info = {
+        .argv = CMD("info", "--output=json", "-f", format, s->fd_path),
+        .timeout_us = QEMU_IMG_QUICK_US,
+        .source = s->name,
+        .fd_path = s->fd_path,
+    };
+    int r = verdict(check_qemu_img(&info, &text, &why), e, &why);
+    r = r < 0 ? r : image_parse_info(text, strlen(text), &s->head.virtual_bytes, e);
+    if (r < 0 || s->head.format != IMAGE_QCOW2) {
+        return r;
+    }
+    _cleanup_cmd_ struct cmd_result res = {0};
+    struct qemu_img check = {
+        .argv = CMD("check", "-q", "-f", format, s->fd_path),
+        .timeout_us = budget_us((uint64_t)s->stat.st_size),
+        .source = s->name,
+        .fd_path = s->fd_path,
+    };
+    r = run_qemu_img(&check, &res, e);
+    if (r < 0 || res.exit_code == 0 || res.exit_code == 3) { /* 3: leaked clusters harm nobody */
+        return r;
+    }
+    _cleanup_free_ char *line = said(&check, &res);
+    (void)ERR_SET(e, IMAGE_BAD, "qemu-img check finds the image damaged: %.200s",
+                  line[0] ? line : "no reason given");
+    err_hint(e, "copy or download it again, or try 'qemu-img check -r all' on a copy");
+    return -ERR_IMAGE_BAD;
+}
+
+static int measure(const struct source *s, uint64_t *ret_bytes, struct err *e)
+{
+    struct err why = {0};
+    _cleanup_free_ char *text = NULL;
+    _cleanup_json_ json_t *j = NULL;
+    struct qemu_img q = {
+        .argv = CMD("measure", "--output=json", "-f", image_format_name(s->head.format), "-O",
+                    "qcow2", s->fd_path),
+        .timeout_us = budget_us((uint64_t)s->stat.st_size),
+        .source = s->name,
+        .fd_path = s->fd_path,
+    };
+    int r = verdict(check_qemu_img(&q, &text, &why), e, &why);
+    r = r < 0 ? r : json_parse(text, strlen(text), &j, e);
+    if (r == 0) {
+        *ret_bytes = json_u64_of(j, "required", 0);
+    }
+    return r;
+}
+
+/* Whoever can write to the source may have put other content under our eyes. A write changes ctime,
+ * which only root can set back. */
+static int check_unchanged(const struct source *s, struct err *e)
+{
+    struct stat now;
+    if (fstat(s->fd, &now) < 0) {
+        return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
+    }
+    if (now.st_size == s->stat.st_size && now.st_ctim.tv_sec == s->stat.st_ctim.tv_sec &&
+        now.st_ctim.tv_nsec == s->stat.st_ctim.tv_nsec) {
+        return 0;
+    }
+    (void)ERR_SET(e, IMAGE_BAD, "%s was changed while it was read", s->name);
+    err_hint(e, "wait until nobody writes to it");
+    return -ERR_IMAGE_BAD;
+}
+
+static int convert_source(const struct image_env *env, struct source *s, const char *dir,
+                          const char *path, struct err *e)
+{
+    _cleanup_unlink_ char *tmp = hidden_name(path);
+    struct stage stage = {.env = env, .from = 40, .to = 99};
+    uint64_t need = 0;
+    struct qemu_img q = {
+        .argv = CMD("convert", "-p", "-f", image_format_name(s->head.format), "-O", "qcow2",
+                    s->fd_path, tmp),
+        .timeout_us = budget_us(s->head.virtual_bytes),
+        .stage = &stage,
+        .source = s->name,
+        .fd_path = s->fd_path,
+    };
+    int r = remove_stale(tmp, e);
+    r = r < 0 ? r : measure(s, &need, e);
+    r = r < 0 ? r : need_room(dir, need, e);
+    r = r < 0 ? r : check_qemu_img(&q, NULL, e);
+    r = r < 0 ? r : check_unchanged(s, e);
+    return r < 0 ? r : publish(env, &tmp, path, e);
+}
+
+static int import_opened(const struct image_env *env, const struct image_import_args *a,
+                         struct source *s, struct image_file *ret, struct err *e)
+{
+    enum image_format want = IMAGE_RAW;
+    const enum image_format *said_format = image_format_by_name(a->format, &want) ? &want : NULL;
+    struct image_file f = {.path = str_printf("%s/%s.qcow2", a->dir, a->name)};
+    struct stage hashing = {.env = env, .from = 0, .to = 40};
+    int r = read_head(s, said_format, e);
+    r = r < 0 ? r : hash_source(s, &hashing, f.sha256, e);
+    r = r < 0 ? r : compare_checksum(a->checksum, f.sha256, e);
+    r = r < 0 ? r : inspect(s, e);
+    r = r < 0 ? r : convert_source(env, s, a->dir, f.path, e);
+    if (r < 0) {
+        image_file_done(&f);
+        return r;
+    }
+    f.virtual_bytes = s->head.virtual_bytes;
+    f.source_format = s->head.format;
+    *ret = f;
+    return 0;
+}
+
+static int check_import_args(const struct image_import_args *a, struct err *e)
+{
+    enum image_format f;
+    unsigned char raw[DIGEST_HEX_LEN / 2];
+    if (a->format && !str_eq(a->format, "auto") && !image_format_by_name(a->format, &f)) {
+        return ERR_SET(e, INVALID, "'%.20s' is no format; there are qcow2, raw and vmdk", a->format);
+    }
+    if (a->checksum && !(str_starts(a->checksum, "sha256:") &&
+                         hex_parse(a->checksum + strlen("sha256:"), raw, sizeof(raw)))) {
+        return ERR_SET(e, INVALID, "a checksum is 'sha256:' and 64 lower-case hex digits");
+    }
+    if (a->source[0] != '/') {
+        return ERR_SET(e, INVALID, "'%.100s' is neither an absolute path nor an address", a->source);
+    }
+    return 0;
+}
+
+int image_import(const struct image_env *env, const struct image_import_args *args,
+                 struct image_file *ret, struct err *e)
+{
+    _cleanup_(source_done) struct source s = {.fd = -1, .name = args->source};
+    assert(str_is_name(args->name));
+    int r = check_import_args(args, e);
+    r = r < 0 ? r : file_mkdirs(args->dir, 0711, e);
+    r = r < 0 ? r : open_source(args->source, &s, e);
+    r = r < 0 ? r : import_opened(env, args, &s, ret, e);
+    if (r < 0) {
+        err_prepend(e, "cannot import image '%s'", args->name);
+    }
+    return r;
+}
+
+int image_remove(const char *dir, const char *name, struct err *e)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s.qcow2", dir, name);
+    _cleanup_free_ char *tmp = hidden_name(path);
+    int r = remove_stale(tmp, e);
+    return r < 0 ? r : remove_stale(path, e);
+}
+
+int image_export(const struct image_env *env, const char *image, const char *path,
+                 enum image_format format, struct err *e)
+{
+    _cleanup_unlink_ char *tmp = hidden_name(path);
+    struct stage stage = {.env = env, .from = 0, .to = 99};
+    struct stat st;
+    if (file_exists(path)) {
+        char *kept = TAKE(tmp); /* nothing of ours is there */
+        free(kept);
+        return ERR_SET(e, EXISTS, "%s exists already", path);
+    }
+    if (stat(image, &st) < 0) {
+        return ERR_SYS(e, NOT_FOUND, errno, "cannot read %s", image);
+    }
+    struct qemu_img q = {
+        .argv = CMD("convert", "-p", "-f", "qcow2", "-O", image_format_name(format), image, tmp),
+        .timeout_us = budget_us((uint64_t)st.st_size),
+        .stage = &stage,
+    };
+    int r = remove_stale(tmp, e);
+    r = r < 0 ? r : check_qemu_img(&q, NULL, e);
+    return r < 0 ? r : publish(env, &tmp, path, e);
+}
+
+/* --- disks --------------------------------------------------------------------------------- */
+
+static int create_disk(const char *path, uint64_t size_bytes, struct err *e)
+{
+    _cleanup_free_ char *size = str_printf("%llu", (unsigned long long)size_bytes);
+    struct qemu_img q = {
+        .argv = CMD("create", "-q", "-f", "qcow2", "-o", "preallocation=falloc", path, size),
+        .timeout_us = budget_us(size_bytes),
+    };
+    return check_qemu_img(&q, NULL, e);
+}
+
+/* Into clusters that read as zeros already, so only data is written. */
+static int fill_disk(const struct image_env *env, const char *image, const char *path,
+                     uint64_t size_bytes, struct err *e)
+{
+    struct stage stage = {.env = env, .from = 10, .to = 99};
+    struct qemu_img q = {
+        .argv = CMD("convert", "-p", "-n", "--target-is-zero", "-f", "qcow2", "-O", "qcow2", image,
+                    path),
+        .timeout_us = budget_us(size_bytes),
+        .stage = &stage,
+    };
+    return check_qemu_img(&q, NULL, e);
+}
+
+int image_make_disk(const struct image_env *env, const char *path, uint64_t size_bytes,
+                    const char *image, struct err *e)
+{
+    _cleanup_unlink_ char *tmp = hidden_name(path);
+    _cleanup_free_ char *dir = str_printf("%.*s", (int)(strrchr(path, '/') - path), path);
+    assert(size_bytes && size_bytes % 512 == 0);
+    int r = remove_stale(tmp, e);
+    if (r < 0 || file_exists(path)) {
+        return r;
+    }
+    if (image && !file_exists(image)) {
+        return ERR_SET(e, NOT_FOUND, "the image's file %s is gone", image);
+    }
+    r = need_room(dir, size_bytes, e);
+    r = r < 0 ? r : create_disk(tmp, size_bytes, e);
+    r = r < 0 || !image ? r : fill_disk(env, image, tmp, size_bytes, e);
+    return r < 0 ? r : publish(env, &tmp, path, e);
+}
+
+/* --- plain files --------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        data += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+static int create_hidden(const char *tmp, const char *path, int *ret_fd, struct err *e)
+{
+    int r = remove_stale(tmp, e);
+    if (r < 0) {
+        return r;
+    }
+    *ret_fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return *ret_fd < 0 ? fail_write(path, errno, e) : 0;
+}
+
+static int copy_bytes(const struct source *s, int to, uint64_t max_bytes, const char *path,
+                      struct err *e)
+{
+    _cleanup_free_ char *chunk = xcalloc(1, COPY_CHUNK_BYTES);
+    for (uint64_t at = 0; at <= max_bytes;) {
+        ssize_t n = pread(s->fd, chunk, COPY_CHUNK_BYTES, (off_t)at);
+        if (n < 0) {
+            return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
+        }
+        if (n == 0) {
+            return 0;
+        }
+        int r = write_all(to, chunk, (size_t)n);
+        if (r < 0) {
+            return fail_write(path, -r, e);
+        }
+        at += (uint64_t)n;
+    }
+    return ERR_SET(e, INVALID, "%s is larger than %llu MiB", s->name,
+                   (unsigned long long)(max_bytes / MIB));
+}
+
+int image_copy_file(const struct image_env *env, const char *source, const char *path,
+                    uint64_t max_bytes, struct err *e)
+{
+    _cleanup_(source_done) struct source s = {.fd = -1, .name = source};
+    _cleanup_unlink_ char *tmp = hidden_name(path);
+    _cleanup_close_ int fd = -1;
+    if (file_exists(path)) {
+        return remove_stale(tmp, e);
+    }
+    int r = open_source(source, &s, e);
+    r = r < 0 ? r : create_hidden(tmp, path, &fd, e);
+    r = r < 0 ? r : copy_bytes(&s, fd, max_bytes, path, e);
+    return r < 0 ? r : publish(env, &tmp, path, e);
+}
+
+int image_write_file(const struct image_env *env, const char *path, const void *data, size_t len,
+                     struct err *e)
+{
+    _cleanup_unlink_ char *tmp = hidden_name(path);
+    _cleanup_close_ int fd = -1;
+    int r = create_hidden(tmp, path, &fd, e);
+    int written = r < 0 ? 0 : write_all(fd, data, len);
+    r = written < 0 ? fail_write(path, -written, e) : r;
+    return r < 0 ? r : publish(env, &tmp, path, e);
+}
