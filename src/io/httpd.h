@@ -97,7 +97,7 @@ void httpd_reply(struct httpd_req *req, unsigned status, const char *type, const
 /** httpd_reply_json - answer with JSON; takes the reference to @j; @req is gone after it */
 void httpd_reply_json(struct httpd_req *req, unsigned status, json_t *j);
 /**
- * httpd_reply_err - answer {"error":{"name","message","hint"}} with err_http(); @req is gone after it
+ * httpd_reply_err - answer {"error":{"name","message","hint"}} with err_http(); @req is gone then
  * @e: a set error
  */
 void httpd_reply_err(struct httpd_req *req, const struct err *e);
