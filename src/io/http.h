@@ -6,9 +6,9 @@
  * at a time; only http_cancel() may come from another one. It follows no redirect, uses no proxy
  * and reads no environment.
  *
- * A request is sent at most once. When the server closes the kept connection under it, the call ends
- * with -ERR_TIMEOUT although libcurl would repeat it: a first copy may have been executed, or lie in
- * a queue. */
+ * A request is sent at most once. When the server closes the kept connection under it, the call
+ * ends with -ERR_TIMEOUT although libcurl would repeat it: a first copy may have been executed, or
+ * lie in a queue. */
 #pragma once
 
 #include <stdbool.h>
@@ -50,7 +50,7 @@ struct http_request {
     const char *body;           /* borrowed until the call returns; may be NULL */
     size_t body_len;
     uint64_t deadline_us; /* CLOCK_BOOTTIME for the whole call, or HTTP_NO_DEADLINE */
-    uint64_t first_byte_timeout_us; /* from sending to the first byte of the body; 0: no such limit */
+    uint64_t first_byte_timeout_us; /* from sending to the body's first byte; 0: no limit */
     uint64_t idle_timeout_us;       /* longest silence within the body; 0: no such limit */
     uint64_t body_limit_bytes;      /* 0 means HTTP_BODY_LIMIT_BYTES; does not count for on_data */
     /* Gets each piece of the body of a 2xx answer instead of reply.body; false ends the call. */
@@ -70,7 +70,7 @@ DEFINE_FREEP(struct http, http_free)
 /**
  * http_call - send a request and wait for the answer, whatever its status
  * @ret: zero-initialise; set on success, and on failure as far as it came; http_reply_done() frees
- * Return: 0; -ERR_REMOTE or -ERR_TLS: nothing was sent; -ERR_TIMEOUT: it was sent, or may have been,
+ * Return: 0; -ERR_REMOTE or -ERR_TLS: nothing was sent; -ERR_TIMEOUT: it was or may have been sent
  *         and no whole answer came (deadline or lost connection); -ERR_LIMIT: the answer is too
  *         large; -ERR_CANCELLED: by on_data or http_cancel()
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What every implementation of the store must do; run on the fake (unit) and on etcd (integration). */
+ * What every implementation of the store must do; for the fake (unit) and etcd (integration). */
 #pragma once
 
 #include "adapters/etcd/store.h"

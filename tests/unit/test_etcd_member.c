@@ -15,7 +15,7 @@ static const char *const urls[HOSTS_MAX] = {"https://h0:2380", "https://h1:2380"
                                             "https://h3:2380", "https://h4:2380", "https://h5:2380",
                                             "https://h6:2380"};
 
-/* A cluster whose hosts, members and their states are bit sets, so that all of them can be tried. */
+/* A cluster whose hosts, members and states are bit sets, so that all of them can be tried. */
 struct world {
     unsigned hosts_n;
     unsigned removed; /* not in the list of hosts any more */
@@ -181,8 +181,8 @@ static void the_only_member_leaves_after_its_successor_came(void **state)
     assert_int_equal(w.voters, 2);
 }
 
-/* All memberships × hosts down × hosts removed × hosts leaving, for 1 to 5 hosts: every step is safe
- * (take_step asserts it), planning comes to an end, and with all hosts up it ends where it should. */
+/* All memberships × hosts down × removed × leaving, for 1 to 5 hosts: every step is safe
+ * (take_step asserts it), planning ends, and with all hosts up it ends where it should. */
 static void check_all(unsigned hosts_n)
 {
     unsigned all = 1u << hosts_n;
@@ -283,7 +283,10 @@ static void a_later_member_joins_the_existing_ones(void **state)
 {
     struct store_member v[] = {
         {.id = 7, .name = (char *)"h0", .peer_url = (char *)"https://10.0.0.10:2380"},
-        {.id = 9, .name = (char *)"", .peer_url = (char *)"https://10.0.0.11:2380", .learner = true}};
+        {.id = 9,
+         .name = (char *)"",
+         .peer_url = (char *)"https://10.0.0.11:2380",
+         .learner = true}};
     struct store_members members = {.v = v, .n = 2};
     struct etcd_setup s = setup;
     _cleanup_free_ char *text = NULL;

@@ -149,7 +149,8 @@ static void transactions_are_understood(void **state)
     assert_int_equal(txn_of("{" HEADER ",\"responses\":[{\"response_range\":{\"header\":"
                             "{\"revision\":\"2\"},\"kvs\":[{\"key\":\"L2svYQ==\","
                             "\"create_revision\":\"2\",\"mod_revision\":\"2\",\"version\":\"1\","
-                            "\"value\":\"b25l\"}],\"count\":\"1\"}},{\"response_range\":{\"header\":"
+                            "\"value\":\"b25l\"}],\"count\":\"1\"}},{\"response_range\":"
+                            "{\"header\":"
                             "{\"revision\":\"2\"}}}]}",
                             &r),
                      0);
@@ -215,7 +216,8 @@ static struct etcd_error error_of(const char *text)
 
 static void errors_are_told_apart(void **state)
 {
-    struct etcd_error e = error_of("{\"error\":\"x\",\"message\":\"etcdserver: mvcc: required revision"
+    struct etcd_error e = error_of("{\"error\":\"x\",\"message\":\"etcdserver: mvcc: required rev"
+                                   "ision"
                                    " has been compacted\",\"code\":11}");
     assert_true(e.code == ETCD_OUT_OF_RANGE && e.compacted);
     e = error_of("{\"error\":\"etcdserver: no leader\",\"message\":\"etcdserver: no leader\","

@@ -167,7 +167,8 @@ static bool take_three(void *arg, const struct http_reply *head, const char *pie
 static void a_stream_ends_when_its_receiver_says_so(void **state)
 {
     struct server s = {.hang = true,
-                       .answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"};
+                       .answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                 "4\r\nabcd\r\n"};
     struct err e = {0};
     _cleanup_sbuf_ struct sbuf got = {0};
     _cleanup_http_reply_ struct http_reply r = {0};
@@ -242,7 +243,7 @@ static void a_waiting_call_is_cancelled_from_another_thread(void **state)
     server_stop(&s);
 }
 
-/* Answers the first request of a connection and closes it under the second one; then accepts again. */
+/* Answers the first request of a connection, closes it under the second, and accepts again. */
 static void serve_once_each(void *arg)
 {
     struct server *s = arg;
@@ -283,8 +284,8 @@ static void wrong_options_are_refused(void **state)
 {
     struct http *h = NULL;
     assert_int_equal(http_new(&(struct http_opts){.base = "ftp://x"}, &h, NULL), -ERR_INVALID);
-    assert_int_equal(http_new(&(struct http_opts){.base = "https://x", .cert_file = "/c"}, &h, NULL),
-                     -ERR_INVALID);
+    struct http_opts half = {.base = "https://x", .cert_file = "/c"};
+    assert_int_equal(http_new(&half, &h, NULL), -ERR_INVALID);
 }
 
 int main(void)

@@ -16,11 +16,11 @@
 #include "io/clock.h"
 #include "io/http.h"
 
-#define CONNECT_TIMEOUT_US (1 * USEC_PER_SEC)    /* TCP and TLS on a loaded machine: probes.md 1.4 */
-#define PATIENCE_MIN_US (250 * USEC_PER_MSEC)    /* with another endpoint to ask */
-#define PATIENCE_ALONE_US (2 * USEC_PER_SEC)     /* with a single one */
-#define PATIENCE_MAX_US (4 * USEC_PER_SEC)       /* etcd's own limit is 7 s */
-#define ROUND_PAUSE_MS 100                       /* when all endpoints failed in a row */
+#define CONNECT_TIMEOUT_US (1 * USEC_PER_SEC) /* TCP and TLS on a loaded machine: probes.md 1.4 */
+#define PATIENCE_MIN_US (250 * USEC_PER_MSEC) /* with another endpoint to ask */
+#define PATIENCE_ALONE_US (2 * USEC_PER_SEC)  /* with a single one */
+#define PATIENCE_MAX_US (4 * USEC_PER_SEC)    /* etcd's own limit is 7 s */
+#define ROUND_PAUSE_MS 100                    /* when all endpoints failed in a row */
 #define WATCH_CREATED_TIMEOUT_US (2 * USEC_PER_SEC) /* etcd ignores unknown bodies: probes.md 1.3 */
 #define PAGE_KEYS 256
 #define RANGE_RESTARTS_MAX 3
@@ -81,7 +81,8 @@ static void note_failure(struct etcd *d, bool was_silent)
     d->failures++;
     d->at = (d->at + 1) % d->urls.n;
     if (was_silent) {
-        d->patience_us = d->patience_us * 2 < PATIENCE_MAX_US ? d->patience_us * 2 : PATIENCE_MAX_US;
+        uint64_t twice_us = d->patience_us * 2;
+        d->patience_us = twice_us < PATIENCE_MAX_US ? twice_us : PATIENCE_MAX_US;
     }
 }
 
@@ -144,8 +145,8 @@ static int ask_once(struct etcd *d, const char *path, const char *body, uint64_t
 
 /*
  * Asks until there is an answer. @repeat: harmless to send again after a lost answer.
- * Return: 0 with status 200; -ERR_UNAVAILABLE: did not happen, or @repeat; -ERR_TIMEOUT: not @repeat,
- * and it may have happened; -ERR_LIMIT: the answer is too large; or a refusal
+ * Return: 0 with status 200; -ERR_UNAVAILABLE: did not happen, or @repeat; -ERR_TIMEOUT: not
+ * @repeat, and it may have happened; -ERR_LIMIT: the answer is too large; or a refusal
  */
 static int ask(struct etcd *d, const char *path, const char *body, bool repeat,
                uint64_t deadline_us, struct http_reply *ret, struct err *e)
@@ -198,7 +199,7 @@ static int read_page(struct etcd *d, const char *prefix, uint64_t page_keys, uin
     } else if (r < 0) {
         (void)err_copy(e, &why);
     }
-    list->revision = revision ? revision : list->revision; /* all pages are of the first's revision */
+    list->revision = revision ? revision : list->revision; /* all pages have the first's */
     return r;
 }
 
@@ -306,7 +307,8 @@ static int drive_members(void *impl, const struct store_member_change *change,
     if (!change) {
         return ERR_SET(e, UNAVAILABLE, "%s", why.msg);
     }
-    return r == -ERR_INVALID ? ERR_SET(e, STATE, "%s", why.msg) : ERR_SET(e, TIMEOUT, "%s", why.msg);
+    return r == -ERR_INVALID ? ERR_SET(e, STATE, "%s", why.msg)
+                             : ERR_SET(e, TIMEOUT, "%s", why.msg);
 }
 
 /* Asks one given member, which need not be among our endpoints. */

@@ -12,7 +12,7 @@ struct etcd_tls {
 };
 
 struct etcd_opts {
-    const char *const *urls; /* client URLs of the members, ended by NULL; 1 to STORE_ENDPOINTS_MAX */
+    const char *const *urls; /* the members' client URLs, ended by NULL; 1 to STORE_ENDPOINTS_MAX */
     struct etcd_tls tls;
     const char *writer; /* legal name; one living handle per id in the cluster: "h1-agent" */
 };

@@ -67,10 +67,11 @@ struct etcd_fake *etcd_fake_new(void)
     f->keys.free_value = free_kv;
     f->revision = 1; /* as etcd */
     f->history = xcalloc(HISTORY_MAX, sizeof(*f->history));
-    store_members_add(&f->members, (struct store_member){.id = ++f->member_id_last,
-                                                         .name = str_dup("fake"),
-                                                         .peer_url = str_dup("http://fake:2380"),
-                                                         .client_url = str_dup("http://fake:2379")});
+    const struct store_member only = {.id = ++f->member_id_last,
+                                      .name = str_dup("fake"),
+                                      .peer_url = str_dup("http://fake:2380"),
+                                      .client_url = str_dup("http://fake:2379")};
+    store_members_add(&f->members, only);
     return f;
 }
 

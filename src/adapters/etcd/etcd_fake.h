@@ -31,5 +31,5 @@ enum etcd_fake_fault {
  * @n: at most 64
  */
 void etcd_fake_plan(struct etcd_fake *f, const enum etcd_fake_fault *faults, size_t n);
-/** etcd_fake_deliver - apply the delayed requests now, in order. Return: how many changed something */
+/** etcd_fake_deliver - apply the delayed requests, in order. Return: how many had an effect */
 size_t etcd_fake_deliver(struct etcd_fake *f);

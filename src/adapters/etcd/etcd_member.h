@@ -8,7 +8,7 @@
 #define ETCD_PEER_PORT 2380
 #define ETCD_DATA_DIR "/var/lib/etcd/mortar"
 
-/* In this order hosts are taken: a witness is there to vote, and a compute host has other worries. */
+/* In this order hosts are taken: a witness is there to vote, a compute host for other things. */
 enum etcd_role { ETCD_ROLE_WITNESS, ETCD_ROLE_STORAGE, ETCD_ROLE_COMPUTE };
 
 struct etcd_host {

@@ -55,7 +55,7 @@ char *etcd_format_range(const char *prefix, const char *after, uint64_t revision
     _cleanup_json_ json_t *j = json_object();
     assert(limit > 0);
     if (after) {
-        set_bytes(j, "key", after, strlen(after) + 1); /* with its zero byte: the next possible key */
+        set_bytes(j, "key", after, strlen(after) + 1); /* with the zero byte: the next key */
     } else {
         set_bytes(j, "key", prefix, strlen(prefix));
     }

@@ -76,5 +76,5 @@ struct etcd_watch_line {
     size_t n;
 };
 void etcd_watch_line_done(struct etcd_watch_line *l);
-/** etcd_parse_watch_line - @ret: zero-initialised, set on success. Return: 0, -ERR_PARSE, -ERR_LIMIT */
+/** etcd_parse_watch_line - @ret: set on success. Return: 0, -ERR_PARSE or -ERR_LIMIT */
 int etcd_parse_watch_line(const char *text, size_t len, struct etcd_watch_line *ret, struct err *e);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The common half of the store: lists, transactions, and the slot protocol that store.h explains. */
+ * The common half of the store: lists, transactions, and the slot protocol of store.h. */
 #include "adapters/etcd/store.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 #include "adapters/etcd/store_impl.h"
 #include "io/clock.h"
 
-#define VOID_TRIES_MAX 64  /* lost answers in a row within one call; its deadline usually ends it before */
+#define VOID_TRIES_MAX 64  /* lost answers in a row; usually the deadline comes first */
 #define CLAIM_TRIES_MAX 16 /* foreign users of our writer key in a row */
 #define COMMIT_TRIES_MAX 4 /* repetitions of a commit that surely did not happen */
 
@@ -220,7 +220,7 @@ static int check_keys(const struct store_txn *t, struct err *e)
     return 0;
 }
 
-/* What etcd would refuse is refused here, so that its answer to what we sent is never a surprise. */
+/* What etcd would refuse is refused here, so that its answers are never a surprise. */
 static int check_txn(const struct store_txn *t, struct err *e)
 {
     size_t bytes = 0;
@@ -386,7 +386,7 @@ static void give_seen(const struct store *s, struct store_list *from, struct sto
     *from = (struct store_list){0};
 }
 
-/* Return: 0 with an answer in @ret, -ERR_CONFLICT when the slot was another one: claim and repeat */
+/* Return: 0 with an answer in @ret, -ERR_CONFLICT when the slot was not ours: claim and repeat */
 static int take_answer(struct store *s, struct store_raw_result *res, struct store_result *ret,
                        struct err *e)
 {

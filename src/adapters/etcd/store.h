@@ -4,8 +4,8 @@
  * etcd_fake.c in memory; the same contract test checks both.
  *
  * Laws (design.md D2; facts/ha.md 2):
- * - Only a commit decides. A range may be stale (Debian's etcd 3.4 has such bugs), a watch is a hint
- *   and may skip or repeat. Whoever acts on what was read puts it into the compares of a commit.
+ * - Only a commit decides. A range may be stale (Debian's etcd 3.4 has such bugs), a watch is a
+ *   hint and may skip or repeat. Whoever acts on what was read puts it into the compares of a commit.
  * - Every commit is one mutating transaction, so that it passes through Raft.
  *
  * How a lost answer becomes yes or no. Each handle owns a writer key /mortar/v1/writer/ID. Its
@@ -16,8 +16,8 @@
  * etcd), the handle is in doubt and commits a void id for the same slot:
  *   - it succeeds: the commit has not happened and can never happen;
  *   - it fails: the writer key tells who used the slot. Our id: the commit has happened, at that
- *     revision. A void id of ours: it has not (an earlier void came through). Anyone else's: another
- *     process uses this writer id; the outcome stays unknown for good, but is final.
+ *     revision. A void id of ours: it has not (an earlier void came through). Anyone else's:
+ *     another process uses this writer id; the outcome stays unknown for good, but is final.
  *   - its own answer is lost: it is repeated; all voids of one slot exclude one another, too.
  * store_commit() does this before it returns, as far as its deadline allows. Else it returns
  * -ERR_TIMEOUT (class unknown) and the next store_commit() or store_settle() goes on.
@@ -34,8 +34,8 @@
 
 #define STORE_PREFIX "/mortar/v1/"
 #define STORE_WRITER_PREFIX STORE_PREFIX "writer/"
-#define STORE_OPS_MAX 120                 /* compares and puts per commit: etcd's 128 less our own */
-#define STORE_TXN_LIMIT_BYTES (1 * MIB)   /* keys and values of a commit: etcd's 1.5 MiB less base64 slack */
+#define STORE_OPS_MAX 120                 /* compares, and puts: etcd's 128 with room for ours */
+#define STORE_TXN_LIMIT_BYTES (1 * MIB)   /* keys and values of a commit: etcd's is 1.5 MiB */
 #define STORE_LIST_LIMIT_BYTES (64 * MIB) /* all values of one range */
 #define STORE_ENDPOINTS_MAX 8
 
@@ -127,7 +127,7 @@ enum store_outcome {
 struct store_result {
     bool succeeded;           /* all compares held and the operations took effect */
     uint64_t revision;        /* of the store after the commit; of the commit itself on success */
-    struct store_list seen;   /* when not succeeded: the compared keys as they were at that moment */
+    struct store_list seen;   /* when not succeeded: the compared keys at that moment */
     enum store_outcome doubt; /* what became of an earlier commit that had returned -ERR_TIMEOUT */
 };
 void store_result_done(struct store_result *r);
