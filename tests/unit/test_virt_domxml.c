@@ -226,9 +226,10 @@ static void the_phase_of_a_migration_is_read_from_the_status_file(void **state)
     };
     for (size_t i = 0; i < ELEMENTS(rows); i++) {
         _cleanup_free_ char *text = str_printf("<domstatus pid='3'>%s</domstatus>", rows[i].job);
-        enum dom_job_phase got = DOM_JOB_CANCELLED;
+        struct dom_status got = {.phase = DOM_JOB_CANCELLED};
         assert_int_equal(dom_status_parse(text, strlen(text), &got, NULL), 0);
-        assert_int_equal(got, rows[i].want);
+        assert_int_equal(got.phase, rows[i].want);
+        assert_int_equal(got.pid, 3);
     }
 }
 

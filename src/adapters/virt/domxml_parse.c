@@ -194,9 +194,11 @@ int dom_xml_reown(const char *xml, size_t len, const struct dom_meta *meta, char
     return *ret ? 0 : ERR_SET(e, LIMIT, "domain XML cannot be written: out of memory");
 }
 
-int dom_status_parse(const char *text, size_t len, enum dom_job_phase *ret, struct err *e)
+int dom_status_parse(const char *text, size_t len, struct dom_status *ret, struct err *e)
 {
     _cleanup_xml_ xmlDoc *doc = NULL;
+    struct dom_status st = {.phase = DOM_JOB_OTHER};
+    uint64_t pid = 0;
     assert(text);
     int r = parse_limited(text, len, &doc, e);
     if (r < 0) {
@@ -209,12 +211,15 @@ int dom_status_parse(const char *text, size_t len, enum dom_job_phase *ret, stru
     const xmlNode *job = xml_child(root, "job");
     _cleanup_free_ char *async = xml_attr(job, "async");
     _cleanup_free_ char *phase = xml_attr(job, "phase");
-    *ret = DOM_JOB_OTHER;
     if (str_eq(async, "migration out") && str_eq(phase, "confirm3")) {
-        *ret = DOM_JOB_CONFIRMED;
+        st.phase = DOM_JOB_CONFIRMED;
     } else if (str_eq(async, "migration out") && str_eq(phase, "confirm3_cancelled")) {
-        *ret = DOM_JOB_CANCELLED;
+        st.phase = DOM_JOB_CANCELLED;
     }
+    if (read_u64(root, "pid", &pid) && pid <= INT32_MAX) {
+        st.pid = (int64_t)pid;
+    }
+    *ret = st;
     return 0;
 }
 

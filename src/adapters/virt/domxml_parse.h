@@ -55,13 +55,18 @@ enum dom_job_phase {
     DOM_JOB_CANCELLED, /* libvirt resumes the source */
 };
 
+struct dom_status {
+    enum dom_job_phase phase;
+    int64_t pid; /* of the QEMU that the file is about, 0 when it does not say */
+};
+
 /**
- * dom_status_parse - the phase of the outgoing migration in libvirt's own /run/libvirt/qemu/NAME.xml
+ * dom_status_parse - what libvirt's own /run/libvirt/qemu/NAME.xml says of an outgoing migration
  * @ret: set on success
  * Return: 0, -ERR_PARSE or -ERR_LIMIT.
  * Source: libvirt 9.0.0 src/qemu/qemu_migration.c, qemuMigrationJobPhase: confirm3_cancelled, confirm3
  */
-int dom_status_parse(const char *text, size_t len, enum dom_job_phase *ret, struct err *e);
+int dom_status_parse(const char *text, size_t len, struct dom_status *ret, struct err *e);
 
 /**
  * dom_caps_parse_host - what virConnectGetCapabilities() says about x86_64 guests

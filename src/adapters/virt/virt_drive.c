@@ -5,6 +5,7 @@
 #include "adapters/virt/virt_drive.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -465,25 +466,46 @@ static bool is_qemu_of(pid_t pid, const char *name)
     return false;
 }
 
-int virt_pidfd(const char *name, pid_t *ret_pid, int *ret_fd, struct err *e)
+static pid_t pid_from_file(const char *name)
 {
     _cleanup_free_ char *path = str_printf(VIRT_RUN_DIR "/%s.pid", name);
     _cleanup_free_ char *text = NULL;
     uint64_t pid = 0;
     if (file_read(path, 64, &text, NULL, NULL) < 0) {
-        return ERR_SET(e, NOT_FOUND, "no QEMU of '%s' runs on this host", name);
+        return 0;
     }
     text[strcspn(text, "\n")] = '\0';
-    _cleanup_close_ int fd = -1;
-    if (str_parse_u64(text, INT32_MAX, &pid, NULL) == 0 && pid > 0) {
-        fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    return str_parse_u64(text, INT32_MAX, &pid, NULL) == 0 ? (pid_t)pid : 0;
+}
+
+/* For a pid file that was lost: saying "gone" while QEMU runs would be the worst of errors. */
+static pid_t pid_from_proc(const char *name)
+{
+    DIR *proc = opendir("/proc");
+    pid_t found = 0;
+    for (struct dirent *d = proc ? readdir(proc) : NULL; d && !found; d = readdir(proc)) {
+        uint64_t pid = 0;
+        if (str_parse_u64(d->d_name, INT32_MAX, &pid, NULL) == 0 && is_qemu_of((pid_t)pid, name)) {
+            found = (pid_t)pid;
+        }
     }
-    /* In this order: what the descriptor holds is what was looked at, or it has ended. */
-    if (fd < 0 || !is_qemu_of((pid_t)pid, name)) {
+    if (proc) {
+        (void)closedir(proc);
+    }
+    return found;
+}
+
+int virt_pidfd(const char *name, pid_t *ret_pid, int *ret_fd, struct err *e)
+{
+    pid_t pid = pid_from_file(name);
+    pid = pid > 0 && is_qemu_of(pid, name) ? pid : pid_from_proc(name);
+    _cleanup_close_ int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    /* Looked at once more: now what the descriptor holds is that QEMU, or it has ended. */
+    if (fd < 0 || !is_qemu_of(pid, name)) {
         return ERR_SET(e, NOT_FOUND, "no QEMU of '%s' runs on this host", name);
     }
     if (ret_pid) {
-        *ret_pid = (pid_t)pid;
+        *ret_pid = pid;
     }
     *ret_fd = fd;
     fd = -1;

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Live migration, seen from the source (design.md D7, facts/ha.md 6).
+ *
+ * virt_migrate() blocks on its lane; others watch with virt_job() and may call virt_migrate_abort().
+ * The source's agent holds a pidfd of its QEMU (virt_pidfd() before the start) and commits the new
+ * owner (T7) at the first of these, not when the call returns:
+ *   - the pidfd says that QEMU ended, and virt_migration_is_confirmed() is true;
+ *   - the pidfd says that QEMU ended, and the event STOPPED with detail "migrated" came.
+ * Why the first exists: libvirt looks every 200 ms whether the QEMU that it told to end has ended,
+ * and sends its event and its answer only then. docs/virt.md has the measured order.
+ * Never used: UNSAFE, TUNNELLED, NON_SHARED_*, COMPRESSED (facts/ha.md 6.2). */
+#pragma once
+
+#include "adapters/virt/virt_drive.h"
+
+#define VIRT_MIGRATE_DOWNTIME_MS 200 /* facts/ha.md 6.2; QEMU's own default is 300 */
+
+struct virt_migrate_args {
+    const char *name;
+    const char *dest_addr;    /* of the target's libvirtd; must stand in its certificate */
+    const char *storage_addr; /* where the memory goes; must stand in the certificate of its QEMU */
+    const struct dom_meta *dest_meta; /* what the target's instance will be: owner, epoch + 1 */
+    uint64_t bandwidth_mib_per_s;     /* 0 = no limit */
+    uint64_t downtime_ms;             /* 0 = VIRT_MIGRATE_DOWNTIME_MS */
+    const char *dest_uri; /* NULL = virt_migrate_uri() of dest_addr; for tests */
+};
+
+/** virt_migrate_uri - how the libvirtd of this host reaches that of @addr. Caller frees. */
+char *virt_migrate_uri(const char *addr);
+
+/**
+ * virt_migrate - move a running domain of ours to another host, where it stays paused
+ * Return: 0 when the target is complete and the QEMU here is gone. On every failure look with
+ *         virt_migration_outcome() what is left here: -ERR_CANCELLED after an abort,
+ *         -ERR_NOT_FOUND, -ERR_STATE when it is not ours or cannot migrate now,
+ *         -ERR_TIMEOUT when our libvirtd went away meanwhile, -ERR_VIRT for all else
+ */
+int virt_migrate(struct virt *v, const struct virt_migrate_args *args, struct err *e);
+
+/**
+ * virt_job - how far the running migration of @name is
+ * @ret: set on success; .active is false and all is 0 when none runs
+ * Return: 0, -ERR_NOT_FOUND, -ERR_VIRT or -ERR_TIMEOUT
+ */
+int virt_job(struct virt *v, const char *name, struct virt_job *ret, struct err *e);
+
+/**
+ * virt_migrate_abort - cancel the running migration; the guest goes on here
+ * Return: 0 also when there is none; -ERR_VIRT or -ERR_TIMEOUT. It may come too late: what counts is
+ *         the result of virt_migrate().
+ */
+int virt_migrate_abort(struct virt *v, const char *name, struct err *e);
+
+/**
+ * virt_migration_is_confirmed - has libvirt decided that the migration of @name is complete?
+ * @pid: the QEMU whose pidfd fired; the answer is about no other one
+ * Reads libvirt's status file in VIRT_RUN_DIR, a few KiB on tmpfs. True is final: libvirt, also after
+ * a restart, can only end this QEMU. False means "not known": wait for the event.
+ */
+bool virt_migration_is_confirmed(const char *name, pid_t pid);
+
+/* What a migration left on its source. */
+enum virt_outcome {
+    VIRT_LEFT_GONE,    /* no QEMU of that name runs here */
+    VIRT_LEFT_RUNNING, /* the guest runs here: T8, and the target destroys its copy */
+    VIRT_LEFT_PAUSED,  /* paused by the migration and nobody decides: the target may be complete or
+                          not. Safe: end the target's copy first, verify, T8, then virt_resume() */
+    VIRT_LEFT_HELD,    /* paused for another reason (user, I/O error): it is here, T8 as if running */
+    VIRT_LEFT_BUSY,    /* the migration goes on */
+    VIRT_LEFT_UNKNOWN, /* QEMU runs but libvirtd does not answer or does not know it */
+};
+
+/** virt_outcome_name - "gone", "running", … */
+const char *virt_outcome_name(enum virt_outcome o);
+
+/**
+ * virt_migration_outcome - what is left here of domain @name
+ * @ret: always set. GONE is said only when /proc shows no such QEMU, whatever libvirtd says
+ */
+void virt_migration_outcome(struct virt *v, const char *name, enum virt_outcome *ret);

@@ -1,0 +1,351 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The virt adapter on real libvirtds: one host, and live migration between two.
+
+Each host is a set of namespaces (mount, network, PID, UTS) with its own /run, /etc/libvirt and
+/var/lib/libvirt, in which libvirtd is started by hand; nothing outside is touched. There is no
+systemd in them, so slices are the lab's to test. Guests run under TCG from the demo guest's kernel.
+Exit code 77 = cannot run here, with the reason.
+"""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOOL = os.path.abspath(os.environ.get("MORTAR_VIRT_TOOL", "build/tests/integration/test_virt_tool"))
+GUEST = "/var/cache/mortar/guest/out"
+UUID = "0d5b1f8e-2a51-4d0c-9d5e-6f1f5c3d7a10"
+CMDLINE = "console=ttyS0 quiet"
+SLOW_MIB = 2  # bandwidth that makes a migration last long enough to be disturbed
+
+START = r"""
+set -e
+read -r _ < "$1/go"                # the network card is there now
+work=$1 name=$2 addr=$3 tool=$4
+hostname "$name"
+mount --make-rprivate /
+umount -R -l /sys/fs/cgroup        # nobody makes slices here
+ip link set lo up
+ip link set "v$name" name eth0
+ip addr add "$addr/24" dev eth0
+ip link set eth0 up
+mount -t tmpfs tmpfs /run
+mkdir -p /run/lock
+for d in /var/lib/libvirt /var/cache/libvirt /etc/libvirt /var/log/libvirt /etc/pki /etc/mortar \
+         /var/log/mortar; do
+    mkdir -p "$d"
+    mount -t tmpfs tmpfs "$d"
+done
+cp /etc/passwd /etc/group "$work/"
+grep -q '^libvirt-qemu:' "$work/passwd" ||
+    echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >> "$work/passwd"
+grep -q '^libvirt-qemu:' "$work/group" || echo 'libvirt-qemu:x:64055:' >> "$work/group"
+printf '127.0.0.1 localhost\n10.77.7.1 h1\n10.77.7.2 h2\n' > "$work/hosts"
+: > "$work/resolv.conf"
+for f in passwd group hosts resolv.conf; do
+    mount --bind "$work/$f" "/etc/$f"
+done
+printf '# stock text before\nsecurity_driver = "none"\nstdio_handler = "file"\n' > /etc/libvirt/qemu.conf
+printf 'log_outputs="3:file:%s/libvirtd.log"\n' "$work" > /etc/libvirt/libvirtd.conf
+"$tool" apply "$addr" "$work/../pki/ca.crt" "$work/../pki/$name.crt" "$work/../pki/$name.key"
+libvirtd --listen &
+echo $! > "$work/libvirtd.pid"
+while true; do                     # PID 1 reaps what libvirtd leaves
+    wait
+    sleep 0.2
+done
+"""
+
+
+def skip(reason):
+    print("SKIP:", reason)
+    sys.exit(77)
+
+
+def await_true(what, seconds, name):
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError("%s did not come within %d s" % (name, seconds))
+        time.sleep(0.1)
+
+
+class Host:
+    def __init__(self, base, name, addr):
+        self.name, self.addr, self.base = name, addr, base
+        self.work = os.path.join(base, name)
+        os.mkdir(self.work)
+        os.mkfifo(self.work + "/go")
+        self.out = open(self.work + "/out", "w")
+        self.proc = subprocess.Popen(
+            ["unshare", "-n", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc",
+             "bash", "-c", START, "host", self.work, name, addr, TOOL],
+            stdout=self.out, stderr=self.out)
+        self.init = None
+        await_true(self.find_init, 5, "host " + name)
+
+    def find_init(self):
+        """The bash that is PID 1 inside."""
+        path = "/proc/%d/task/%d/children" % (self.proc.pid, self.proc.pid)
+        kids = open(path).read().split()
+        if kids and open("/proc/%s/comm" % kids[0]).read() == "bash\n":
+            self.init = int(kids[0])
+        return self.init
+
+    def argv(self, *argv):
+        return ["nsenter", "-t", str(self.init), "-m", "-n", "-p", "-u", *argv]
+
+    def run(self, *argv, check=True):
+        res = subprocess.run(self.argv(*argv), capture_output=True, text=True, timeout=120)
+        if check and res.returncode:
+            raise AssertionError("%s: %s: %s%s" % (self.name, argv, res.stdout, res.stderr))
+        return res
+
+    def tool(self, *args, check=True):
+        return self.run(TOOL, *args, check=check)
+
+    def start_libvirtd(self):
+        self.run("bash", "-c", "setsid libvirtd --listen >/dev/null 2>&1 & echo $! > %s/libvirtd.pid"
+                 % self.work)
+        self.await_libvirtd()
+
+    def kill_libvirtd(self):
+        self.run("bash", "-c", "kill -9 $(cat %s/libvirtd.pid)" % self.work)
+
+    def await_libvirtd(self):
+        await_true(lambda: self.tool("list", check=False).returncode == 0, 20,
+                   "libvirtd of " + self.name)
+
+    def listed(self, vm):
+        for line in self.tool("list").stdout.splitlines():
+            if line.startswith(vm + " "):
+                return line
+        return None
+
+    def left(self):
+        return self.tool("outcome", "demo").stdout.strip()
+
+    def create(self, check=True):
+        return self.tool("create", "demo", UUID, self.name, GUEST + "/vmlinuz", GUEST + "/initrd",
+                         CMDLINE, check=check)
+
+    def show_logs(self):
+        for name in ("out", "libvirtd.log"):
+            if os.path.exists(self.work + "/" + name):
+                print("---", self.name, name)
+                print(open(self.work + "/" + name).read()[-3000:])
+
+    def end(self):
+        if self.init:
+            os.kill(self.init, signal.SIGKILL)  # PID 1 of its namespace: all of it goes
+        self.proc.wait()
+        self.out.close()
+
+
+class Hosts:
+    """Two hosts, joined by a veth pair."""
+
+    def __enter__(self):
+        self.base = tempfile.mkdtemp(prefix="mortar-virt-")
+        self.hosts = []
+        addrs = (("h1", "10.77.7.1"), ("h2", "10.77.7.2"))
+        for name, addr in addrs:
+            subprocess.run([TOOL, "pki", self.base + "/pki", name, addr], check=True)
+        for name, addr in addrs:
+            self.hosts.append(Host(self.base, name, addr))
+        h1, h2 = self.hosts
+        subprocess.run(["ip", "link", "add", "vh1", "netns", str(h1.init), "type", "veth",
+                        "peer", "name", "vh2", "netns", str(h2.init)], check=True)
+        try:
+            for h in self.hosts:
+                with open(h.work + "/go", "w") as go:
+                    go.write("go\n")
+                h.await_libvirtd()
+        except BaseException:
+            self.__exit__(AssertionError, None, None)
+            raise
+        return self.hosts
+
+    def __exit__(self, kind, value, trace):
+        for h in self.hosts:
+            if kind:
+                h.show_logs()
+            h.end()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def a_vm_is_created_listed_and_destroyed(h1, h2):
+    h1.create()
+    line = h1.listed("demo")
+    print(line)
+    assert re.match(r"demo running booted ours owner=h1 epoch=1-1 pid=[1-9]", line), line
+    again = h1.create(check=False)
+    assert again.returncode == 1 and "object.exists" in again.stderr, again.stderr
+    h1.tool("suspend", "demo")
+    assert " paused user " in h1.listed("demo")
+    h1.tool("resume", "demo")
+    assert " running " in h1.listed("demo")
+    caps = h1.tool("caps").stdout
+    print(caps)
+    assert "qemu64=1 q35=1" in caps
+    h1.tool("destroy", "demo")
+    assert h1.listed("demo") is None
+    assert h1.left() == "gone"
+
+
+def a_foreign_domain_is_listed_as_such(h1, h2):
+    path = h1.work + "/theirs.xml"
+    with open(path, "w") as f:
+        f.write("<domain type='qemu'><name>theirs</name><memory>65536</memory>"
+                "<os><type arch='x86_64'>hvm</type></os></domain>")
+    h1.run("virsh", "define", path)
+    line = h1.listed("theirs")
+    assert " off " in line and " others " in line, line
+    h1.run("virsh", "undefine", "theirs")
+
+
+def settings_are_applied_once_and_taken_out(h1, h2):
+    pki = h1.base + "/pki"
+    args = ("apply", h1.addr, pki + "/ca.crt", pki + "/h1.crt", pki + "/h1.key")
+    assert h1.tool(*args).stdout == "same\n"
+    before = h1.run("cat", "/etc/libvirt/qemu.conf").stdout
+    assert before.startswith("# stock text before\n") and "migrate_tls_force = 1" in before
+    assert h1.tool("remove").stdout == "changed\n"
+    assert "migrat" not in h1.run("cat", "/etc/libvirt/qemu.conf").stdout
+    assert h1.tool(*args).stdout == "changed\n"
+    assert h1.run("cat", "/etc/libvirt/qemu.conf").stdout == before
+
+
+def when(text, what):
+    m = re.search(r"^ *([0-9.]+) %s" % what, text, re.M)
+    return float(m.group(1)) if m else None
+
+
+def a_vm_moves_and_the_source_knows_early(h1, h2):
+    h1.create()
+    time.sleep(5)  # a guest that does something
+    res = h1.tool("migrate", "demo", UUID, h2.addr, h2.addr, "h2", "2", check=False)
+    said = res.stdout
+    print(said, res.stderr)
+    assert res.returncode == 0
+    ended = when(said, "qemu-ended confirmed")
+    stopped = when(said, "stopped migrated")
+    returned = when(said, "returned ok")
+    assert None not in (ended, stopped, returned)
+    assert ended < stopped and ended < returned
+    print("the source knows %.0f ms before the event, %.0f ms before the answer"
+          % (stopped - ended, returned - ended))
+    assert h1.listed("demo") is None
+    assert h1.left() == "gone"
+    line = h2.listed("demo")
+    print(line)
+    assert re.match(r"demo paused migration ours owner=h2 epoch=1-2 ", line), line
+    h2.tool("resume", "demo")
+    assert h2.listed("demo").startswith("demo running ")
+    h2.tool("destroy", "demo")
+
+
+def slow_migration(h1, h2):
+    p = subprocess.Popen(
+        h1.argv(TOOL, "migrate", "demo", UUID, h2.addr, h2.addr, "h2", "2", str(SLOW_MIB)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    await_true(lambda: h1.left() == "busy", 10, "migration")
+    time.sleep(1)
+    return p
+
+
+def an_aborted_migration_leaves_the_vm_here(h1, h2):
+    h1.create()
+    time.sleep(5)
+    m = slow_migration(h1, h2)
+    h1.tool("abort", "demo")
+    out, err = m.communicate(timeout=30)
+    print(out, err)
+    assert m.returncode == 1 and "task.cancelled" in err, err
+    assert re.search(r"progress done=[1-9]", out)
+    assert h1.left() == "running"
+    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    h1.tool("destroy", "demo")
+
+
+def a_killed_source_libvirtd_leaves_the_vm_here(h1, h2):
+    h1.create()
+    time.sleep(5)
+    m = slow_migration(h1, h2)
+    h1.kill_libvirtd()
+    out, err = m.communicate(timeout=30)
+    print(out, err)
+    assert m.returncode == 1 and "call.timeout" in err, err
+    assert h1.left() == "unknown"
+    h1.start_libvirtd()
+    await_true(lambda: h1.left() == "running", 10, "resumed guest")
+    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    h1.tool("destroy", "demo")
+
+
+def a_killed_target_libvirtd_leaves_the_vm_here(h1, h2):
+    h1.create()
+    time.sleep(5)
+    m = slow_migration(h1, h2)
+    h2.kill_libvirtd()
+    out, err = m.communicate(timeout=30)
+    print(out, err)
+    assert m.returncode == 1, out
+    await_true(lambda: h1.left() == "running", 10, "resumed guest")
+    h2.start_libvirtd()
+    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    h1.tool("destroy", "demo")
+
+
+def a_cut_link_leaves_the_vm_here(h1, h2):
+    h1.create()
+    time.sleep(5)
+    m = slow_migration(h1, h2)
+    cut = time.monotonic()
+    h2.run("ip", "link", "set", "eth0", "down")
+    out, err = m.communicate(timeout=60)
+    print("noticed after %.1f s" % (time.monotonic() - cut), err)
+    assert m.returncode == 1
+    assert time.monotonic() - cut < 10
+    await_true(lambda: h1.left() == "running", 10, "resumed guest")
+    h2.run("ip", "link", "set", "eth0", "up")
+    await_true(lambda: h2.listed("demo") is None, 30, "end of the copy on the target")
+    h1.tool("destroy", "demo")
+
+
+TESTS = [
+    a_vm_is_created_listed_and_destroyed,
+    a_foreign_domain_is_listed_as_such,
+    settings_are_applied_once_and_taken_out,
+    a_vm_moves_and_the_source_knows_early,
+    an_aborted_migration_leaves_the_vm_here,
+    a_killed_source_libvirtd_leaves_the_vm_here,
+    a_killed_target_libvirtd_leaves_the_vm_here,
+    a_cut_link_leaves_the_vm_here,
+]
+
+
+def main():
+    if os.geteuid() != 0:
+        skip("needs root for namespaces")
+    for what in ("libvirtd", "qemu-system-x86_64", "virsh", "nsenter"):
+        if not shutil.which(what, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+            skip(what + " is not installed")
+    if not os.path.exists(GUEST + "/initrd"):
+        skip("the demo guest is not built (guest/build)")
+    wanted = sys.argv[1:]
+    with Hosts() as (h1, h2):
+        for t in TESTS:
+            if wanted and t.__name__ not in wanted:
+                continue
+            print("===", t.__name__, flush=True)
+            t(h1, h2)
+    print("all passed")
+
+
+if __name__ == "__main__":
+    main()
