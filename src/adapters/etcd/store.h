@@ -5,7 +5,7 @@
  *
  * Laws (design.md D2; facts/ha.md 2):
  * - Only a commit decides. A range may be stale (Debian's etcd 3.4 has such bugs), a watch is a
- *   hint and may skip or repeat. Whoever acts on what was read puts it into the compares of a commit.
+ *   hint and may skip or repeat. Whoever acts on what was read compares it in a commit.
  * - Every commit is one mutating transaction, so that it passes through Raft.
  *
  * How a lost answer becomes yes or no. Each handle owns a writer key /mortar/v1/writer/ID. Its
