@@ -13,7 +13,6 @@ import sys
 LAW = {
     "base": [],
     "core": ["base", "core"],
-    "core/model": ["base"],
     "wire": ["base"],
     "io": ["base"],
     "adapters/etcd": ["base", "io", "core/model"],

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Mortar cluster in a lab, driven as a user would: what quickstart, tests and bench share."""
+
+from .cluster import Cluster, CommandFailed
+from .guest import Guest
+from .recorder import Recorder
+
+__all__ = ["Cluster", "CommandFailed", "Guest", "Recorder"]

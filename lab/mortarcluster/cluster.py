@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `mortar` inside the hosts of a lab, and the few steps that every user begins with.
+
+    cluster = Cluster(Lab("mine"))
+    cluster.form()                              # init on host1, join on the others
+    cluster.mortar("host1", "status")
+    cluster.show("host2", "vm", "show", "demo")["host"]
+"""
+
+import json
+import time
+
+DATA_DISK = "/dev/mortar-data"
+# Longer than any phase of the product may take: only ends a hopeless wait.
+COMMAND_DEADLINE_S = 300
+
+
+class CommandFailed(Exception):
+    """`mortar` refused or failed; code is its exit code, words what it said."""
+
+    def __init__(self, host, words, done):
+        self.code = done.returncode
+        self.said = (done.stderr + done.stdout).strip()
+        super().__init__(f"{host}# mortar {' '.join(words)}: exit {self.code}\n{self.said}")
+
+
+class Cluster:
+    """A lab whose hosts have our packages installed."""
+
+    def __init__(self, lab, tell=lambda host, words: None):
+        """tell(host, words) is called before each command that changes something."""
+        self.lab = lab
+        self.tell = tell
+
+    # -- commands
+
+    def mortar(self, host, *words, check=True, timeout=COMMAND_DEADLINE_S):
+        """Run `mortar WORDS` in a host: CompletedProcess with text output."""
+        words = [str(w) for w in words]
+        done = self.lab.exec(host, ["mortar", *words], timeout=timeout, check=False)
+        if check and done.returncode != 0:
+            raise CommandFailed(host, words, done)
+        return done
+
+    def change(self, host, *words, timeout=COMMAND_DEADLINE_S):
+        """A command that changes something, told first; what it printed."""
+        self.tell(host, [str(w) for w in words])
+        return self.mortar(host, *words, timeout=timeout).stdout.strip()
+
+    def show(self, host, *words):
+        """The JSON object that `mortar WORDS --json` prints."""
+        return json.loads(self.mortar(host, *words, "--json", timeout=60).stdout)
+
+    def names(self, host, noun):
+        """Names of all objects of a kind: hosts, pools, vms."""
+        return [item["name"] for item in self.show(host, noun, "ls")["items"]]
+
+    def wait_until(self, what, condition, within_s=60):
+        """Poll condition() until it gives something true; return that."""
+        end = time.monotonic() + within_s
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {within_s} s: {what}")
+            time.sleep(0.2)
+
+    # -- first steps
+
+    def is_member(self, host):
+        """Does this host belong to a cluster? An agent that just starts is waited for."""
+        def answer():
+            done = self.mortar(host, "status", "--json", check=False, timeout=60)
+            if done.returncode == 0:
+                return "yes"
+            return "no" if "not part of a cluster" in done.stderr + done.stdout else None
+        return self.wait_until(f"the agent on {host} answers", answer) == "yes"
+
+    def addresses(self, host):
+        """--mgmt and --storage of a host as words."""
+        entry = self.lab.host(host)
+        return ["--mgmt", entry.address(), "--storage", entry.address("stor")]
+
+    def init(self, host="host1", name="demo-cluster"):
+        """Make the first host a cluster; may be repeated."""
+        return self.change(host, "init", "--name", name, *self.addresses(host), "--allow-emulation")
+
+    def join(self, host, through="host1", role=None):
+        """Make a host a member; may be repeated."""
+        words = ["--role", role] if role else []
+        token = json.loads(self.change(through, "token", "create", *words, "--json"))["token"]
+        return self.change(host, "join", self.lab.host(through).address(), "--token", token,
+                           *self.addresses(host), *words)
+
+    def form(self, first="host1"):
+        """init and join for all hosts of the lab that are not members yet."""
+        if not self.is_member(first):
+            self.init(first)
+        for entry in self.lab.hosts():
+            if entry.name != first and not self.is_member(entry.name):
+                self.join(entry.name, first, "witness" if entry.role == "witness" else None)
+
+    def create_pool(self, name="vms", host="host1", *words):
+        """A pool on the hosts' data disks, unless it is there."""
+        if name not in self.names(host, "pool"):
+            self.change(host, "pool", "create", name, "--device", DATA_DISK, *words)
+
+    def vm(self, name, host="host1"):
+        """`vm show`."""
+        return self.show(host, "vm", "show", name)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listens to a guest's heartbeat on all hosts and stamps each line with one clock, outside.
+
+The hosts of a lab share a kernel, so their sockets can be reached through /proc, and the stamps of
+two hosts compare: docs/guest.md says why this is the honest number.
+"""
+
+import re
+import socket
+import threading
+import time
+
+from mortarlab import cgroup
+
+RETRY_S = 0.004
+TICK = re.compile(rb"tick (\d+) mono_ns=(\d+) .*?issued=(\d+) acked=(\d+) flushed=(\d+)")
+
+
+class Recorder:
+    """with Recorder(lab, "demo") as heart: …; heart.gap()"""
+
+    def __init__(self, lab, name, hosts=None):
+        self.paths = {}
+        self.lines = []  # (stamp_s, host, tick, {issued, acked, flushed}), in order of arrival
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.threads = []
+        for host in hosts or [h.name for h in lab.hosts() if h.role != "witness"]:
+            leader = lambda group=lab.host(host).cgroup: cgroup.leader(group)  # noqa: E731
+            path = f"/run/mortar/channel/{name}.demo.sock"
+            self.threads.append(threading.Thread(target=self._listen, daemon=True,
+                                                 args=(host, leader, path)))
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _listen(self, host, leader, path):
+        """Connect whenever there is a guest, read until it goes."""
+        while not self.stopping.is_set():
+            pid = leader()
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                if pid is None or sock.connect_ex(f"/proc/{pid}/root{path}") != 0:
+                    time.sleep(RETRY_S)
+                    continue
+                sock.settimeout(0.2)
+                self._read(host, sock)
+            except OSError:
+                time.sleep(RETRY_S)
+            finally:
+                sock.close()
+
+    def _read(self, host, sock):
+        rest = b""
+        while not self.stopping.is_set():
+            try:
+                data = sock.recv(65536)
+            except TimeoutError:
+                continue
+            now = time.monotonic()
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                match = TICK.match(line)
+                if match:
+                    issued, acked, flushed = (int(n) for n in match.groups()[2:])
+                    words = {"issued": issued, "acked": acked, "flushed": flushed}
+                    with self.lock:
+                        self.lines.append((now, host, int(match[1]), words))
+
+    def mark(self):
+        """The number of lines so far: the start of what to look at."""
+        return len(self.lines)
+
+    def last(self):
+        """The newest line, or None."""
+        with self.lock:
+            return self.lines[-1] if self.lines else None
+
+    def wait_for(self, condition, within_s=60):
+        """Wait until condition(newest line) holds; return that line."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            newest = self.last()
+            if newest and condition(newest):
+                return newest
+            time.sleep(0.02)
+        raise TimeoutError(f"the guest's heartbeat did not come within {within_s} s: {self.last()}")
+
+    def handover_ms(self, start, to):
+        """Milliseconds from the last line of another host to the first line of host `to`, and
+        whether time only went forward, among the lines from mark() start on."""
+        with self.lock:
+            lines = self.lines[start:]
+        first = next((line for line in lines if line[1] == to), None)
+        before = [line for line in lines if line[1] != to and first and line[0] <= first[0]]
+        if first is None or not before:
+            raise AssertionError(f"no heartbeat from before and after the move to {to}")
+        ticks = [line[2] for line in lines]
+        return (first[0] - before[-1][0]) * 1e3, ticks == sorted(set(ticks))

@@ -1,0 +1,255 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Shows Mortar on this machine: three hosts, one mirrored pool, a VM that moves while it writes.
+
+    sudo ./quickstart            from nothing to a live migration; again: goes on, and moves again
+    sudo ./quickstart --down     remove the hosts; packages and the cached images stay
+
+Every step is the command a user would type on real machines; it is printed before it runs.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+TREE = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TREE / "lab"), str(TREE / "tools")]
+
+import packages  # noqa: E402  (the path must come first)
+from mortarcluster import Cluster, CommandFailed, Guest, Recorder  # noqa: E402
+from mortarcluster import guest as guest_module  # noqa: E402
+from mortarlab import Lab, LabError, image  # noqa: E402
+
+GROUPS = ["build", "lab"]
+MEMORY_MIB = 2500
+DISK_GIB = 6
+LOAD_S = 4  # of writing before and after each move
+
+
+class Refused(Exception):
+    """The machine cannot do it; says why and what to do."""
+
+
+def say(text=""):
+    """One line for the reader."""
+    print(text, flush=True)
+
+
+class Step:
+    """A numbered step with its time: with Step("hosts"): …"""
+    number = 0
+
+    def __init__(self, title):
+        self.title = title
+
+    def __enter__(self):
+        Step.number += 1
+        self.started = time.monotonic()
+        say(f"\n[{Step.number}] {self.title}")
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            say(f"    done in {time.monotonic() - self.started:.1f} s")
+
+
+def memory_mib():
+    """What the kernel would give to new programs."""
+    for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def disk_gib(path):
+    """Free space where path is or will be."""
+    where = pathlib.Path(path)
+    while not where.exists():
+        where = where.parent
+    return shutil.disk_usage(where).free >> 30
+
+
+def tell_plan(name):
+    """What it needs and changes, before anything is done."""
+    lacking = packages.missing(GROUPS)
+    is_cached = image.base_path().is_dir()
+    os_name = dict(line.split("=", 1) for line in
+                   pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    say("Mortar quickstart: three hosts, one mirrored pool, a VM that moves while it writes")
+    say()
+    say(f"  needs    Debian 12 ({os_name.get('PRETTY_NAME', '?').strip(chr(34))}), root; "
+        f"{MEMORY_MIB} MiB of memory ({memory_mib()} available); "
+        f"{DISK_GIB} GiB below /var ({disk_gib('/var/lib/mortar-lab')} free)")
+    say("  network  " + ("none" if is_cached and not lacking else
+                         "about 450 MB from Debian's mirror, only this first time"))
+    say(f"  minutes  {'2' if is_cached else 'about 5'}, more on a slow or busy machine")
+    say("  changes  " + (f"installs {len(lacking)} Debian packages: {' '.join(lacking)}" if lacking
+                         else "installs no package: all are there"))
+    say("           caches images in /var/cache/mortar; builds in build-debs/ of this tree")
+    say(f"           lab '{name}': containers, network namespaces and loop devices; no network")
+    say("           card, firewall rule or service of this machine (docs/lab.md has the list)")
+    say(f"  undo     sudo ./quickstart --down{'' if name == 'quickstart' else ' --name ' + name}")
+    if os_name.get("ID") != "debian" or os_name.get("VERSION_ID", "").strip('"') != "12":
+        raise Refused("this is not Debian 12; Mortar is built and tried there only")
+    if os.uname().machine != "x86_64":
+        raise Refused(f"this machine is {os.uname().machine}; the demo guest is for x86_64")
+    if memory_mib() < MEMORY_MIB:
+        raise Refused(f"{memory_mib()} MiB of memory are available, {MEMORY_MIB} are needed")
+    if disk_gib("/var/lib/mortar-lab") < DISK_GIB:
+        raise Refused(f"below /var {disk_gib('/var/lib/mortar-lab')} GiB are free, "
+                      f"{DISK_GIB} are needed")
+
+
+def prepare():
+    """Packages, our .debs, the guest; the guest's directory and that of the .debs."""
+    with Step("install what is missing from Debian"):
+        packages.install(GROUPS)
+    debs = TREE / "build-debs"
+    with Step("build Mortar's packages"):
+        done = subprocess.run([TREE / "packaging/build-debs", "--out", debs], check=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        for deb in done.stdout.split():
+            say(f"    {os.path.relpath(deb, TREE)}")
+    with Step("build the demo guest: Debian's kernel, and a program that writes numbered blocks"):
+        directory = guest_module.build()
+    return debs, directory
+
+
+def tell_command(host, words):
+    """The command as a user would type it."""
+    shown = " ".join(f'"{w}"' if " " in w else w for w in words)
+    say(f"    {host}# mortar {shown}")
+
+
+def bring_up(cluster, directory, debs):
+    """Hosts, cluster, pool, VM: each only where it is not there yet. The guest, running."""
+    with Step("start three hosts: Debian with systemd, two with a data disk, one small witness"):
+        for line in f"{cluster.lab.up(hosts=3, debs=debs):.1f} s until all have booted".splitlines():
+            say(f"    {line}")
+    with Step("make them one cluster"):
+        cluster.form()
+    with Step("make a pool: every block on host1 and host2, host3 is the judge"):
+        cluster.create_pool()
+    guest = Guest(cluster)
+    with Step("create a VM whose guest writes numbered, time-stamped blocks to its disk"):
+        guest.put_files(directory, "host1")
+        if guest.name not in cluster.names("host1", "vm"):
+            guest.create()
+        elif guest.seen()["state"] != "running":
+            cluster.change("host1", "vm", "start", guest.name)
+    say()
+    say(cluster.mortar("host1", "status").stdout.rstrip())
+    return guest
+
+
+def move(guest, heart, to):
+    """One live migration under load; (total ms, blackout as the product, as the guest saw it)."""
+    newest = heart.wait_for(lambda line: line[1] != to)
+    flushed = newest[3]["flushed"]
+    heart.wait_for(lambda line: line[3]["flushed"] > flushed + 10)
+    start = heart.mark()
+    time.sleep(LOAD_S)
+    last = guest.migrate(to)
+    heart.wait_for(lambda line: line[1] == to)
+    time.sleep(LOAD_S)
+    outside_ms, is_forward = heart.handover_ms(start, to)
+    if not is_forward:
+        raise AssertionError("the guest's clock went backwards or a beat came twice")
+    return last["total_ms"], last["blackout_ms"], outside_ms
+
+
+def show_moves(cluster, guest):
+    """There and back while it writes; the last number the guest had flushed."""
+    with Recorder(cluster.lab, guest.name) as heart:
+        rows = []
+        for _ in range(2):
+            source = guest.seen()["host"]
+            target = "host2" if source == "host1" else "host1"
+            with Step(f"move the running VM from {source} to {target}"):
+                rows.append((f"{source} → {target}", *move(guest, heart, target)))
+        written = heart.last()[3]
+    say()
+    say(f"    {'MOVE':16} {'TOTAL':>9} {'PAUSED':>9} {'GUEST SAW':>10}")
+    for name, total, paused, outside in rows:
+        paused = "?" if paused is None else f"{paused} ms"
+        say(f"    {name:16} {f'{total} ms':>9} {paused:>9} {f'{outside:.0f} ms':>10}")
+    say("    paused: as Mortar measured it, from QEMU's stop on one host to its start on the other;")
+    say("    guest saw: the longest silence of its 5 ms heartbeat, stamped outside the hosts")
+    return written["flushed"]
+
+
+def judge(cluster, guest, flushed):
+    """Stop, look at every block, start again."""
+    with Step("stop the VM and look at every block of its disk"):
+        where = guest.seen()["host"]
+        cluster.change("host1", "vm", "stop", guest.name)
+        verdict = guest.judge(where, flushed)
+        if not verdict["ok"]:
+            raise AssertionError(f"the disk's history is broken: {verdict['violations'][:5]}")
+        say(f"    {verdict['checked_blocks']} blocks checked, numbers up to {verdict['last_seq']}: "
+            "none lost, none out of order")
+        cluster.change("host1", "vm", "start", guest.name)
+
+
+def tell_next(name, seconds):
+    """What to try now."""
+    option = "" if name == "lab" else f" --name {name}"
+    say(f"""
+Done in {seconds:.0f} s. The cluster is up; try
+
+    sudo lab/mortar-lab shell{option}            a shell on host1, in which `mortar` works:
+        mortar status
+        mortar vm show demo
+        mortar vm migrate demo
+        mortar vm console demo                      Ctrl-] leaves
+        mortar pool show vms
+    sudo ./quickstart --down{'' if name == 'quickstart' else ' --name ' + name}                        remove it all""")
+
+
+def run(args):
+    """All steps."""
+    started = time.monotonic()
+    tell_plan(args.name)
+    debs, directory = prepare()
+    cluster = Cluster(Lab(args.name), tell_command)
+    guest = bring_up(cluster, directory, debs)
+    flushed = show_moves(cluster, guest)
+    judge(cluster, guest, flushed)
+    tell_next(args.name, time.monotonic() - started)
+
+
+def main():
+    """Parse, run, and say what to do about a failure."""
+    parser = argparse.ArgumentParser(prog="quickstart", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--down", action="store_true", help="remove the hosts")
+    parser.add_argument("--name", default="quickstart", help="of the lab (%(default)s)")
+    parser.add_argument("--guest", choices=["tiny", "debian"], default="tiny",
+                        help="which guest to show (%(default)s)")
+    args = parser.parse_args()
+    os.environ.update(GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0="safe.directory",
+                      GIT_CONFIG_VALUE_0=str(TREE))  # the clone may belong to another user than root
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if args.guest == "debian":
+        sys.exit("quickstart: the full Debian guest is not there yet; --guest tiny is")
+    try:
+        if args.down:
+            Lab(args.name).down()
+            say(f"lab '{args.name}' is removed")
+        else:
+            run(args)
+    except Refused as error:
+        sys.exit(f"\nquickstart: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nquickstart: stopped; the same command goes on, --down removes everything")
+    except (CommandFailed, LabError, AssertionError, TimeoutError, subprocess.SubprocessError) as error:
+        sys.exit(f"\nquickstart: {error}\n\nThe hosts are left as they are. Look with\n"
+                 f"    lab/mortar-lab exec --name {args.name} host1 -- journalctl -u mortard -n 50\n"
+                 "or run the same command again; --down removes everything.")
+    return 0
+
+
+sys.exit(main())
