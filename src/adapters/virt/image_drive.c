@@ -32,6 +32,13 @@ void image_file_done(struct image_file *f)
 
 /* --- one file being made ------------------------------------------------------------------- */
 
+static char *dir_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    assert(slash);
+    return slash == path ? str_dup("/") : str_printf("%.*s", (int)(slash - path), path);
+}
+
 /* DIR/.NAME.new, hidden from `ls` and from nobody's name, since names begin with a letter. */
 static char *hidden_name(const char *path)
 {
@@ -67,18 +74,36 @@ static int fail_write(const char *path, int sys, struct err *e)
     return -ERR_POOL_FULL;
 }
 
-/* Gives the file its owner, its place on stable storage, and its name. @tmp is consumed. */
+/* Onto stable storage, with its owner. */
+static int settle(const struct image_env *env, const char *tmp, struct err *e)
+{
+    _cleanup_close_ int fd = open(tmp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || (env->uid != (uid_t)-1 && fchown(fd, env->uid, env->gid) < 0) ||
+        fchmod(fd, 0640) < 0 || fsync(fd) < 0) {
+        return fail_write(tmp, errno, e);
+    }
+    return 0;
+}
+
+static int sync_dir_of(const char *path, struct err *e)
+{
+    _cleanup_free_ char *dir = dir_of(path);
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? fail_write(path, errno, e) : 0;
+}
+
+/* @tmp is consumed when it has got its name. */
 static int publish(const struct image_env *env, char **tmp, const char *path, struct err *e)
 {
-    _cleanup_close_ int fd = open(*tmp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    _cleanup_free_ char *dir = str_printf("%.*s", (int)(strrchr(path, '/') - path), path);
-    if (fd < 0 || (env->uid != (uid_t)-1 && fchown(fd, env->uid, env->gid) < 0) ||
-        fchmod(fd, 0640) < 0 || fsync(fd) < 0 || rename(*tmp, path) < 0) {
-        return fail_write(path, errno, e);
+    int r = settle(env, *tmp, e);
+    if (r == 0 && rename(*tmp, path) < 0) {
+        r = fail_write(path, errno, e);
     }
-    free(TAKE(*tmp));
-    _cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return dir_fd < 0 || fsync(dir_fd) < 0 ? fail_write(path, errno, e) : 0;
+    if (r == 0) {
+        free(TAKE(*tmp));
+        r = sync_dir_of(path, e);
+    }
+    return r;
 }
 
 static int need_room(const char *dir, uint64_t bytes, struct err *e)
@@ -427,7 +452,9 @@ int image_import(const struct image_env *env, const struct image_import_args *ar
     _cleanup_(source_done) struct source s = {.fd = -1, .name = args->source};
     assert(str_is_name(args->name));
     int r = check_import_args(args, e);
-    r = r < 0 ? r : file_mkdirs(args->dir, 0711, e);
+    if (r == 0 && !file_exists(args->dir)) {
+        r = ERR_SET(e, STATE, "%s is not there: is the pool mounted?", args->dir);
+    }
     r = r < 0 ? r : open_source(args->source, &s, e);
     r = r < 0 ? r : import_opened(env, args, &s, ret, e);
     if (r < 0) {
@@ -444,28 +471,76 @@ int image_remove(const char *dir, const char *name, struct err *e)
     return r < 0 ? r : remove_stale(path, e);
 }
 
-int image_export(const struct image_env *env, const char *image, const char *path,
-                 enum image_format format, struct err *e)
+/* --- export -------------------------------------------------------------------------------- */
+
+static int remove_stale_dir(const char *dir, const char *file, struct err *e)
 {
-    _cleanup_unlink_ char *tmp = hidden_name(path);
+    int r = remove_stale(file, e);
+    if (r == 0 && rmdir(dir) < 0 && errno != ENOENT) {
+        return ERR_SYS(e, IO, errno, "cannot remove %s", dir);
+    }
+    return r;
+}
+
+/* Never over a file that appeared meanwhile, where the file system can promise that (FUSE: not). */
+static int publish_new(const struct image_env *env, const char *file, const char *path, struct err *e)
+{
+    int r = settle(env, file, e);
+    if (r < 0) {
+        return r;
+    }
+    r = renameat2(AT_FDCWD, file, AT_FDCWD, path, RENAME_NOREPLACE);
+    if (r < 0 && (errno == EINVAL || errno == ENOSYS) && !file_exists(path)) {
+        r = rename(file, path);
+    }
+    if (r < 0) {
+        return errno == EEXIST ? ERR_SET(e, EXISTS, "%s exists already", path)
+                               : fail_write(path, errno, e);
+    }
+    return sync_dir_of(path, e);
+}
+
+/* streamOptimized is what OVF tools and our own import take. */
+static int export_to(const struct image_env *env, const char *image, const char *file,
+                     enum image_format format, struct err *e)
+{
     struct stage stage = {.env = env, .from = 0, .to = 99};
     struct stat st;
-    if (file_exists(path)) {
-        char *kept = TAKE(tmp); /* nothing of ours is there */
-        free(kept);
-        return ERR_SET(e, EXISTS, "%s exists already", path);
-    }
     if (stat(image, &st) < 0) {
         return ERR_SYS(e, NOT_FOUND, errno, "cannot read %s", image);
     }
     struct qemu_img q = {
-        .argv = CMD("convert", "-p", "-f", "qcow2", "-O", image_format_name(format), image, tmp),
+        .argv = format == IMAGE_VMDK
+                    ? CMD("convert", "-p", "-f", "qcow2", "-O", "vmdk", "-o",
+                          "subformat=streamOptimized", image, file)
+                    : CMD("convert", "-p", "-f", "qcow2", "-O", image_format_name(format), image,
+                          file),
         .timeout_us = budget_us((uint64_t)st.st_size),
         .stage = &stage,
     };
-    int r = remove_stale(tmp, e);
-    r = r < 0 ? r : check_qemu_img(&q, NULL, e);
-    return r < 0 ? r : publish(env, &tmp, path, e);
+    return check_qemu_img(&q, NULL, e);
+}
+
+int image_export(const struct image_env *env, const char *image, const char *path,
+                 enum image_format format, struct err *e)
+{
+    /* In a directory of its own, because a vmdk has its own name inside. */
+    _cleanup_free_ char *dir = hidden_name(path);
+    _cleanup_free_ char *file = str_printf("%s%s", dir, strrchr(path, '/'));
+    if (file_exists(path)) {
+        return ERR_SET(e, EXISTS, "%s exists already", path);
+    }
+    int r = remove_stale_dir(dir, file, e);
+    if (r < 0) {
+        return r;
+    }
+    if (mkdir(dir, 0700) < 0) {
+        return fail_write(path, errno, e);
+    }
+    r = export_to(env, image, file, format, e);
+    r = r < 0 ? r : publish_new(env, file, path, e);
+    int cleaned = remove_stale_dir(dir, file, r < 0 ? NULL : e);
+    return r < 0 ? r : cleaned;
 }
 
 /* --- disks --------------------------------------------------------------------------------- */
@@ -498,7 +573,7 @@ int image_make_disk(const struct image_env *env, const char *path, uint64_t size
                     const char *image, struct err *e)
 {
     _cleanup_unlink_ char *tmp = hidden_name(path);
-    _cleanup_free_ char *dir = str_printf("%.*s", (int)(strrchr(path, '/') - path), path);
+    _cleanup_free_ char *dir = dir_of(path);
     assert(size_bytes && size_bytes % 512 == 0);
     int r = remove_stale(tmp, e);
     if (r < 0 || file_exists(path)) {

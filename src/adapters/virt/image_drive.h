@@ -23,7 +23,7 @@ struct image_env {
 };
 
 struct image_import_args {
-    const char *dir;      /* where images lie; made when absent */
+    const char *dir;      /* where images lie; absent while its pool is not mounted */
     const char *name;     /* str_is_name() */
     const char *source;   /* absolute path of a regular file, or http(s)://… */
     const char *format;   /* image_format_name(), or NULL or "auto" to recognise it */
@@ -42,7 +42,7 @@ void image_file_done(struct image_file *f);
 /**
  * image_import - check a foreign image and convert it to DIR/NAME.qcow2
  * @ret: zero-initialise; set on success
- * Return: 0; -ERR_IMAGE_BAD; -ERR_NOT_FOUND; -ERR_POOL_FULL; -ERR_INVALID (arguments); -ERR_REMOTE,
+ * Return: 0; -ERR_IMAGE_BAD; -ERR_NOT_FOUND; -ERR_STATE (not mounted); -ERR_POOL_FULL; -ERR_INVALID; -ERR_REMOTE,
  *         -ERR_TLS (download); -ERR_LIMIT; -ERR_IO, -ERR_COMMAND, -ERR_TIMEOUT. No failure leaves a
  *         file behind.
  */
