@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/act.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/str.h"
+
+struct attempt *act_find(const struct core *c, const char *id)
+{
+    return smap_get(&c->attempts, id);
+}
+
+static struct attempt *emit(struct core *c, const char *id, const char *name, json_t *args)
+{
+    struct attempt *a = act_find(c, id);
+    if (!a) {
+        a = xcalloc(1, sizeof(*a));
+        smap_put(&c->attempts, id, a);
+    }
+    assert(!a->in_flight);
+    json_decref(a->result);
+    json_decref(a->progress);
+    a->result = a->progress = NULL;
+    a->has_ended = false;
+    a->error = (struct err){0};
+    a->in_flight = true;
+    a->started_us = c->now_us;
+    json_t *action = json_pack("{s:s,s:s,s:o}", "id", id, "do", name, "args", args);
+    assert(action);
+    json_array_append_new(c->actions, action);
+    return a;
+}
+
+bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us)
+{
+    const struct attempt *a = act_find(c, id);
+    uint64_t wait_us = a && a->has_ended && !a->fails ? pause_us : 0;
+    if (a && (a->in_flight || c->now_us < a->not_before_us + wait_us)) {
+        json_decref(args);
+        return false;
+    }
+    (void)emit(c, id, name, args);
+    return true;
+}
+
+struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args)
+{
+    struct attempt *a = act_find(c, id);
+    if (a) {
+        json_decref(args);
+        return a;
+    }
+    return emit(c, id, name, args);
+}
+
+void act_forget(struct core *c, const char *prefix)
+{
+    for (size_t i = smap_lower(&c->attempts, prefix);
+         i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
+        const struct attempt *a = c->attempts.items[i].value;
+        if (a->in_flight) {
+            i++;
+        } else {
+            (void)smap_del(&c->attempts, c->attempts.items[i].key);
+        }
+    }
+}
+
+struct commit commit_new(void)
+{
+    return (struct commit){json_array(), json_object(), json_array()};
+}
+
+void commit_guard(struct core *c, struct commit *t, const char *prefix, const char *name)
+{
+    uint64_t mod = world_mod(&c->world, prefix, name);
+    _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
+    json_array_append_new(t->compares, json_pack("[s,I]", key, (json_int_t)mod));
+}
+
+void commit_put(struct core *c, struct commit *t, const char *prefix, const char *name, json_t *value)
+{
+    _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
+    commit_guard(c, t, prefix, name);
+    json_object_set_new(t->puts, key, value);
+}
+
+void commit_del(struct core *c, struct commit *t, const char *prefix, const char *name)
+{
+    _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
+    commit_guard(c, t, prefix, name);
+    json_array_append_new(t->dels, json_string(key));
+}
+
+static json_t *commit_args(struct commit *t)
+{
+    return json_pack("{s:o,s:o,s:o}", "compares", t->compares, "puts", t->puts, "dels", t->dels);
+}
+
+bool commit_try(struct core *c, const char *id, struct commit *t)
+{
+    return act_try(c, id, "store.commit", commit_args(t), 0);
+}
+
+struct attempt *commit_once(struct core *c, const char *id, struct commit *t)
+{
+    return act_once(c, id, "store.commit", commit_args(t));
+}

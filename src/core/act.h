@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How planners ask for something to be done: by id, so that asking again while it runs, or before
+ * its back-off is over, does nothing. */
+#pragma once
+
+#include "core/core.h"
+
+#define ACT_PAUSE_US (2 * USEC_PER_SEC)   /* after success: time for the effect to be observed */
+#define ACT_BACKOFF_MAX_US (60 * USEC_PER_SEC)
+
+/** act_find - the attempt of @id or NULL. Borrowed. */
+struct attempt *act_find(const struct core *c, const char *id);
+
+/**
+ * act_try - ask for "@name" under @id unless it runs or waits. For level-triggered planners: it
+ * may be asked for again as soon as the pause (after success) or back-off (after failure) is over.
+ * @args: stolen        @pause_us: least time between a success and the next try
+ * Return: true when the action was emitted now
+ */
+bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us);
+
+/**
+ * act_once - ask for "@name" under @id once, and keep its outcome until act_forget()
+ * @args: stolen
+ * Return: the attempt; look at in_flight, has_ended and result
+ */
+struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args);
+
+/** act_forget - drop the outcomes of all ids that start with @prefix and are not in flight */
+void act_forget(struct core *c, const char *prefix);
+
+/* A commit under construction: compares and puts of one transaction. */
+struct commit {
+    json_t *compares; /* [[key, mod], …]: 0 = the key must not exist */
+    json_t *puts;     /* {key: value} */
+    json_t *dels;     /* [key, …] */
+};
+struct commit commit_new(void);
+/**
+ * commit_put - compare that @prefix@name is as this world has it, and put @value
+ * @value: stolen. Also for new keys: then the compare is "does not exist".
+ */
+void commit_put(struct core *c, struct commit *t, const char *prefix, const char *name, json_t *value);
+/** commit_del - compare that @prefix@name is as this world has it, and delete it */
+void commit_del(struct core *c, struct commit *t, const char *prefix, const char *name);
+/** commit_guard - only compare */
+void commit_guard(struct core *c, struct commit *t, const char *prefix, const char *name);
+/** commit_try - emit as action "store.commit" by act_try() with no pause. Ends the commit. */
+bool commit_try(struct core *c, const char *id, struct commit *t);
+/** commit_once - emit by act_once(). Ends the commit. */
+struct attempt *commit_once(struct core *c, const char *id, struct commit *t);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/act.h"
+#include "core/model/node.h"
+#include "core/op/op.h"
+#include "core/plan/plan.h"
+#include "core/request.h"
+
+#define BACKOFF_FIRST_US (500 * USEC_PER_MSEC)
+
+static void attempt_free(void *p)
+{
+    struct attempt *a = p;
+    json_decref(a->result);
+    json_decref(a->progress);
+    free(a);
+}
+
+static void value_free(void *p)
+{
+    json_decref(p);
+}
+
+struct core *core_new(void)
+{
+    struct core *c = xcalloc(1, sizeof(*c));
+    world_init(&c->world);
+    c->seen.free_value = value_free;
+    c->attempts.free_value = attempt_free;
+    return c;
+}
+
+void core_free(struct core *c)
+{
+    if (!c) {
+        return;
+    }
+    world_done(&c->world);
+    smap_done(&c->seen);
+    smap_done(&c->attempts);
+    free(c->host);
+    json_decref(c->self);
+    json_decref(c->local_task);
+    json_decref(c->actions);
+    free(c);
+}
+
+static void on_start(struct core *c, const json_t *event)
+{
+    json_decref(c->self);
+    c->self = json_deep_copy(event);
+    free(c->host);
+    c->host = str_dup(json_text_of(event, "host"));
+    json_t *task = json_object_get(event, "local_task");
+    if (json_is_object(task)) {
+        json_decref(c->local_task);
+        c->local_task = json_deep_copy(task);
+    }
+}
+
+static void on_watch(struct core *c, const json_t *event)
+{
+    size_t i;
+    json_t *row;
+    uint64_t revision = json_u64_of(event, "revision", 0);
+    json_array_foreach(json_object_get(event, "puts"), i, row) {
+        world_put(&c->world, json_string_value(json_array_get(row, 0)), json_array_get(row, 2),
+                  (uint64_t)json_integer_value(json_array_get(row, 1)), c->now_us);
+    }
+    json_array_foreach(json_object_get(event, "dels"), i, row) {
+        world_del(&c->world, json_string_value(row), revision);
+    }
+}
+
+/* What the attempt's outcome tells about this host. */
+static void learn(struct core *c, const char *id, const struct attempt *a)
+{
+    if (str_starts(id, "observe/") && a->result) {
+        const char *name = id + strlen("observe/");
+        smap_put(&c->seen, name, json_incref(a->result));
+        if (str_eq(name, "domains")) {
+            c->domains_at_us = a->started_us;
+        }
+    }
+    if ((str_starts(id, "net/") || str_starts(id, "guard/")) && a->result) {
+        smap_put(&c->seen, id, json_incref(a->result));
+    }
+    if (str_starts(id, "etcd/")) {
+        act_forget(c, "observe/etcd"); /* look at once */
+    }
+    if (str_starts(id, "vm/")) {
+        c->domains_stale = true;
+    }
+    if (str_starts(id, "mount/") || str_starts(id, "brick/") || str_starts(id, "unmount/")) {
+        _cleanup_free_ char *again = str_printf("observe/pool/%s", strchr(id, '/') + 1);
+        act_forget(c, again); /* look at once */
+        _cleanup_free_ char *what = str_printf("failed/%s", id);
+        if (a->error.code) {
+            json_t *error = err_to_json(&a->error);
+            json_object_set_new(error, "at_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
+            smap_put(&c->seen, what, error); /* the time makes each failure a new record */
+        } else {
+            (void)smap_del(&c->seen, what);
+        }
+    }
+}
+
+static void on_done(struct core *c, const json_t *event)
+{
+    const char *id = json_text_of(event, "id");
+    struct attempt *a = id ? act_find(c, id) : NULL;
+    if (!a || !a->in_flight) {
+        return; /* of an earlier life */
+    }
+    json_t *error = json_object_get(event, "error");
+    a->in_flight = false;
+    a->has_ended = true;
+    a->not_before_us = c->now_us;
+    if (error) {
+        err_from_json(&a->error, error);
+        unsigned shift = a->fails < 7 ? a->fails : 7;
+        uint64_t wait = a->error.code == ERR_CONFLICT ? 0 : BACKOFF_FIRST_US << shift;
+        a->not_before_us += wait > ACT_BACKOFF_MAX_US ? ACT_BACKOFF_MAX_US : wait;
+        a->fails++;
+    } else {
+        a->result = json_incref(json_object_get(event, "result"));
+        a->fails = 0;
+    }
+    if (json_object_get(event, "store")) {
+        on_watch(c, json_object_get(event, "store")); /* what a commit wrote, or met */
+    }
+    learn(c, id, a);
+}
+
+static void on_progress(struct core *c, const json_t *event)
+{
+    const char *id = json_text_of(event, "id");
+    struct attempt *a = id ? act_find(c, id) : NULL;
+    if (a && a->in_flight) {
+        json_decref(a->progress);
+        a->progress = json_incref(json_object_get(event, "progress"));
+    }
+}
+
+/* libvirt told of a domain: remember why it went, and list again. */
+static void on_domain(struct core *c, const json_t *event)
+{
+    const char *name = json_text_of(event, "name");
+    if (name && str_eq(json_text_of(event, "kind"), "gone")) {
+        _cleanup_free_ char *what = str_printf("gone/%s", name);
+        json_t *value = json_deep_copy(event);
+        const json_t *dom = json_object_get(smap_get(&c->seen, "domains"), name);
+        json_object_set_new(value, "epoch", json_integer((json_int_t)json_u64_of(dom, "epoch", 0)));
+        smap_put(&c->seen, what, value);
+    }
+    if (name && str_eq(json_text_of(event, "kind"), "suspended")) {
+        _cleanup_free_ char *what = str_printf("suspended/%s", name);
+        smap_put(&c->seen, what, json_deep_copy(event));
+    }
+    c->domains_stale = true;
+}
+
+static int dispatch(struct core *c, const json_t *event, struct err *e)
+{
+    const char *kind = json_text_of(event, "ev");
+    if (str_eq(kind, "list")) {
+        world_relist(&c->world, json_object_get(event, "rows"), json_u64_of(event, "revision", 0),
+                     c->now_us);
+    } else if (str_eq(kind, "watch")) {
+        on_watch(c, event);
+    } else if (str_eq(kind, "done")) {
+        on_done(c, event);
+    } else if (str_eq(kind, "progress")) {
+        on_progress(c, event);
+    } else if (str_eq(kind, "domain")) {
+        on_domain(c, event);
+    } else if (str_eq(kind, "start")) {
+        on_start(c, event);
+    } else if (str_eq(kind, "request")) {
+        return request_take(c, event, e);
+    } else {
+        assert(str_eq(kind, "tick"));
+    }
+    return 0;
+}
+
+int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wall_us,
+              json_t **ret_actions, struct err *e)
+{
+    assert(now_us >= c->now_us);
+    c->now_us = now_us;
+    c->wall_us = wall_us;
+    c->actions = json_array();
+    int r = dispatch(c, event, e);
+    op_run_all(c);
+    if (c->host && c->world.is_listed) {
+        plan_host(c);
+        plan_pools(c);
+        plan_vms(c);
+    }
+    plan_observe(c);
+    if (c->host && c->world.is_listed && node_get(c, c->host)) {
+        plan_publish(c);
+    }
+    *ret_actions = TAKE(c->actions);
+    return r;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The pure heart: (state, event) → (state, actions). No I/O, no clock, no randomness: time and
+ * identifiers come with the events, and everything the core wants done leaves as an action. Events
+ * and actions are JSON, so that the agent's flight record can be replayed and must give the same.
+ *
+ * Events   {"ev":"list", "revision":N, "rows":[[key,mod,value],…]}     full list of the store
+ *          {"ev":"watch", "revision":N, "puts":[[key,mod,value],…], "dels":[key,…]}
+ *          {"ev":"done", "id":ID, "result":any} or {"ev":"done", "id":ID, "error":{…}}
+ *          {"ev":"progress", "id":ID, "progress":{done,total,unit}}
+ *          {"ev":"domain", …}                                          libvirt told of a change
+ *          {"ev":"request", "verb":V, "args":{…}, "task":ID}           a user asks
+ *          {"ev":"start", "host":…}                                    the agent started
+ *          {"ev":"tick"}
+ * Actions  {"id":ID, "do":NAME, "args":{…}}; "store.commit" is how decisions are made. */
+#pragma once
+
+#include "base/json.h"
+#include "base/smap.h"
+#include "core/world.h"
+
+/* What became of an action that was asked for under an id. */
+struct attempt {
+    bool in_flight;
+    bool has_ended;         /* result or error is set */
+    json_t *result;         /* NULL after a failure */
+    struct err error;
+    json_t *progress;       /* last progress or NULL */
+    unsigned fails;         /* in a row */
+    uint64_t not_before_us; /* a repetition waits until then */
+    uint64_t started_us;
+};
+
+struct core {
+    struct world world;
+    struct smap seen;     /* what this host observes: name → json_t, e.g. "domains", "pool/vms" */
+    struct smap attempts; /* action id → struct attempt */
+    char *host;           /* own name; NULL until this host is part of a cluster */
+    json_t *self;         /* {host, boot_id, instance, version, …} from the start event */
+    json_t *local_task;   /* init, join or leave, kept in a local file; NULL when none */
+    json_t *actions;      /* array under construction during a step */
+    uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
+    bool domains_stale;   /* something happened to a domain: list again as soon as possible */
+    uint64_t now_us;      /* only during a step */
+    uint64_t wall_us;     /* display time, only during a step */
+};
+
+struct core *core_new(void);
+void core_free(struct core *c);
+DEFINE_FREEP(struct core, core_free)
+
+/**
+ * core_step - take one event and plan
+ * @now_us: CLOCK_BOOTTIME        @wall_us: wall clock, for display in records
+ * @ret_actions: array of new actions; one reference owned by the caller
+ * Return: 0, or for a "request" event the reason why it is refused (-ERR_X, @e set). Even then
+ *         @ret_actions is set.
+ */
+int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wall_us,
+              json_t **ret_actions, struct err *e);

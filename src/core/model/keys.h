@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Names of the records in the store (design.md §3, facts/ha.md 3.7). One record per thing that
+ * changes on its own, so that a compare covers exactly what was decided on. */
+#pragma once
+
+#define KEY_ROOT "/mortar/v1/"
+#define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
+#define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */
+#define KEY_SEEN KEY_ROOT "seen/"               /* + HOST/...: what that host's agent observes */
+#define KEY_POOL KEY_ROOT "pool/"               /* + NAME */
+#define KEY_IMAGE KEY_ROOT "image/"             /* + NAME */
+#define KEY_NETWORK KEY_ROOT "network/"         /* + NAME */
+#define KEY_VM KEY_ROOT "vm/"                   /* + NAME + /spec, /own, /act */
+#define KEY_TASK KEY_ROOT "task/"               /* + ID */
+#define KEY_TOKEN KEY_ROOT "token/"             /* + hash of the secret */

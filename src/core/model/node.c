@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/node.h"
+
+#include "base/str.h"
+#include "core/model/keys.h"
+
+struct role {
+    const char *name;
+    bool bricks;
+    bool data;
+    bool vms;
+};
+
+static const struct role roles[] = {
+    {"converged", true, true, true},
+    {"storage", true, true, false},
+    {"compute", false, false, true},
+    {"witness", true, false, false},
+};
+
+static const struct role *role_of(const char *name)
+{
+    for (size_t i = 0; i < ELEMENTS(roles); i++) {
+        if (str_eq(roles[i].name, name)) {
+            return &roles[i];
+        }
+    }
+    return NULL;
+}
+
+bool node_is_role(const char *role)
+{
+    return role_of(role) != NULL;
+}
+
+bool node_has_bricks(const json_t *node)
+{
+    const struct role *r = role_of(json_text_of(node, "role"));
+    return r && r->bricks;
+}
+
+bool node_has_data(const json_t *node)
+{
+    const struct role *r = role_of(json_text_of(node, "role"));
+    return r && r->data;
+}
+
+bool node_has_vms(const json_t *node)
+{
+    const struct role *r = role_of(json_text_of(node, "role"));
+    return r && r->vms;
+}
+
+bool node_is_online(const json_t *node)
+{
+    return str_eq(json_text_of(node, "state"), "online");
+}
+
+const json_t *node_get(const struct core *c, const char *host)
+{
+    return host ? world_get(&c->world, KEY_NODE, host) : NULL;
+}
+
+const json_t *node_seen(const struct core *c, const char *host, const char *what)
+{
+    _cleanup_free_ char *name = str_printf("%s/%s", host, what);
+    return world_get(&c->world, KEY_SEEN, name);
+}
+
+bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (node_is_online(it.value) && has(it.value)) {
+            return str_eq(it.name, c->host);
+        }
+    }
+    return false;
+}
+
+json_t *node_addresses(const struct core *c)
+{
+    json_t *addrs = json_object();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        json_object_set(addrs, it.name, json_object_get(it.value, "storage"));
+    }
+    return addrs;
+}
+
+uint64_t node_seen_age_us(const struct core *c, const char *host)
+{
+    _cleanup_free_ char *key = str_printf("%s%s/host", KEY_SEEN, host);
+    const struct record *r = world_record(&c->world, key);
+    return r ? c->now_us - r->changed_us : UINT64_MAX;
+}
+
+static json_t *list_entry(const struct core *c, const char *name, const json_t *node)
+{
+    return json_pack("{s:s,s:O,s:O,s:b,s:b}", "name", name, "role", json_object_get(node, "role"),
+                     "mgmt", json_object_get(node, "mgmt"), "up",
+                     node_seen_age_us(c, name) < NODE_SILENT_US || str_eq(name, c->host), "leaving",
+                     str_eq(json_text_of(node, "state"), "leaving"));
+}
+
+/* Insertion by the time of joining; a cluster has tens of hosts. */
+json_t *node_list(const struct core *c)
+{
+    json_t *list = json_array();
+    json_t *times = json_array();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        json_int_t joined = (json_int_t)json_u64_of(it.value, "joined_ms", 0);
+        size_t i = json_array_size(times);
+        if (str_eq(json_text_of(it.value, "state"), "joining")) {
+            continue;
+        }
+        while (i > 0 && json_integer_value(json_array_get(times, i - 1)) > joined) {
+            i--;
+        }
+        json_array_insert_new(times, i, json_integer(joined));
+        json_array_insert_new(list, i, list_entry(c, it.name, it.value));
+    }
+    json_decref(times);
+    return list;
+}
+
+static const json_t *member_of(const struct core *c, const json_t *node)
+{
+    _cleanup_free_ char *url = str_printf("https://%s:2380", json_text_of(node, "mgmt"));
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(smap_get(&c->seen, "etcd"), "list"), i, m) {
+        if (str_eq(json_text_of(m, "peer_url"), url)) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+static bool has_started(const json_t *member)
+{
+    const char *url = json_text_of(member, "client_url");
+    return url && *url;
+}
+
+bool etcd_must_start(const struct core *c)
+{
+    const json_t *own = member_of(c, node_get(c, c->host));
+    return own && !has_started(own);
+}
+
+bool etcd_is_settled(const struct core *c)
+{
+    const json_t *seen = smap_get(&c->seen, "etcd");
+    size_t i;
+    json_t *m;
+    json_array_foreach(json_object_get(seen, "list"), i, m) {
+        if (json_bool_of(m, "learner", false) || !has_started(m)) {
+            return false;
+        }
+    }
+    return json_array_size(json_object_get(seen, "list")) && !json_object_get(seen, "step");
+}
+
+bool etcd_is_member(const struct core *c, const json_t *node)
+{
+    const json_t *m = member_of(c, node);
+    return m && has_started(m) && !json_bool_of(m, "learner", false);
+}

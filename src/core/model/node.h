@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Hosts as the cluster knows them: record node/HOST {name, uuid, role, state, inc, boot_id, mgmt,
+ * storage, etcd}. What a role brings along is decided here and nowhere else. */
+#pragma once
+
+#include "core/core.h"
+
+/** node_is_role - converged, storage, compute or witness */
+bool node_is_role(const char *role);
+/** node_has_bricks - does it hold bricks (and so run glusterd)? A witness holds arbiter bricks only. */
+bool node_has_bricks(const json_t *node);
+/** node_has_data - may it hold a data brick? */
+bool node_has_data(const json_t *node);
+/** node_has_vms - may it run virtual machines? */
+bool node_has_vms(const json_t *node);
+/** node_is_online - state online: it may own virtual machines and take new work */
+bool node_is_online(const json_t *node);
+
+/** node_get - record of @host, or NULL. Borrowed. */
+const json_t *node_get(const struct core *c, const char *host);
+/** node_seen - what @host's agent published under @what ("host", "domains", "pool/vms"), or NULL */
+const json_t *node_seen(const struct core *c, const char *host, const char *what);
+/**
+ * node_is_first - is this host the first by name among the online hosts for which @has is true?
+ * Used to let one host begin work that any may do; safety never rests on it.
+ */
+bool node_is_first(const struct core *c, bool (*has)(const json_t *node));
+
+/** node_addresses - {host: storage address} of all hosts. New reference. */
+json_t *node_addresses(const struct core *c);
+
+/** node_seen_age_us - time since @host's agent last published something of itself; its agents do so
+ * at least each minute. UINT64_MAX when it never has. */
+uint64_t node_seen_age_us(const struct core *c, const char *host);
+#define NODE_SILENT_US (90 * USEC_PER_SEC)
+
+/** node_list - [{name, role, mgmt, up, leaving}] in the order of joining. New reference. */
+json_t *node_list(const struct core *c);
+
+/** etcd_must_start - was this host made a member of the store that has not started yet? */
+bool etcd_must_start(const struct core *c);
+/** etcd_is_settled - is no change of the membership due or under way, as this host sees it? */
+bool etcd_is_settled(const struct core *c);
+/** etcd_is_member - does @node carry a voting member? */
+bool etcd_is_member(const struct core *c, const json_t *node);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/pool.h"
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+
+const json_t *pool_get(const struct core *c, const char *name)
+{
+    return name ? world_get(&c->world, KEY_POOL, name) : NULL;
+}
+
+bool pool_is_dir(const json_t *pool)
+{
+    return str_eq(json_text_of(pool, "kind"), "dir");
+}
+
+char *pool_mount_path(const json_t *pool, const char *name)
+{
+    const json_t *brick = json_array_get(json_object_get(pool, "bricks"), 0);
+    return pool_is_dir(pool) ? str_dup(json_text_of(brick, "path")) : str_printf("/mnt/%s", name);
+}
+
+const json_t *pool_brick_of(const json_t *pool, const char *host)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        if (str_eq(json_text_of(brick, "host"), host)) {
+            return brick;
+        }
+    }
+    return NULL;
+}
+
+static const json_t *seen_of(const struct core *c, const char *name, const char *host)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", name);
+    if (str_eq(host, c->host)) {
+        return smap_get(&c->seen, what);
+    }
+    return node_seen(c, host, what);
+}
+
+bool pool_is_usable_on(const struct core *c, const char *name, const char *host)
+{
+    const json_t *mount = json_object_get(seen_of(c, name, host), "mount");
+    return str_eq(json_text_of(mount, "state"), "mounted") && json_bool_of(mount, "quorum", false);
+}
+
+bool pool_brick_is_online(const struct core *c, const char *name, const char *host)
+{
+    const json_t *gluster = str_eq(host, c->host) ? smap_get(&c->seen, "gluster")
+                                                  : node_seen(c, host, "gluster");
+    return json_bool_of(json_object_get(gluster, "bricks"), name, false);
+}
+
+bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
+{
+    const json_t *pool = pool_get(c, name);
+    unsigned online = 0;
+    bool first = false;
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        bool is_up = pool_brick_is_online(c, name, json_text_of(brick, "host"));
+        online += is_up;
+        first = first || (i == 0 && is_up);
+    }
+    if (ret_online) {
+        *ret_online = online;
+    }
+    size_t total = json_array_size(json_object_get(pool, "bricks"));
+    return total && (online * 2 > total || (online * 2 == total && first));
+}
+
+bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host)
+{
+    return !pool_is_dir(pool) && str_eq(json_text_of(pool, "state"), "ready") &&
+           node_has_vms(node_get(c, host));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Pools: record pool/NAME {name, uuid, kind, state, copies, arbiter, no_ha, bricks[], …} where a
+ * brick is {host, path, role: data | arbiter, device}. A pool is exactly one replica set (D8). */
+#pragma once
+
+#include "core/core.h"
+
+/** pool_get - the record or NULL. Borrowed. */
+const json_t *pool_get(const struct core *c, const char *name);
+/** pool_is_dir - local storage of one host (D12's second implementation) */
+bool pool_is_dir(const json_t *pool);
+/** pool_mount_path - where VM hosts see it: /mnt/NAME, or the directory itself. Free it. */
+char *pool_mount_path(const json_t *pool, const char *name);
+/** pool_brick_of - the brick on @host, or NULL. Borrowed. */
+const json_t *pool_brick_of(const json_t *pool, const char *host);
+/** pool_is_usable_on - is it mounted on @host, with quorum, as that host's agent says? */
+bool pool_is_usable_on(const struct core *c, const char *name, const char *host);
+/**
+ * pool_quorum - what the bricks' hosts report: majority of bricks online (replica 2: the first)
+ * @ret_online: number of bricks online, may be NULL
+ */
+bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
+/** pool_brick_is_online - does the process of the pool's brick on @host live, as its agent says? */
+bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
+/** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
+bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);

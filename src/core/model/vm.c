@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/vm.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+
+static const json_t *part(const struct core *c, const char *name, const char *which)
+{
+    _cleanup_free_ char *key = str_printf("%s/%s", name, which);
+    return world_get(&c->world, KEY_VM, key);
+}
+
+const json_t *vm_spec(const struct core *c, const char *name)
+{
+    return part(c, name, "spec");
+}
+
+const json_t *vm_own(const struct core *c, const char *name)
+{
+    return part(c, name, "own");
+}
+
+const json_t *vm_act(const struct core *c, const char *name)
+{
+    return part(c, name, "act");
+}
+
+char *vm_next(const struct core *c, struct world_iter *it)
+{
+    while (world_next(&c->world, KEY_VM, it)) {
+        if (str_ends(it->name, "/spec")) {
+            return str_printf("%.*s", (int)(strlen(it->name) - strlen("/spec")), it->name);
+        }
+    }
+    return NULL;
+}
+
+uint64_t vm_epoch(const json_t *record)
+{
+    return json_u64_of(record, "epoch", 0);
+}
+
+bool vm_mig_is_active(const json_t *own)
+{
+    return str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "active");
+}
+
+const json_t *vm_domain(const struct core *c, const char *name)
+{
+    const json_t *domains = smap_get(&c->seen, "domains");
+    return json_object_get(domains, name);
+}
+
+static void put(struct core *c, struct commit *t, const char *name, const char *which, json_t *value)
+{
+    _cleanup_free_ char *key = str_printf("%s/%s", name, which);
+    commit_put(c, t, KEY_VM, key, value);
+}
+
+void vm_put_spec(struct core *c, struct commit *t, const char *name, json_t *value)
+{
+    put(c, t, name, "spec", value);
+}
+
+void vm_put_own(struct core *c, struct commit *t, const char *name, json_t *value)
+{
+    put(c, t, name, "own", value);
+}
+
+void vm_put_act(struct core *c, struct commit *t, const char *name, json_t *value)
+{
+    put(c, t, name, "act", value);
+}
+
+json_t *vm_new_own(const struct core *c, const char *host, uint64_t epoch)
+{
+    return json_pack("{s:s,s:I,s:I,s:n}", "owner", host, "inc",
+                     (json_int_t)json_u64_of(node_get(c, host), "inc", 0), "epoch",
+                     (json_int_t)epoch, "mig");
+}
+
+json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch)
+{
+    return json_pack("{s:s,s:s,s:I,s:I}", "state", state, "host", c->host, "epoch",
+                     (json_int_t)epoch, "since_ms", (json_int_t)(c->wall_us / USEC_PER_MSEC));
+}
+
+const char *vm_state(const struct core *c, const char *name)
+{
+    const json_t *spec = vm_spec(c, name);
+    const json_t *own = vm_own(c, name);
+    const json_t *act = vm_act(c, name);
+    const char *state = json_text_of(act, "state");
+    bool wants_running = str_eq(json_text_of(spec, "desired"), "running");
+    if (json_text_of(spec, "making")) {
+        return json_text_of(spec, "making"); /* creating or removing */
+    }
+    if (vm_mig_is_active(own)) {
+        return "migrating";
+    }
+    if (str_eq(state, "running")) {
+        return wants_running ? (vm_epoch(act) == vm_epoch(own) ? "running" : "resuming") : "stopping";
+    }
+    if (wants_running && (!state || str_eq(state, "stopped"))) {
+        return "starting";
+    }
+    return state ? state : "stopped";
+}
+
+char *vm_disk_path(const struct core *c, const char *pool, const char *name, unsigned index)
+{
+    _cleanup_free_ char *mount = pool_mount_path(world_get(&c->world, KEY_POOL, pool), pool);
+    return str_printf("%s/vms/%s/disk%u.qcow2", mount, name, index);
+}

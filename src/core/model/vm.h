@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The three records of a virtual machine (facts/ha.md 3.5, 3.7):
+ *   vm/NAME/spec  what the user wants, with desired = running | stopped
+ *   vm/NAME/own   {owner, inc, epoch, mig}: who may run it. Every change is one CAS; the epoch
+ *                 grows at every cold start and every change of owner (I1)
+ *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5 */
+#pragma once
+
+#include "core/act.h"
+
+/** vm_spec, vm_own, vm_act - the record or NULL. Borrowed. */
+const json_t *vm_spec(const struct core *c, const char *name);
+const json_t *vm_own(const struct core *c, const char *name);
+const json_t *vm_act(const struct core *c, const char *name);
+
+/** vm_next - iterate over names: for (struct world_iter it = {0}; (n = vm_next(c, &it));) free n */
+char *vm_next(const struct core *c, struct world_iter *it);
+
+/** vm_epoch - epoch in an own or act record or in a domain's metadata; 0 when absent */
+uint64_t vm_epoch(const json_t *record);
+
+/** vm_mig_is_active - is a migration between T6 and T7/T8? */
+bool vm_mig_is_active(const json_t *own);
+
+/** vm_domain - what libvirt on this host says of it, or NULL. Borrowed from c->seen. */
+const json_t *vm_domain(const struct core *c, const char *name);
+
+/** vm_put_spec, vm_put_own, vm_put_act - add to a commit; @value stolen */
+void vm_put_spec(struct core *c, struct commit *t, const char *name, json_t *value);
+void vm_put_own(struct core *c, struct commit *t, const char *name, json_t *value);
+void vm_put_act(struct core *c, struct commit *t, const char *name, json_t *value);
+
+/** vm_new_own - {owner, inc, epoch, mig: null} with the current incarnation of @host. New reference. */
+json_t *vm_new_own(const struct core *c, const char *host, uint64_t epoch);
+/** vm_new_act - {state, host, epoch} stamped with wall time. New reference. */
+json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch);
+
+/** vm_state - one word for people: stopped, starting, running, stopping, migrating, ioerror, … */
+const char *vm_state(const struct core *c, const char *name);
+
+/** vm_disk_path - where disk @index lives; free it. Pool kinds differ only in the mount path. */
+char *vm_disk_path(const struct core *c, const char *pool, const char *name, unsigned index);

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/op/op.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/op/ops.h"
+
+#define RETRY_MAX 3
+#define PROGRESS_SAVE_US USEC_PER_SEC /* etcd sees progress at most this often */
+
+const struct op_kind *op_kind_find(const char *kind)
+{
+    static const struct op_kind *const kinds[] = {
+        &op_init,      &op_join,     &op_leave,   &op_pool_create, &op_pool_remove,
+        &op_vm_create, &op_vm_start, &op_vm_stop, &op_vm_reset,    &op_vm_remove,
+        &op_vm_migrate, &op_image_import, &op_image_remove, &op_image_export, &op_evacuate,
+    };
+    for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+        if (str_eq(kinds[i]->kind, kind)) {
+            return kinds[i];
+        }
+    }
+    return NULL;
+}
+
+json_t *op_new_task(struct core *c, const char *id, const char *kind, const char *object,
+                    const char *runner, const json_t *args)
+{
+    const struct op_kind *k = op_kind_find(kind);
+    assert(k);
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:{},s:I}", "id", id, "kind", kind, "object",
+                     object, "runner", runner, "state", "running", "phase", k->phases[0].name,
+                     "args", args, "data", "started_ms", (json_int_t)(c->wall_us / USEC_PER_MSEC));
+}
+
+static int phase_index(const struct op_kind *k, const char *name)
+{
+    for (int i = 0; k->phases[i].name; i++) {
+        if (str_eq(k->phases[i].name, name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static bool is_undoing(const json_t *task)
+{
+    return json_bool_of(task, "undo", false);
+}
+
+bool op_is_cancelled(const struct op *o)
+{
+    return json_bool_of(o->task, "cancel", false);
+}
+
+void op_note(struct op *o, const char *fmt, ...)
+{
+    char text[200];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap); /* may be cut */
+    va_end(ap);
+    json_object_set_new(o->task, "note", json_string(text));
+}
+
+enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *args,
+                      const json_t **ret)
+{
+    _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
+    struct attempt *a = act_find(o->c, id);
+    if (a && !a->in_flight && a->error.code && a->fails <= RETRY_MAX &&
+        err_class(a->error.code) == ERR_CLASS_TRANSIENT) {
+        (void)act_try(o->c, id, name, args, 0);
+        return OP_WAIT;
+    }
+    a = act_once(o->c, id, name, args);
+    if (a->in_flight) {
+        if (a->progress) {
+            json_object_set(o->task, "progress", a->progress);
+        }
+        return OP_WAIT;
+    }
+    if (a->error.code) {
+        (void)err_copy(&o->err, &a->error);
+        return OP_FAIL;
+    }
+    if (ret) {
+        *ret = a->result;
+    }
+    return OP_NEXT;
+}
+
+enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t)
+{
+    _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
+    struct attempt *a = act_find(o->c, id);
+    if (a && a->in_flight) {
+        json_decref(t->compares);
+        json_decref(t->puts);
+        json_decref(t->dels);
+        return OP_WAIT;
+    }
+    if (a && a->has_ended && !a->error.code) {
+        json_decref(t->compares);
+        json_decref(t->puts);
+        json_decref(t->dels);
+        return OP_NEXT;
+    }
+    (void)commit_try(o->c, id, t);
+    return OP_WAIT;
+}
+
+static void save(struct op *o)
+{
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    if (o->is_local) {
+        json_decref(o->c->local_task);
+        o->c->local_task = json_incref(o->task);
+        (void)act_try(o->c, id, "local.save", json_pack("{s:O}", "task", o->task), 0);
+        return;
+    }
+    struct commit t = commit_new();
+    commit_put(o->c, &t, KEY_TASK, o->id, json_incref(o->task));
+    (void)commit_try(o->c, id, &t);
+}
+
+static bool is_saving(const struct op *o)
+{
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    const struct attempt *a = act_find(o->c, id);
+    return a && a->in_flight;
+}
+
+static void forget_attempts(struct op *o)
+{
+    _cleanup_free_ char *prefix = str_printf("task/%s/", o->id);
+    act_forget(o->c, prefix);
+}
+
+static void end(struct op *o, const char *state)
+{
+    json_object_set_new(o->task, "state", json_string(state));
+    json_object_set_new(o->task, "ended_ms",
+                        json_integer((json_int_t)(o->c->wall_us / USEC_PER_MSEC)));
+    json_object_del(o->task, "progress");
+    json_object_del(o->task, "note");
+    forget_attempts(o);
+    save(o);
+}
+
+static void begin_phase(struct op *o, const char *name)
+{
+    json_object_set_new(o->task, "phase", json_string(name));
+    json_object_del(o->task, "progress");
+    json_object_del(o->task, "note");
+    forget_attempts(o);
+    save(o);
+}
+
+static void on_failure(struct op *o, const struct op_kind *k)
+{
+    if (!json_object_get(o->task, "error")) {
+        json_object_set_new(o->task, "error", err_to_json(&o->err));
+    }
+    if (k->undo && !is_undoing(o->task)) {
+        json_object_set_new(o->task, "undo", json_true());
+        forget_attempts(o);
+        save(o);
+        return;
+    }
+    struct err why = {0};
+    err_from_json(&why, json_object_get(o->task, "error"));
+    end(o, why.code == ERR_CANCELLED ? "cancelled" : "failed");
+}
+
+/* The phase's clock: an attempt that is never in flight and is forgotten with the phase. */
+static bool is_overdue(struct op *o, const struct op_phase *p)
+{
+    _cleanup_free_ char *id = str_printf("task/%s/%s/#since", o->id, p->name);
+    struct attempt *a = act_find(o->c, id);
+    if (!a) {
+        a = xcalloc(1, sizeof(*a));
+        a->started_us = o->c->now_us;
+        smap_put(&o->c->attempts, id, a);
+    }
+    return p->limit_us && o->c->now_us - a->started_us > p->limit_us;
+}
+
+static void save_progress(struct op *o, const json_t *before)
+{
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    const struct attempt *a = act_find(o->c, id);
+    if (json_equal(before, o->task) || (a && a->started_us + PROGRESS_SAVE_US > o->c->now_us)) {
+        return;
+    }
+    save(o);
+}
+
+static void run_phase(struct op *o, const struct op_kind *k, const json_t *before)
+{
+    int i = phase_index(k, json_text_of(o->task, "phase"));
+    assert(i >= 0);
+    const struct op_phase *p = &k->phases[i];
+    o->phase = p->name;
+    enum op_verdict v = OP_WAIT;
+    if (k->can_cancel && !p->cancels_itself && op_is_cancelled(o)) {
+        v = op_fail(o, CANCELLED, "cancelled by request");
+    } else {
+        v = p->run(o);
+    }
+    if (v == OP_WAIT && is_overdue(o, p)) {
+        const char *note = json_text_of(o->task, "note");
+        v = op_fail(o, TIMEOUT, "'%s' did not finish in %llu s%s%s", p->title,
+                    (unsigned long long)(p->limit_us / USEC_PER_SEC), note ? ": " : "",
+                    note ? note : "");
+    }
+    switch (v) {
+    case OP_WAIT:
+        save_progress(o, before);
+        break;
+    case OP_NEXT:
+        if (k->phases[i + 1].name) {
+            begin_phase(o, k->phases[i + 1].name);
+        } else {
+            end(o, "done");
+        }
+        break;
+    case OP_FAIL:
+        assert(o->err.code);
+        on_failure(o, k);
+        break;
+    }
+}
+
+static void run_task(struct core *c, const char *id, const json_t *task, bool is_local)
+{
+    const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
+    _cleanup_json_ json_t *copy = json_deep_copy(task);
+    struct op o = {
+        .c = c,
+        .id = id,
+        .task = copy,
+        .args = json_object_get(copy, "args"),
+        .data = json_object_get(copy, "data"),
+        .is_local = is_local,
+    };
+    if (!k || is_saving(&o)) {
+        return; /* an unknown kind belongs to a newer version: left for it */
+    }
+    if (phase_index(k, json_text_of(copy, "phase")) < 0) {
+        (void)ERR_SET(&o.err, BUG, "the task is in an unknown phase");
+        on_failure(&o, k);
+        return;
+    }
+    if (is_undoing(copy)) {
+        o.phase = "undo";
+        if (k->undo(&o) != OP_WAIT) {
+            on_failure(&o, k);
+        }
+        return;
+    }
+    run_phase(&o, k, task);
+}
+
+void op_run_all(struct core *c)
+{
+    _cleanup_strv_ struct strv mine = {0};
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running") &&
+            str_eq(json_text_of(it.value, "runner"), c->host)) {
+            strv_add(&mine, it.name);
+        }
+    }
+    for (size_t i = 0; i < mine.n; i++) {
+        const json_t *task = world_get(&c->world, KEY_TASK, mine.v[i]);
+        if (task) {
+            run_task(c, mine.v[i], task, false);
+        }
+    }
+    if (c->local_task && str_eq(json_text_of(c->local_task, "state"), "running")) {
+        _cleanup_json_ json_t *task = json_incref(c->local_task);
+        run_task(c, json_text_of(task, "id"), task, true);
+    }
+}
+
+static const char *phase_state(const json_t *task, int i, int current)
+{
+    const char *state = json_text_of(task, "state");
+    if (i < current || str_eq(state, "done")) {
+        return "done";
+    }
+    if (i > current) {
+        return "todo";
+    }
+    return str_eq(state, "running") && !is_undoing(task) ? "running" : "failed";
+}
+
+json_t *op_task_view(const struct core *c, const json_t *task)
+{
+    static const char *const copied[] = {"id",    "kind",   "object",     "state",    "phase",
+                                         "progress", "note", "error", "result", "runner"};
+    const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
+    json_t *view = json_object();
+    for (size_t i = 0; i < ELEMENTS(copied); i++) {
+        json_t *v = json_object_get(task, copied[i]);
+        json_object_set_new(view, copied[i], v ? json_incref(v) : json_null());
+    }
+    json_object_set_new(view, "started", json_integer((json_int_t)json_u64_of(task, "started_ms", 0)));
+    json_object_set_new(view, "ended", json_integer((json_int_t)json_u64_of(task, "ended_ms", 0)));
+    json_t *phases = json_array();
+    int current = k ? phase_index(k, json_text_of(task, "phase")) : 0;
+    for (int i = 0; k && k->phases[i].name; i++) {
+        json_array_append_new(phases, json_pack("{s:s,s:s,s:s}", "name", k->phases[i].name, "title",
+                                                k->phases[i].title, "state",
+                                                phase_state(task, i, current)));
+    }
+    json_object_set_new(view, "phases", phases);
+    return view;
+}
+
+bool op_is_running(const struct core *c, const char *kind, const char *object)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running") &&
+            str_eq(json_text_of(it.value, "object"), object) &&
+            (!kind || str_eq(json_text_of(it.value, "kind"), kind))) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Live migration by D7 and facts/ha.md 6.3. The runner is the source. T6 claims the migration, QEMU
+ * copies and leaves the target's copy paused, and when the source's QEMU has gone the source
+ * commits T7: owner = target, epoch + 1. Only then does the target's planner resume it (I9). */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
+#include "core/op/ops.h"
+#include "core/place/place.h"
+
+#define MINUTES(n) ((n) * 60 * USEC_PER_SEC)
+
+static const char *name_of(const struct op *o)
+{
+    return json_text_of(o->args, "name");
+}
+
+static const char *dst_of(const struct op *o)
+{
+    return json_text_of(o->data, "dst");
+}
+
+static bool is_handed_over(const struct op *o)
+{
+    const json_t *mig = json_object_get(vm_own(o->c, name_of(o)), "mig");
+    return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), "done");
+}
+
+static bool is_claimed(const struct op *o)
+{
+    const json_t *mig = json_object_get(vm_own(o->c, name_of(o)), "mig");
+    return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), "active");
+}
+
+/* The conditions of the request, looked at again: minutes may have passed in a queue. */
+static enum op_verdict check(struct op *o)
+{
+    const struct core *c = o->c;
+    const json_t *spec = vm_spec(c, name_of(o));
+    const json_t *own = vm_own(c, name_of(o));
+    char why[128];
+    const char *host = NULL;
+    if (!str_eq(json_text_of(own, "owner"), c->host) || !vm_domain(c, name_of(o))) {
+        return op_fail(o, STATE, "vm '%s' does not run on %s", name_of(o), c->host);
+    }
+    struct place_need need = {
+        .vm = name_of(o),
+        .pool = json_text_of(spec, "pool"),
+        .memory_bytes = json_u64_of(spec, "memory_bytes", 0),
+        .cpus = json_u64_of(spec, "cpus", 1),
+        .exclude = c->host,
+        .only = json_text_of(o->args, "to"),
+        .cpu_as = c->host,
+    };
+    if (place_vm(c, &need, &host, why, sizeof(why), &o->err) < 0) {
+        return OP_FAIL;
+    }
+    if (!pool_quorum(c, need.pool, NULL)) {
+        return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", need.pool);
+    }
+    json_object_set_new(o->data, "dst", json_string(host));
+    json_object_set_new(o->data, "why", json_string(why));
+    return OP_NEXT;
+}
+
+static enum op_verdict claim(struct op *o) /* T6 */
+{
+    struct core *c = o->c;
+    const json_t *own = vm_own(c, name_of(o));
+    if (is_claimed(o)) {
+        return OP_NEXT;
+    }
+    if (vm_mig_is_active(own) || !str_eq(json_text_of(own, "owner"), c->host)) {
+        return op_fail(o, BUSY, "another migration of vm '%s' is under way", name_of(o));
+    }
+    json_t *next = json_deep_copy(own);
+    struct commit t = commit_new();
+    json_object_set_new(next, "mig",
+                        json_pack("{s:s,s:s,s:I,s:s}", "id", o->id, "dst", dst_of(o), "dst_inc",
+                                  (json_int_t)json_u64_of(node_get(c, dst_of(o)), "inc", 0), "phase",
+                                  "active"));
+    vm_put_own(c, &t, name_of(o), next);
+    commit_guard(c, &t, KEY_NODE, dst_of(o));
+    return op_commit(o, "", &t);
+}
+
+static json_t *copy_args(struct op *o)
+{
+    struct core *c = o->c;
+    return json_pack("{s:s,s:s,s:O,s:O,s:s,s:O}", "name", name_of(o), "id", o->id, "own",
+                     vm_own(c, name_of(o)), "node", node_get(c, dst_of(o)), "dst", dst_of(o), "spec",
+                     vm_spec(c, name_of(o)));
+}
+
+/* Copy and T7 are one phase: saving the task between them would lengthen the blackout. */
+static enum op_verdict copy(struct op *o)
+{
+    struct core *c = o->c;
+    const json_t *result = NULL;
+    const json_t *own = vm_own(c, name_of(o));
+    if (is_handed_over(o)) {
+        return OP_NEXT;
+    }
+    if (!is_claimed(o)) {
+        return op_fail(o, CONFLICT, "the ownership record was changed by somebody else");
+    }
+    enum op_verdict v = op_do(o, "qemu", "vm.migrate", copy_args(o), &result);
+    if (v == OP_WAIT && op_is_cancelled(o)) {
+        (void)op_do(o, "cancel", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)), NULL);
+    }
+    if (v != OP_NEXT) {
+        return v; /* a cancelled copy fails by itself, or had finished before */
+    }
+    json_t *next = vm_new_own(c, dst_of(o), vm_epoch(own) + 1);
+    struct commit t = commit_new();
+    json_object_set_new(next, "mig", json_pack("{s:s,s:s,s:s}", "id", o->id, "dst", dst_of(o),
+                                               "phase", "done"));
+    json_object_set(o->data, "copied", (json_t *)result);
+    vm_put_own(c, &t, name_of(o), next);
+    return op_commit(o, "own", &t);
+}
+
+/* Both ends of the blackout are read on this host's clock: QEMU's switch-over here, and the moment
+ * the target's "running" reached us. So it is never too short, by one watch hop too long. */
+static json_t *last_of(struct op *o, uint64_t resumed_us)
+{
+    const json_t *copied = json_object_get(o->data, "copied");
+    _cleanup_free_ char *what = str_printf("suspended/%s", name_of(o));
+    uint64_t paused_us = json_u64_of(smap_get(&o->c->seen, what), "at_us", 0);
+    json_t *last = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:O}", "from", o->c->host, "to", dst_of(o),
+                             "bytes", (json_int_t)json_u64_of(copied, "bytes", 0), "total_ms",
+                             (json_int_t)json_u64_of(copied, "total_ms", 0), "qemu_downtime_ms",
+                             (json_int_t)json_u64_of(copied, "downtime_ms", 0), "when_ms",
+                             (json_int_t)(o->c->wall_us / USEC_PER_MSEC), "reason",
+                             json_object_get(o->data, "why"));
+    json_t *blackout = paused_us && resumed_us > paused_us
+                           ? json_integer((json_int_t)((resumed_us - paused_us) / USEC_PER_MSEC))
+                           : json_null(); /* the agent restarted in between: not known */
+    json_object_set_new(last, "blackout_ms", blackout);
+    return last;
+}
+
+static enum op_verdict handover(struct op *o)
+{
+    struct core *c = o->c;
+    const json_t *own = vm_own(c, name_of(o));
+    const json_t *act = vm_act(c, name_of(o));
+    if (!own) {
+        return op_fail(o, NOT_FOUND, "vm '%s' was removed", name_of(o));
+    }
+    bool is_running = str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own);
+    if (!is_running) {
+        op_note(o, "waiting for %s to resume it", json_text_of(own, "owner"));
+        return OP_WAIT;
+    }
+    _cleanup_free_ char *key = str_printf(KEY_VM "%s/act", name_of(o));
+    _cleanup_free_ char *last_key = str_printf("%s/last", name_of(o));
+    struct commit t = commit_new();
+    commit_put(c, &t, KEY_VM, last_key, last_of(o, world_record(&c->world, key)->changed_us));
+    return op_commit(o, "", &t);
+}
+
+/* T8: the record says positively that the copy on the target is dead; its planner destroys it. */
+static enum op_verdict abort_migration(struct op *o)
+{
+    struct core *c = o->c;
+    const json_t *own = vm_own(c, name_of(o));
+    if (!is_claimed(o)) {
+        return OP_NEXT;
+    }
+    enum op_verdict v = op_do(o, "abort", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)),
+                              NULL);
+    if (v == OP_WAIT) {
+        return v;
+    }
+    json_t *next = json_deep_copy(own);
+    struct commit t = commit_new();
+    json_object_set_new(json_object_get(next, "mig"), "phase", json_string("aborted"));
+    vm_put_own(c, &t, name_of(o), next);
+    return op_commit(o, "t8", &t);
+}
+
+static const struct op_phase phases[] = {
+    {"check", "Check both hosts", check, MINUTES(1)},
+    {"claim", "Claim the migration", claim, MINUTES(1)},
+    {"copy", "Copy the memory", copy, 0, true}, /* the adapter has a deadline of its own */
+    {"handover", "Resume on the target", handover, MINUTES(2), true},
+    {0},
+};
+
+const struct op_kind op_vm_migrate = {"vm.migrate", phases, abort_migration, true};
+
+static bool set_state(struct op *o, const char *state)
+{
+    struct core *c = o->c;
+    const json_t *node = node_get(c, c->host);
+    if (str_eq(json_text_of(node, "state"), state)) {
+        return true;
+    }
+    json_t *next = json_deep_copy(node);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string(state));
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    return op_commit(o, state, &t) == OP_NEXT;
+}
+
+static enum op_verdict enter_maintenance(struct op *o)
+{
+    return set_state(o, "maintenance") ? OP_NEXT : OP_WAIT;
+}
+
+static enum op_verdict check_child(struct op *o, const char *id, const char *vm)
+{
+    const json_t *task = world_get(&o->c->world, KEY_TASK, id);
+    const char *state = json_text_of(task, "state");
+    if (str_eq(state, "failed") || str_eq(state, "cancelled")) {
+        err_from_json(&o->err, json_object_get(task, "error"));
+        err_prepend(&o->err, "vm '%s' could not be moved", vm);
+        return OP_FAIL;
+    }
+    op_note(o, "moving %s", vm);
+    return OP_WAIT;
+}
+
+/* One machine after the other: at most one outgoing migration of a host (facts/ha.md 6.2). */
+static enum op_verdict drain(struct op *o)
+{
+    struct core *c = o->c;
+    char *vm = NULL;
+    for (struct world_iter it = {0}; (vm = vm_next(c, &it));) {
+        _cleanup_free_ char *name = vm;
+        bool is_here = str_eq(json_text_of(vm_own(c, name), "owner"), c->host) &&
+                       str_eq(json_text_of(vm_spec(c, name), "desired"), "running");
+        _cleanup_free_ char *id = str_printf("%s-%s", o->id, name);
+        if (!is_here) {
+            continue;
+        }
+        if (world_get(&c->world, KEY_TASK, id)) {
+            return check_child(o, id, name);
+        }
+        if (pool_is_dir(pool_get(c, json_text_of(vm_spec(c, name), "pool")))) {
+            return op_fail(o, STATE, "vm '%s' is on local storage and cannot move; stop it first", name);
+        }
+        _cleanup_json_ json_t *args = json_pack("{s:s}", "name", name);
+        struct commit t = commit_new();
+        commit_put(c, &t, KEY_TASK, id, op_new_task(c, id, "vm.migrate", name, c->host, args));
+        return op_commit(o, name, &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
+    }
+    return OP_NEXT;
+}
+
+static const struct op_phase evacuate_phases[] = {
+    {"maintenance", "Take no new work", enter_maintenance, MINUTES(1)},
+    {"drain", "Move the virtual machines away", drain, 0},
+    {0},
+};
+
+const struct op_kind op_evacuate = {"host.evacuate", evacuate_phases, NULL, true};

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Making and removing pools. Each host prepares its own brick and mount when it sees the pool's
+ * record (plan/plan_pool.c); the task waits for them and does what is done once, on one host. */
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/op/ops.h"
+
+#define MINUTES(n) ((n) * 60 * USEC_PER_SEC)
+
+static const json_t *pool_of(struct op *o)
+{
+    return pool_get(o->c, json_text_of(o->args, "name"));
+}
+
+static const json_t *seen_on(const struct core *c, const char *host, const char *fmt_what,
+                             const char *pool)
+{
+    _cleanup_free_ char *what = str_printf("%s/%s", fmt_what, pool);
+    return node_seen(c, host, what);
+}
+
+/* A host's planner failed at its part: the task fails with that host's words. What was said before
+ * the pool's record was last written belongs to an earlier try. */
+static bool has_failed(struct op *o, const char *host, const char *what)
+{
+    const char *name = json_text_of(o->args, "name");
+    const json_t *error = seen_on(o->c, host, what, name);
+    _cleanup_free_ char *key = str_printf("%s/%s/%s", host, what, name);
+    if (!error || world_mod(&o->c->world, KEY_SEEN, key) < world_mod(&o->c->world, KEY_POOL, name)) {
+        return false;
+    }
+    struct err e = {0};
+    err_from_json(&e, error);
+    if (err_class(e.code) == ERR_CLASS_TRANSIENT || err_class(e.code) == ERR_CLASS_UNKNOWN) {
+        op_note(o, "%s: %.150s", host, e.msg);
+        return false;
+    }
+    (void)err_copy(&o->err, &e);
+    err_prepend(&o->err, "%s", host);
+    return true;
+}
+
+static enum op_verdict wait_bricks(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    const json_t *pool = pool_of(o);
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        const json_t *seen = json_object_get(seen_on(o->c, host, "pool", name), "brick");
+        if (has_failed(o, host, "failed/brick")) {
+            return OP_FAIL;
+        }
+        if (!str_eq(json_text_of(seen, "state"), "ready")) {
+            op_note(o, "waiting for the brick on %s", host);
+            return OP_WAIT;
+        }
+    }
+    return OP_NEXT;
+}
+
+/* facts/gluster.md 1.6: mixed logical sector sizes are the suspected cause of an arbiter split brain. */
+static enum op_verdict check_sectors(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    uint64_t first = 0;
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool_of(o), "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        const json_t *seen = json_object_get(seen_on(o->c, host, "pool", name), "brick");
+        uint64_t sector = json_u64_of(seen, "sector_bytes", 0);
+        if (first && sector && sector != first && str_eq(json_text_of(brick, "role"), "data")) {
+            return op_fail(o, POOL_POLICY,
+                           "the disk on %s has sectors of %llu bytes, the first one of %llu", host,
+                           (unsigned long long)sector, (unsigned long long)first);
+        }
+        first = first ? first : sector;
+    }
+    return OP_NEXT;
+}
+
+static enum op_verdict bricks(struct op *o)
+{
+    if (!pool_of(o)) {
+        return op_fail(o, NOT_FOUND, "the pool's record is gone");
+    }
+    enum op_verdict v = wait_bricks(o);
+    return v == OP_NEXT ? check_sectors(o) : v;
+}
+
+/* The args of actions on volumes: the pool with the storage address of each brick's host. */
+static json_t *volume_args(struct op *o)
+{
+    return json_pack("{s:O,s:o}", "pool", pool_of(o), "addrs", node_addresses(o->c));
+}
+
+static enum op_verdict on_volume(struct op *o, const char *action)
+{
+    return pool_is_dir(pool_of(o)) ? OP_NEXT : op_do(o, "", action, volume_args(o), NULL);
+}
+
+static enum op_verdict create_volume(struct op *o)
+{
+    return on_volume(o, "gluster.create");
+}
+
+static enum op_verdict set_profile(struct op *o)
+{
+    return on_volume(o, "gluster.profile");
+}
+
+static enum op_verdict start_volume(struct op *o)
+{
+    return on_volume(o, "gluster.start");
+}
+
+static enum op_verdict set_ready(struct op *o)
+{
+    const json_t *pool = pool_of(o);
+    if (str_eq(json_text_of(pool, "state"), "ready")) {
+        return OP_NEXT;
+    }
+    json_t *next = json_deep_copy(pool);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string("ready"));
+    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
+    return op_commit(o, "", &t);
+}
+
+static enum op_verdict wait_mounts(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    const json_t *pool = pool_of(o);
+    for (struct world_iter it = {0}; world_next(&o->c->world, KEY_NODE, &it);) {
+        if (!node_is_online(it.value) || !pool_wants_mount(o->c, pool, it.name)) {
+            continue;
+        }
+        if (has_failed(o, it.name, "failed/mount")) {
+            return OP_FAIL;
+        }
+        if (!pool_is_usable_on(o->c, name, it.name)) {
+            op_note(o, "waiting for the mount on %s", it.name);
+            return OP_WAIT;
+        }
+    }
+    if (!pool_is_dir(pool) && !pool_quorum(o->c, name, NULL)) {
+        op_note(o, "waiting for the bricks to be online");
+        return OP_WAIT;
+    }
+    return OP_NEXT;
+}
+
+static const struct op_phase create_phases[] = {
+    {"bricks", "Prepare the bricks", bricks, MINUTES(5)},
+    {"volume", "Create the volume", create_volume, MINUTES(3)},
+    {"options", "Set the option profile", set_profile, MINUTES(3)},
+    {"start", "Start the volume", start_volume, MINUTES(3)},
+    {"ready", "Announce the pool", set_ready, MINUTES(1)},
+    {"mounts", "Mount it on every VM host", wait_mounts, MINUTES(3)},
+    {0},
+};
+
+/* A pool that failed stays in state "creating": the same command, run again, goes on. */
+const struct op_kind op_pool_create = {"pool.create", create_phases, NULL, false};
+
+static enum op_verdict mark_removing(struct op *o)
+{
+    const json_t *pool = pool_of(o);
+    if (!pool || str_eq(json_text_of(pool, "state"), "removing")) {
+        return OP_NEXT;
+    }
+    json_t *next = json_deep_copy(pool);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string("removing"));
+    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
+    return op_commit(o, "", &t);
+}
+
+static enum op_verdict wait_unmounted(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    for (struct world_iter it = {0}; world_next(&o->c->world, KEY_NODE, &it);) {
+        const json_t *mount = json_object_get(seen_on(o->c, it.name, "pool", name), "mount");
+        if (node_is_online(it.value) && !pool_is_dir(pool_of(o)) &&
+            str_eq(json_text_of(mount, "state"), "mounted")) {
+            op_note(o, "waiting for %s to unmount it", it.name);
+            return OP_WAIT;
+        }
+    }
+    return OP_NEXT;
+}
+
+static enum op_verdict delete_volume(struct op *o)
+{
+    return pool_of(o) ? on_volume(o, "gluster.delete") : OP_NEXT;
+}
+
+static enum op_verdict forget_pool(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    if (!pool_of(o)) {
+        return OP_NEXT;
+    }
+    struct commit t = commit_new();
+    commit_del(o->c, &t, KEY_POOL, name);
+    for (struct world_iter it = {0}; world_next(&o->c->world, KEY_NODE, &it);) {
+        _cleanup_free_ char *seen = str_printf("%s/pool/%s", it.name, name);
+        if (world_get(&o->c->world, KEY_SEEN, seen)) {
+            commit_del(o->c, &t, KEY_SEEN, seen);
+        }
+    }
+    return op_commit(o, "", &t);
+}
+
+static const struct op_phase remove_phases[] = {
+    {"mark", "Announce the removal", mark_removing, MINUTES(1)},
+    {"unmount", "Unmount it everywhere", wait_unmounted, MINUTES(2)},
+    {"volume", "Delete the volume", delete_volume, MINUTES(3)},
+    {"forget", "Remove the record", forget_pool, MINUTES(1)},
+    {0},
+};
+
+const struct op_kind op_pool_remove = {"pool.remove", remove_phases, NULL, false};

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * All kinds of operations; each file op_*.c defines some. */
+#pragma once
+
+#include "core/op/op.h"
+
+extern const struct op_kind op_init;         /* local: make a cluster with this host as its first */
+extern const struct op_kind op_join;         /* local: make this host part of a cluster */
+extern const struct op_kind op_leave;        /* local: take this host out again */
+extern const struct op_kind op_pool_create;
+extern const struct op_kind op_pool_remove;
+extern const struct op_kind op_image_import;
+extern const struct op_kind op_image_remove;
+extern const struct op_kind op_image_export;
+extern const struct op_kind op_vm_create;
+extern const struct op_kind op_vm_start;
+extern const struct op_kind op_vm_stop;
+extern const struct op_kind op_vm_reset;
+extern const struct op_kind op_vm_remove;
+extern const struct op_kind op_vm_migrate;
+extern const struct op_kind op_evacuate;

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where things go: pure choices over the world, always with the reason in words. */
+#pragma once
+
+#include "core/core.h"
+
+struct place_need {
+    const char *vm;         /* name, for messages */
+    const char *pool;       /* must be usable on the host */
+    uint64_t memory_bytes;
+    uint64_t cpus;
+    const char *exclude;    /* host that must not be chosen, or NULL */
+    const char *only;       /* the one host that may be chosen, or NULL */
+    const char *cpu_as;     /* CPU model and machine must be as on this host (migration), or NULL */
+};
+
+/**
+ * place_vm - the online VM host with the most free memory that can take it
+ * @ret_host: borrowed from the world        @ret_why: one phrase, buffer of @why_size bytes
+ * Return: 0 or -ERR_NO_ROOM, whose message says for each host what is in the way
+ */
+int place_vm(const struct core *c, const struct place_need *need, const char **ret_host,
+             char *ret_why, size_t why_size, struct err *e);
+
+/**
+ * place_bricks - hosts, roles and paths of the bricks of a new pool
+ * @args: {name, copies, hosts[], arbiter, no_ha, device, path, kind}
+ * @ret: array of {host, role, path, device}; one reference owned by the caller
+ * Return: 0, -ERR_POOL_POLICY, -ERR_NOT_FOUND or -ERR_INVALID
+ */
+int place_bricks(const struct core *c, const json_t *args, json_t **ret, struct err *e);

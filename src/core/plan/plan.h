@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Level-triggered planners: each compares what is wanted with what is seen, and asks for the
+ * actions that bring them together. They may be run at any time and any number of times. */
+#pragma once
+
+#include "core/core.h"
+
+/** plan_observe - keep this host's observations fresh */
+void plan_observe(struct core *c);
+/** plan_publish - commit changed observations to seen/HOST/… */
+void plan_publish(struct core *c);
+/** plan_host - node record, glusterd peers, etcd members, networks */
+void plan_host(struct core *c);
+/** plan_pools - bricks, mounts and option profile of this host */
+void plan_pools(struct core *c);
+/** plan_vms - virtual machines that this host owns, and those that it must no longer run */
+void plan_vms(struct core *c);

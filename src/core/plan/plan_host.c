@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/str.h"
+#include "core/act.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/plan/plan.h"
+
+/* How often this host looks at itself without being told of a change. */
+#define OBSERVE_HOST_US (30 * USEC_PER_SEC)
+#define OBSERVE_DOMAINS_US (10 * USEC_PER_SEC)
+#define OBSERVE_GLUSTER_US (10 * USEC_PER_SEC)
+#define OBSERVE_POOL_US (10 * USEC_PER_SEC)
+#define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
+#define NET_APPLY_US (60 * USEC_PER_SEC)
+#define FAST_US (500 * USEC_PER_MSEC) /* while something is being brought up */
+
+static bool is_settling(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running")) {
+            return true;
+        }
+    }
+    return c->local_task && str_eq(json_text_of(c->local_task, "state"), "running");
+}
+
+/* A host looks at the pools it has a brick of, must mount, or still has mounted. */
+static bool is_concerned(const struct core *c, const char *name, const json_t *pool)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", name);
+    const json_t *mount = json_object_get(smap_get(&c->seen, what), "mount");
+    return pool_brick_of(pool, c->host) || pool_wants_mount(c, pool, c->host) ||
+           str_eq(json_text_of(mount, "state"), "mounted");
+}
+
+/* Often while the membership changes, or when it was planned for other hosts than there are now. */
+static void plan_observe_etcd(struct core *c)
+{
+    json_t *hosts = node_list(c);
+    const json_t *planned_for = json_object_get(smap_get(&c->seen, "etcd"), "planned_for");
+    bool is_current = etcd_is_settled(c) &&
+                      json_integer_value(planned_for) == (json_int_t)json_array_size(hosts);
+    (void)act_try(c, "observe/etcd", "observe.etcd", json_pack("{s:o}", "hosts", hosts),
+                  is_current ? OBSERVE_ETCD_US : FAST_US);
+}
+
+void plan_observe(struct core *c)
+{
+    const json_t *me = node_get(c, c->host);
+    bool fast = is_settling(c);
+    (void)act_try(c, "observe/host", "observe.host", json_object(), OBSERVE_HOST_US);
+    if (!me) {
+        return;
+    }
+    plan_observe_etcd(c);
+    if (node_has_vms(me) && act_try(c, "observe/domains", "observe.domains", json_object(),
+                                    c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
+        c->domains_stale = false;
+    }
+    if (node_has_bricks(me)) {
+        (void)act_try(c, "observe/gluster", "observe.gluster", json_object(),
+                      fast ? FAST_US : OBSERVE_GLUSTER_US);
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (is_concerned(c, it.name, it.value)) {
+            _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
+            (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value),
+                          fast ? FAST_US : OBSERVE_POOL_US);
+        }
+    }
+}
+
+/* What only this host needs is not published: a commit would delay the one of a migration. */
+static bool is_private(const char *what)
+{
+    return str_starts(what, "gone/") || str_starts(what, "suspended/");
+}
+
+void plan_publish(struct core *c)
+{
+    struct commit t = commit_new();
+    for (size_t i = 0; i < c->seen.n; i++) {
+        _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
+        json_t *value = c->seen.items[i].value;
+        if (!is_private(c->seen.items[i].key) &&
+            !json_equal(value, world_get(&c->world, KEY_SEEN, name))) {
+            commit_put(c, &t, KEY_SEEN, name, json_incref(value));
+        }
+    }
+    if (json_object_size(t.puts)) {
+        (void)commit_try(c, "publish", &t);
+        return;
+    }
+    json_decref(t.compares);
+    json_decref(t.puts);
+    json_decref(t.dels);
+}
+
+/* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
+static void plan_node(struct core *c)
+{
+    const json_t *me = node_get(c, c->host);
+    const char *boot_id = json_text_of(c->self, "boot_id");
+    bool is_rebooted = !str_eq(json_text_of(me, "boot_id"), boot_id);
+    if (!str_eq(json_text_of(me, "state"), "online") || !is_rebooted) {
+        return;
+    }
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_set_new(next, "boot_id", json_string(boot_id));
+    json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "node/reboot", &t);
+}
+
+static bool is_peer(const struct core *c, const char *addr)
+{
+    size_t i;
+    json_t *peer;
+    json_array_foreach(json_object_get(smap_get(&c->seen, "gluster"), "peers"), i, peer) {
+        if (str_eq(json_text_of(peer, "addr"), addr)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first host of the trusted pool lets the others in; probing again is harmless. */
+static void plan_peers(struct core *c)
+{
+    if (!node_is_first(c, node_has_bricks) ||
+        !json_bool_of(smap_get(&c->seen, "gluster"), "ready", false)) {
+        return;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        const char *addr = json_text_of(it.value, "storage");
+        const json_t *seen = node_seen(c, it.name, "gluster");
+        if (!str_eq(it.name, c->host) && node_has_bricks(it.value) && !is_peer(c, addr) &&
+            json_bool_of(seen, "ready", false)) {
+            _cleanup_free_ char *id = str_printf("peer/%s", it.name);
+            (void)act_try(c, id, "gluster.probe", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
+        }
+    }
+}
+
+static bool has_any_role(const json_t *node)
+{
+    return true;
+}
+
+/* One host drives the etcd membership, one step at a time; the one that was added starts itself. */
+static void plan_members(struct core *c)
+{
+    const json_t *me = node_get(c, c->host);
+    if (etcd_must_start(c)) {
+        (void)act_try(c, "etcd/start", "etcd.setup",
+                      json_pack("{s:s,s:O}", "name", c->host, "address", json_object_get(me, "mgmt")),
+                      ACT_PAUSE_US);
+    }
+    json_t *step = json_object_get(smap_get(&c->seen, "etcd"), "step");
+    if (step && node_is_first(c, has_any_role)) {
+        (void)act_try(c, "etcd/member", "etcd.member", json_incref(step), USEC_PER_SEC);
+    }
+}
+
+static void plan_networks(struct core *c)
+{
+    if (!node_has_vms(node_get(c, c->host))) {
+        return;
+    }
+    json_t *peers = json_array();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (!str_eq(it.name, c->host) && node_has_vms(it.value)) {
+            json_array_append(peers, json_object_get(it.value, "storage"));
+        }
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
+        json_t *args = json_pack("{s:O,s:O,s:O}", "network", it.value, "local",
+                                 json_object_get(node_get(c, c->host), "storage"), "peers", peers);
+        _cleanup_free_ char *what = str_printf("net/%s", it.name);
+        const json_t *seen = smap_get(&c->seen, what);
+        bool is_current = json_equal(json_object_get(seen, "peers"), peers);
+        (void)act_try(c, what, "net.apply", args, is_current ? NET_APPLY_US : ACT_PAUSE_US);
+    }
+    json_decref(peers);
+}
+
+void plan_host(struct core *c)
+{
+    if (!node_get(c, c->host)) {
+        return;
+    }
+    plan_node(c);
+    plan_peers(c);
+    plan_members(c);
+    plan_networks(c);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/str.h"
+#include "core/act.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/plan/plan.h"
+
+#define GUARD_US (60 * USEC_PER_SEC) /* the option guard looks every minute (issue 2 point 4) */
+
+static const json_t *seen_pool(const struct core *c, const char *name)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", name);
+    return smap_get(&c->seen, what);
+}
+
+static void plan_brick(struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *brick = pool_brick_of(pool, c->host);
+    const char *state = json_text_of(json_object_get(seen_pool(c, name), "brick"), "state");
+    if (!brick || str_eq(state, "ready")) {
+        return;
+    }
+    _cleanup_free_ char *id = str_printf("brick/%s", name);
+    (void)act_try(c, id, "brick.prepare", json_pack("{s:O,s:O}", "pool", pool, "brick", brick),
+                  ACT_PAUSE_US);
+}
+
+/* Volfile servers for a mount: this host first when it has a brick, then the others in order. */
+static json_t *servers_of(const struct core *c, const json_t *pool)
+{
+    json_t *servers = json_array();
+    const json_t *own = pool_brick_of(pool, c->host);
+    if (own) {
+        json_array_append(servers, json_object_get(node_get(c, c->host), "storage"));
+    }
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        if (brick != own) {
+            json_array_append(servers, json_object_get(
+                                           node_get(c, json_text_of(brick, "host")), "storage"));
+        }
+    }
+    return servers;
+}
+
+static void plan_mount(struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *mount = json_object_get(seen_pool(c, name), "mount");
+    _cleanup_free_ char *id = str_printf("mount/%s", name);
+    if (!pool_wants_mount(c, pool, c->host) || str_eq(json_text_of(mount, "state"), "mounted")) {
+        return;
+    }
+    (void)act_try(c, id, "mount.ensure",
+                  json_pack("{s:s,s:o}", "pool", name, "servers", servers_of(c, pool)), ACT_PAUSE_US);
+}
+
+/* Drift of the option profile is repaired by the first host that holds a brick of the pool. */
+static void plan_guard(struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
+    if (pool_is_dir(pool) || !str_eq(json_text_of(pool, "state"), "ready") ||
+        !str_eq(json_text_of(first, "host"), c->host)) {
+        return;
+    }
+    _cleanup_free_ char *id = str_printf("guard/%s", name);
+    (void)act_try(c, id, "gluster.guard",
+                  json_pack("{s:O,s:o}", "pool", pool, "addrs", node_addresses(c)), GUARD_US);
+}
+
+/* A pool that is gone, or going, is unmounted; its brick is given back by the removing task. */
+static void plan_unmount(struct core *c, const char *name)
+{
+    const json_t *pool = pool_get(c, name);
+    const json_t *mount = json_object_get(seen_pool(c, name), "mount");
+    bool is_wanted = pool && pool_wants_mount(c, pool, c->host);
+    if (is_wanted || (pool && pool_is_dir(pool)) || !str_eq(json_text_of(mount, "state"), "mounted")) {
+        return;
+    }
+    _cleanup_free_ char *id = str_printf("unmount/%s", name);
+    (void)act_try(c, id, "mount.remove", json_pack("{s:s}", "pool", name), ACT_PAUSE_US);
+}
+
+void plan_pools(struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (!str_eq(json_text_of(it.value, "state"), "removing")) {
+            plan_brick(c, it.name, it.value);
+            plan_mount(c, it.name, it.value);
+            plan_guard(c, it.name, it.value);
+        }
+    }
+    for (size_t i = 0; i < c->seen.n; i++) {
+        if (str_starts(c->seen.items[i].key, "pool/")) {
+            plan_unmount(c, c->seen.items[i].key + sizeof("pool/") - 1);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What this host does for virtual machines. Starting follows T4/T5 of facts/ha.md 3.7: the owner
+ * claims an epoch by CAS, and only the process that saw its claim succeed starts QEMU for it, once;
+ * after anything unclear the epoch is raised and claimed again (I1). Killing follows amendment A5:
+ * only a record of this cluster that positively says so ends a QEMU. */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "core/act.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
+#include "core/plan/plan.h"
+
+#define START_FAILS_MAX 3            /* then the user is told, and decides */
+#define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
+
+/* One virtual machine during a step. */
+struct vm {
+    struct core *c;
+    const char *name;
+    const json_t *spec;
+    const json_t *own;
+    const json_t *act;
+    const json_t *dom;
+};
+
+static void id_of(const struct vm *v, const char *what, char *buf, size_t size)
+{
+    (void)snprintf(buf, size, "vm/%s/%s", v->name, what);
+}
+
+static bool dom_is(const struct vm *v, const char *state)
+{
+    return str_eq(json_text_of(v->dom, "state"), state);
+}
+
+static void commit_act(struct vm *v, const char *what, json_t *act)
+{
+    char id[96];
+    struct commit t = commit_new();
+    id_of(v, what, id, sizeof(id));
+    vm_put_act(v->c, &t, v->name, act);
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    commit_guard(v->c, &t, KEY_VM, own_key);
+    (void)commit_try(v->c, id, &t);
+}
+
+/* The owner stays, the epoch grows: before every cold start that is not the first of its epoch. */
+static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
+{
+    char id[96];
+    struct commit t = commit_new();
+    uint64_t epoch = vm_epoch(v->own);
+    json_t *act = vm_new_act(v->c, "stopped", epoch);
+    json_object_set_new(act, "fails", json_integer((json_int_t)fails));
+    if (error) {
+        json_object_set(act, "error", (json_t *)error);
+    }
+    id_of(v, "raise", id, sizeof(id));
+    vm_put_own(v->c, &t, v->name, vm_new_own(v->c, v->c->host, epoch + 1));
+    vm_put_act(v->c, &t, v->name, act);
+    (void)commit_try(v->c, id, &t);
+}
+
+static uint64_t backoff_us(const struct vm *v)
+{
+    uint64_t fails = json_u64_of(v->act, "fails", 0);
+    uint64_t us = fails ? USEC_PER_SEC << (fails > 6 ? 6 : fails - 1) : 0;
+    return us > ACT_BACKOFF_MAX_US ? ACT_BACKOFF_MAX_US : us;
+}
+
+static bool is_backing_off(const struct vm *v)
+{
+    _cleanup_free_ char *key = str_printf(KEY_VM "%s/act", v->name);
+    const struct record *r = world_record(&v->c->world, key);
+    return r && v->c->now_us < r->changed_us + backoff_us(v);
+}
+
+/* T5. The claim's attempt stays while the epoch is current: it is this process's right to start. */
+static void plan_claim(struct vm *v)
+{
+    char id[96];
+    const char *pool = json_text_of(v->spec, "pool");
+    if (!pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v)) {
+        return;
+    }
+    _cleanup_free_ char *what = str_printf("claim/%llu", (unsigned long long)vm_epoch(v->own));
+    id_of(v, what, id, sizeof(id));
+    const struct attempt *a = act_find(v->c, id);
+    if (a && !a->error.code) {
+        return; /* under way; when it has succeeded, act says starting */
+    }
+    json_t *act = vm_new_act(v->c, "starting", vm_epoch(v->own));
+    json_object_set_new(act, "fails", json_integer((json_int_t)json_u64_of(v->act, "fails", 0)));
+    json_object_set_new(act, "instance", json_incref(json_object_get(v->c->self, "instance")));
+    commit_act(v, what, act);
+}
+
+/* The spec with the bridges of its networks. */
+static json_t *create_args(const struct vm *v)
+{
+    json_t *spec = json_deep_copy(v->spec);
+    json_t *nics = json_array();
+    size_t i;
+    json_t *net;
+    json_array_foreach(json_object_get(v->spec, "networks"), i, net) {
+        const json_t *record = world_get(&v->c->world, KEY_NETWORK, json_string_value(net));
+        json_array_append_new(nics, json_pack("{s:O}", "bridge", json_object_get(record, "bridge")));
+    }
+    json_object_set_new(spec, "nics", nics);
+    const json_t *cluster = world_get(&v->c->world, KEY_ROOT, "cluster");
+    return json_pack("{s:s,s:o,s:O,s:b,s:b}", "name", v->name, "spec", spec, "own", v->own, "kvm",
+                     json_bool_of(smap_get(&v->c->seen, "host"), "kvm", false), "emulation",
+                     json_bool_of(cluster, "emulation", false));
+}
+
+static void plan_start_claimed(struct vm *v)
+{
+    char id[96];
+    bool is_mine = str_eq(json_text_of(v->act, "instance"), json_text_of(v->c->self, "instance"));
+    unsigned fails = (unsigned)json_u64_of(v->act, "fails", 0);
+    if (!is_mine) {
+        raise_epoch(v, fails, NULL); /* an agent before us claimed it; what it did is not known */
+        return;
+    }
+    _cleanup_free_ char *what = str_printf("create/%llu", (unsigned long long)vm_epoch(v->own));
+    id_of(v, what, id, sizeof(id));
+    const struct attempt *a = act_once(v->c, id, "vm.create", create_args(v));
+    if (a->has_ended && a->error.code) {
+        _cleanup_json_ json_t *error = err_to_json(&a->error);
+        raise_epoch(v, fails + 1, error);
+    }
+}
+
+/* QEMU of the current epoch has gone: did the guest power off, or did it fall? */
+static void plan_gone(struct vm *v)
+{
+    _cleanup_free_ char *gone_name = str_printf("gone/%s", v->name);
+    const json_t *gone = smap_get(&v->c->seen, gone_name);
+    bool is_current = gone && vm_epoch(gone) == vm_epoch(v->own);
+    if (is_current && str_eq(json_text_of(gone, "reason"), "shutdown")) {
+        char id[96];
+        struct commit t = commit_new();
+        json_t *spec = json_deep_copy(v->spec);
+        json_object_set_new(spec, "desired", json_string("stopped"));
+        id_of(v, "poweroff", id, sizeof(id));
+        vm_put_spec(v->c, &t, v->name, spec);
+        vm_put_act(v->c, &t, v->name, vm_new_act(v->c, "stopped", vm_epoch(v->own)));
+        (void)commit_try(v->c, id, &t);
+        return;
+    }
+    _cleanup_json_ json_t *error =
+        json_pack("{s:s,s:s}", "name", "virt.failed", "message", "QEMU ended by itself");
+    raise_epoch(v, (unsigned)json_u64_of(v->act, "fails", 0) + 1, error);
+}
+
+static void plan_running_wanted(struct vm *v)
+{
+    const char *state = json_text_of(v->act, "state");
+    bool is_current = vm_epoch(v->act) == vm_epoch(v->own);
+    if (json_u64_of(v->act, "fails", 0) >= START_FAILS_MAX && !is_current) {
+        return; /* given up: the next vm start begins anew */
+    }
+    if (!is_current || str_eq(state, "stopped")) {
+        if (is_current) {
+            raise_epoch(v, (unsigned)json_u64_of(v->act, "fails", 0), NULL);
+        } else {
+            plan_claim(v);
+        }
+    } else if (str_eq(state, "starting")) {
+        plan_start_claimed(v);
+    } else {
+        plan_gone(v);
+    }
+}
+
+/* A domain of the current epoch is here. */
+static void plan_present(struct vm *v)
+{
+    char id[96];
+    const char *state = json_text_of(v->act, "state");
+    bool is_claimed = vm_epoch(v->act) == vm_epoch(v->own);
+    if (dom_is(v, "running")) {
+        if (!is_claimed || !str_eq(state, "running")) {
+            commit_act(v, "running", vm_new_act(v->c, "running", vm_epoch(v->own)));
+        }
+    } else if (dom_is(v, "paused") && !is_claimed) {
+        commit_act(v, "handover", vm_new_act(v->c, "starting", vm_epoch(v->own)));
+    } else if (dom_is(v, "paused") && str_eq(json_text_of(v->dom, "reason"), "ioerror") &&
+               !str_eq(state, "ioerror")) {
+        commit_act(v, "ioerror", vm_new_act(v->c, "ioerror", vm_epoch(v->own)));
+    } else if (dom_is(v, "paused") &&
+               pool_is_usable_on(v->c, json_text_of(v->spec, "pool"), v->c->host)) {
+        id_of(v, "resume", id, sizeof(id));
+        (void)act_try(v->c, id, "vm.resume",
+                      json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid",
+                                json_object_get(v->spec, "uuid"), "epoch",
+                                (json_int_t)vm_epoch(v->own)),
+                      USEC_PER_SEC);
+    }
+}
+
+static void plan_stopped_wanted(struct vm *v)
+{
+    char id[96];
+    bool is_forced = str_eq(json_text_of(v->spec, "stop"), "force");
+    if (v->dom) {
+        id_of(v, is_forced ? "destroy" : "shutdown", id, sizeof(id));
+        (void)act_try(v->c, id, is_forced ? "vm.destroy" : "vm.shutdown",
+                      json_pack("{s:s,s:I}", "name", v->name, "epoch", (json_int_t)vm_epoch(v->dom)),
+                      is_forced ? ACT_PAUSE_US : SHUTDOWN_ASK_US);
+    } else if (v->act && (!str_eq(json_text_of(v->act, "state"), "stopped") ||
+                vm_epoch(v->act) != vm_epoch(v->own))) {
+        char create[128];
+        (void)snprintf(create, sizeof(create), "vm/%s/create/%llu", v->name,
+                       (unsigned long long)vm_epoch(v->own));
+        const struct attempt *a = act_find(v->c, create);
+        if (!a || !a->in_flight) {
+            commit_act(v, "stopped", vm_new_act(v->c, "stopped", vm_epoch(v->own)));
+        }
+    }
+}
+
+/* Amendment A5: kill on a positive record only. */
+static bool must_die(const struct vm *v)
+{
+    const json_t *mig = json_object_get(v->own, "mig");
+    bool is_owner = str_eq(json_text_of(v->own, "owner"), v->c->host);
+    bool is_outdated = vm_epoch(v->own) > vm_epoch(v->dom);
+    bool is_aborted_copy = !is_owner && str_eq(json_text_of(mig, "phase"), "aborted") &&
+                           str_eq(json_text_of(mig, "dst"), v->c->host) &&
+                           vm_epoch(v->dom) == vm_epoch(v->own) + 1;
+    return v->own && v->dom && (is_outdated || is_aborted_copy);
+}
+
+static uint64_t changed_us(const struct vm *v, const char *which)
+{
+    _cleanup_free_ char *key = str_printf(KEY_VM "%s/%s", v->name, which);
+    const struct record *r = world_record(&v->c->world, key);
+    return r ? r->changed_us : 0;
+}
+
+/* Absence counts only in a list that was asked for after the newest records were known: a guest
+ * that has just arrived by migration must not be started a second time. */
+static bool absence_is_proven(const struct vm *v)
+{
+    uint64_t at = v->c->domains_at_us;
+    return at && at > changed_us(v, "own") && at > changed_us(v, "act");
+}
+
+static void plan_vm(struct vm *v)
+{
+    char id[96];
+    if (!v->own || json_text_of(v->spec, "making")) {
+        return; /* its disk is being made or removed: the task has it */
+    }
+    if (must_die(v)) {
+        id_of(v, "kill", id, sizeof(id));
+        (void)act_try(v->c, id, "vm.destroy",
+                      json_pack("{s:s,s:I}", "name", v->name, "epoch", (json_int_t)vm_epoch(v->dom)),
+                      ACT_PAUSE_US);
+        return;
+    }
+    if (!str_eq(json_text_of(v->own, "owner"), v->c->host) || vm_mig_is_active(v->own)) {
+        return;
+    }
+    if (!v->dom && !absence_is_proven(v)) {
+        v->c->domains_stale = true;
+        return;
+    }
+    if (str_eq(json_text_of(v->spec, "desired"), "running")) {
+        if (v->dom) {
+            plan_present(v);
+        } else {
+            plan_running_wanted(v);
+        }
+    } else {
+        plan_stopped_wanted(v);
+    }
+}
+
+void plan_vms(struct core *c)
+{
+    const char *state = json_text_of(node_get(c, c->host), "state");
+    if (!str_eq(state, "online") && !str_eq(state, "maintenance")) {
+        return;
+    }
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        struct vm v = {
+            .c = c,
+            .name = name,
+            .spec = vm_spec(c, name),
+            .own = vm_own(c, name),
+            .act = vm_act(c, name),
+            .dom = vm_domain(c, name),
+        };
+        plan_vm(&v);
+        free(name);
+    }
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requests of users: validated against the world, then turned into commits, most of which make a
+ * task. The reply is given when the commit "req/ID" has ended. */
+#pragma once
+
+#include "core/core.h"
+
+/**
+ * request_take - handle a "request" event {verb, args, task: fresh id}
+ * Return: 0 and one action under the id "req/ID" (a commit, or local.save for local tasks), or the
+ * reason for the refusal
+ */
+int request_take(struct core *c, const json_t *event, struct err *e);
