@@ -2,6 +2,7 @@
 #include "io/clock.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <time.h>
 
 #include "base/util.h"
@@ -30,4 +31,9 @@ int clock_left_ms(uint64_t deadline_us)
     uint64_t now = clock_boottime_us();
     uint64_t ms = deadline_us > now ? (deadline_us - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC : 0;
     return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+void clock_sleep_ms(int ms)
+{
+    (void)poll(NULL, 0, ms); /* a signal may shorten it */
 }

@@ -11,3 +11,5 @@ uint64_t clock_boottime_us(void);
 uint64_t clock_wall_us(void);
 /** clock_left_ms - milliseconds until @deadline_us, 0 when it has passed, at most INT_MAX */
 int clock_left_ms(uint64_t deadline_us);
+/** clock_sleep_ms - for worker threads only; the loop's thread never sleeps */
+void clock_sleep_ms(int ms);

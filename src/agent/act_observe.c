@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What this host sees of itself. Results become seen/HOST/… when they differ from the last ones,
+ * so what flickers is rounded here: an idle cluster writes almost nothing (facts/ha.md 2.4). */
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "adapters/gluster/gluster_drive.h"
+#include "adapters/gluster/gluster_unit.h"
+#include "adapters/host/host_facts.h"
+#include "adapters/systemd/systemd.h"
+#include "adapters/virt/virt_drive.h"
+#include "agent/brick_dir.h"
+#include "agent/env.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/cmd.h"
+#include "io/file.h"
+
+#define MEMORY_STEP_BYTES (64 * MIB)
+#define SPACE_STEP_BYTES (64 * MIB)
+#define BEAT_US (30 * USEC_PER_SEC)
+#define STATE_TIMEOUT_US (10 * USEC_PER_SEC)
+#define MOUNT_TIMEOUT_US (3 * USEC_PER_SEC)
+#define HEAL_SHOWN_MAX 1000000
+
+static json_t *round_down(uint64_t bytes, uint64_t step)
+{
+    return json_integer((json_int_t)(bytes / step * step));
+}
+
+int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                     struct err *e)
+{
+    _cleanup_host_facts_ struct host_facts f = {0};
+    int r = host_observe_facts("", &f, e);
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_pack("{s:I,s:s,s:s,s:b,s:s,s:{s:b,s:b,s:b,s:b}}", "cpus", (json_int_t)f.cpu.count,
+                     "cpu_model", f.cpu.model, "qemu", f.qemu_version, "kvm", f.can.kvm, "version",
+                     MORTAR_VERSION, "capabilities", "kvm", f.can.kvm, "watchdog", f.can.watchdog,
+                     "cgroup_delegated", f.can.cgroup_delegated, "systemd", f.can.systemd);
+    json_object_set_new(*ret, "memory_bytes", json_integer((json_int_t)f.memory_bytes));
+    json_object_set_new(*ret, "memory_free_bytes",
+                        round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));
+    json_object_set_new(*ret, "boot_id", json_string(env->boot_id));
+    /* Changes now and then on an idle host too: who publishes nothing is silent (NODE_SILENT_US). */
+    json_object_set_new(*ret, "beat", json_integer((json_int_t)(clock_boottime_us() / BEAT_US)));
+    return 0;
+}
+
+static const char *state_name(enum virt_state s)
+{
+    switch (s) {
+    case VIRT_RUNNING:
+    case VIRT_STOPPING:
+        return "running";
+    case VIRT_PAUSED:
+        return "paused";
+    case VIRT_OFF:
+    case VIRT_CRASHED:
+        return "off";
+    case VIRT_OTHER:
+        break;
+    }
+    return "other";
+}
+
+int act_observe_domains(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    _cleanup_virt_list_ struct virt_list list = {0};
+    int r = virt_observe(env->virt, &list, e);
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_object();
+    for (size_t i = 0; i < list.n; i++) {
+        const struct virt_domain *d = &list.v[i];
+        if (d->info.ours != DOM_OURS_YES) {
+            continue; /* the user's own domains are never touched */
+        }
+        json_object_set_new(*ret, d->info.name,
+                            json_pack("{s:s,s:s,s:s,s:I,s:s}", "state", state_name(d->state),
+                                      "reason", str_eq(d->reason, "io-error") ? "ioerror" : d->reason,
+                                      "uuid", d->info.uuid, "epoch", (json_int_t)d->info.meta.n,
+                                      "owner", d->info.meta.owner));
+    }
+    return 0;
+}
+
+/* glusterd names the host that probed it as /etc/hosts or DNS name its address; the cluster knows
+ * hosts by address. A name that does not resolve is passed on as it is. */
+static char *address_of(const char *name)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char text[NI_MAXHOST];
+    if (getaddrinfo(name, NULL, &hints, &list) != 0) {
+        return str_dup(name);
+    }
+    bool is_known = getnameinfo(list->ai_addr, list->ai_addrlen, text, sizeof(text), NULL, 0,
+                                NI_NUMERICHOST) == 0;
+    freeaddrinfo(list);
+    return str_dup(is_known ? text : name);
+}
+
+int act_observe_gluster(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    _cleanup_gluster_peers_ struct gluster_peers peers = {0};
+    if (!unit_is_active("glusterd.service")) {
+        *ret = json_pack("{s:b}", "ready", 0);
+        return 0;
+    }
+    _cleanup_gluster_state_ struct gluster_state state = {0};
+    int r = gluster_state_local(&state, clock_boottime_us() + STATE_TIMEOUT_US, e);
+    if (r < 0) {
+        return r;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < state.peers.n; i++) {
+        const struct gluster_peer *p = &state.peers.v[i];
+        _cleanup_free_ char *addr = address_of(p->address);
+        json_array_append_new(list, json_pack("{s:s,s:b}", "addr", addr, "connected",
+                                              p->connected && p->in_cluster));
+    }
+    json_t *bricks = json_object(); /* volume → does this host's brick of it live? */
+    for (size_t i = 0; i < state.volumes.n; i++) {
+        const struct gluster_volume *v = &state.volumes.v[i];
+        for (size_t k = 0; k < v->n_bricks; k++) {
+            if (v->bricks[k].seen != GLUSTER_BRICK_UNKNOWN) {
+                json_object_set_new(bricks, v->name,
+                                    json_boolean(v->bricks[k].seen == GLUSTER_BRICK_ONLINE));
+            }
+        }
+    }
+    *ret = json_pack("{s:b,s:o,s:o}", "ready", 1, "peers", list, "bricks", bricks);
+    return 0;
+}
+
+/* The brick of this host: prepared? How much is left to heal? */
+static json_t *observe_brick(const json_t *pool, const json_t *brick)
+{
+    _cleanup_free_ char *dir = brick_dir_of(brick, str_eq(json_text_of(pool, "kind"), "dir"));
+    struct gluster_heal_pending heal = {0};
+    json_t *seen = brick_seen_record(json_text_of(pool, "name"));
+    uint64_t pending = 0;
+    if (gluster_heal_pending_local(dir, &heal, NULL) == 0) {
+        pending = heal.xattrop + heal.entry_changes;
+    }
+    json_object_set_new(seen, "heal_pending_files",
+                        json_integer((json_int_t)(pending > HEAL_SHOWN_MAX ? HEAL_SHOWN_MAX : pending)));
+    return seen;
+}
+
+/* Sizes through a child: statvfs() on a hung mount would hold this thread. */
+static void add_space(json_t *mount, const char *path)
+{
+    char *out = NULL;
+    unsigned long long size = 0;
+    unsigned long long avail = 0;
+    if (cmd_check(CMD("df", "-B1", "--output=size,avail", path),
+                  &(struct cmd_opts){.timeout_us = MOUNT_TIMEOUT_US}, &out, NULL) < 0) {
+        return;
+    }
+    const char *line = strchr(out, '\n');
+    if (line && sscanf(line, "%llu %llu", &size, &avail) == 2) {
+        json_object_set_new(mount, "size_bytes", round_down(size, 1));
+        json_object_set_new(mount, "free_bytes", round_down(avail, SPACE_STEP_BYTES));
+    }
+    free(out);
+}
+
+static json_t *observe_mount(const char *pool)
+{
+    _cleanup_free_ char *path = gluster_mount_path(pool);
+    struct gluster_quorum q = {0};
+    struct err e = {0};
+    int r = gluster_mount_quorum(path, pool, clock_boottime_us() + MOUNT_TIMEOUT_US, &q, &e);
+    if (r < 0) {
+        return json_pack("{s:s,s:s}", "state", r == -ERR_TIMEOUT ? "hanging" : "absent", "why", e.msg);
+    }
+    json_t *mount = json_pack("{s:s,s:b,s:I}", "state", "mounted", "quorum", q.met, "bricks_up",
+                              (json_int_t)q.children_up);
+    add_space(mount, path);
+    return mount;
+}
+
+static json_t *observe_dir(const json_t *brick)
+{
+    const char *path = json_text_of(brick, "path");
+    bool is_there = file_exists(path);
+    json_t *mount = json_pack("{s:s,s:b}", "state", is_there ? "mounted" : "absent", "quorum", is_there);
+    if (is_there) {
+        add_space(mount, path);
+    }
+    return mount;
+}
+
+int act_observe_pool(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                     struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    const char *host = json_text_of(env->config, "host");
+    bool is_dir = str_eq(json_text_of(pool, "kind"), "dir");
+    *ret = json_object();
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        if (str_eq(json_text_of(brick, "host"), host)) {
+            json_object_set_new(*ret, "brick", observe_brick(pool, brick));
+            if (is_dir) {
+                json_object_set_new(*ret, "mount", observe_dir(brick));
+            }
+        }
+    }
+    if (!is_dir) {
+        json_object_set_new(*ret, "mount", observe_mount(json_text_of(pool, "name")));
+    }
+    return 0;
+}

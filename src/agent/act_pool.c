@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Bricks, volumes, mounts and networks of this host. */
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "adapters/gluster/gluster_drive.h"
+#include "adapters/gluster/gluster_unit.h"
+#include "adapters/host/host_brick.h"
+#include "adapters/host/host_net.h"
+#include "adapters/systemd/systemd.h"
+#include "agent/brick_dir.h"
+#include "agent/config.h"
+#include "agent/env.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/file.h"
+
+#define CALL_TIMEOUT_US (120 * USEC_PER_SEC)
+#define MOUNT_TIMEOUT_US (40 * USEC_PER_SEC)
+#define PATH_BRICKS PATH_STATE "/brick"
+
+/* --- bricks -------------------------------------------------------------------------------- */
+
+char *brick_dir_of(const json_t *brick, bool is_local)
+{
+    const char *path = json_text_of(brick, "path");
+    return is_local ? str_dup(path) : str_printf("%s/brick", path);
+}
+
+char *brick_uuid_of(const char *pool_uuid, size_t index)
+{
+    return str_printf("%.32s%04zx", pool_uuid, index);
+}
+
+static char *record_path(const char *pool)
+{
+    return str_printf("%s/%s.ready", PATH_BRICKS, pool);
+}
+
+json_t *brick_seen_record(const char *pool)
+{
+    _cleanup_free_ char *path = record_path(pool);
+    json_t *j = NULL;
+    if (json_file_load(path, &j, NULL) < 0 || !j) {
+        return json_pack("{s:s}", "state", "absent");
+    }
+    return j;
+}
+
+int brick_save_record(const char *pool, uint64_t sector_bytes, struct err *e)
+{
+    _cleanup_free_ char *path = record_path(pool);
+    _cleanup_json_ json_t *j = json_pack("{s:s,s:I}", "state", "ready", "sector_bytes",
+                                         (json_int_t)sector_bytes);
+    int r = file_mkdirs(PATH_BRICKS, 0700, e);
+    return r < 0 ? r : json_file_save(path, j, 0600, e);
+}
+
+void brick_drop_record(const char *pool)
+{
+    _cleanup_free_ char *path = record_path(pool);
+    (void)unlink(path); /* absent is what we want */
+}
+
+static size_t index_of(const json_t *pool, const json_t *brick)
+{
+    size_t i;
+    json_t *b;
+    json_array_foreach(json_object_get(pool, "bricks"), i, b) {
+        if (json_equal(b, brick)) {
+            return i;
+        }
+    }
+    return 0;
+}
+
+static int prepare_dir(const json_t *brick, struct err *e)
+{
+    const char *path = json_text_of(brick, "path");
+    _cleanup_free_ char *vms = str_printf("%s/vms", path);
+    _cleanup_free_ char *images = str_printf("%s/images", path);
+    int r = file_mkdirs(vms, 0711, e);
+    return r < 0 ? r : file_mkdirs(images, 0711, e);
+}
+
+int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    const json_t *brick = json_object_get(args, "brick");
+    const char *name = json_text_of(pool, "name");
+    _cleanup_brick_result_ struct brick_result res = {0};
+    _cleanup_free_ char *uuid = brick_uuid_of(json_text_of(pool, "uuid"), index_of(pool, brick));
+    if (str_eq(json_text_of(pool, "kind"), "dir")) {
+        int r = prepare_dir(brick, e);
+        return r < 0 ? r : brick_save_record(name, 512, e);
+    }
+    const struct brick_opts opts = {
+        .name = name,
+        .uuid = uuid,
+        .path = json_text_of(brick, "path"),
+        .device = json_text_of(brick, "device"),
+        .wipe = json_bool_of(pool, "wipe", false),
+        /* An arbiter holds names only and cannot fill the root file system with data. */
+        .force = json_bool_of(pool, "force", false) ||
+                 str_eq(json_text_of(brick, "role"), "arbiter"),
+    };
+    int r = brick_prepare(&opts, &res, e);
+    return r < 0 ? r : brick_save_record(name, res.sector_bytes, e);
+}
+
+/* --- volumes ------------------------------------------------------------------------------- */
+
+static uint64_t deadline(void)
+{
+    return clock_boottime_us() + CALL_TIMEOUT_US;
+}
+
+int act_gluster_probe(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    return gluster_peer_probe(json_text_of(args, "addr"), deadline(), e);
+}
+
+int act_gluster_create(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                       struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    const json_t *addrs = json_object_get(args, "addrs");
+    _cleanup_strv_ struct strv bricks = {0};
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        _cleanup_free_ char *dir = brick_dir_of(brick, false);
+        const char *addr = json_text_of(addrs, json_text_of(brick, "host"));
+        if (!addr) {
+            return ERR_SET(e, NOT_FOUND, "host '%s' is gone", json_text_of(brick, "host"));
+        }
+        strv_addf(&bricks, "%s:%s", addr, dir);
+    }
+    const struct gluster_volume_spec spec = {
+        .name = json_text_of(pool, "name"),
+        .copies = (unsigned)json_u64_of(pool, "copies", 2),
+        .arbiter = json_bool_of(pool, "arbiter", false),
+        .bricks = &bricks,
+        .force = true, /* brick_prepare() has made, or refused, each directory */
+    };
+    return gluster_volume_create(&spec, deadline(), e);
+}
+
+/* Owner of the files: QEMU's user where there is libvirt; the same ids on all Debian hosts of a
+ * cluster is what preflight checks. A storage host without libvirt has Debian's usual ones. */
+static void fill_owner(struct gluster_profile_params *p)
+{
+    const struct passwd *pw = getpwnam("libvirt-qemu");
+    const struct group *gr = getgrnam("kvm");
+    p->owner_uid = pw ? pw->pw_uid : 64055; /* fixed in Debian's libvirt-daemon-system.postinst */
+    p->owner_gid = gr ? gr->gr_gid : 0;
+}
+
+static int apply_profile(const json_t *args, struct gluster_drift *ret_drift, struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    _cleanup_strv_ struct strv addrs = {0};
+    const char *host;
+    json_t *addr;
+    json_object_foreach(json_object_get(args, "addrs"), host, addr) {
+        strv_add(&addrs, json_string_value(addr));
+    }
+    struct gluster_profile_params p = {
+        .storage_addresses = &addrs,
+        .no_ha = json_u64_of(pool, "copies", 2) == 2 && !json_bool_of(pool, "arbiter", false),
+    };
+    fill_owner(&p);
+    return gluster_volume_apply_profile(json_text_of(pool, "name"), &p, ret_drift, deadline(), e);
+}
+
+int act_gluster_profile(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    return apply_profile(args, NULL, e);
+}
+
+int act_gluster_start(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    return gluster_volume_start(json_text_of(json_object_get(args, "pool"), "name"), true, deadline(),
+                                e);
+}
+
+int act_gluster_delete(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                       struct err *e)
+{
+    const char *name = json_text_of(json_object_get(args, "pool"), "name");
+    int r = gluster_volume_stop(name, deadline(), e);
+    if (r == -ERR_NOT_FOUND) {
+        return 0;
+    }
+    return r < 0 ? r : gluster_volume_delete(name, deadline(), e);
+}
+
+int act_gluster_guard(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    _cleanup_gluster_drift_ struct gluster_drift drift = {0};
+    int r = apply_profile(args, &drift, e);
+    if (r < 0) {
+        return r;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < drift.n; i++) {
+        const struct gluster_drift_item *d = &drift.v[i];
+        log_warning("volume option was changed by hand; repaired", "pool=%s option=%s had=%s",
+                    json_text_of(json_object_get(args, "pool"), "name"), d->key,
+                    d->have ? d->have : "unset");
+        json_array_append_new(list, json_pack("{s:s,s:s?,s:s?}", "option", d->key, "want", d->want,
+                                              "had", d->have));
+    }
+    *ret = json_pack("{s:o}", "drift", list);
+    return 0;
+}
+
+/* --- mounts -------------------------------------------------------------------------------- */
+
+int act_mount_ensure(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                     struct err *e)
+{
+    const char *pool = json_text_of(args, "pool");
+    _cleanup_strv_ struct strv servers = {0};
+    _cleanup_free_ char *unit = gluster_mount_unit(pool);
+    bool is_changed = false;
+    size_t i;
+    json_t *server;
+    json_array_foreach(json_object_get(args, "servers"), i, server) {
+        strv_add(&servers, json_string_value(server));
+    }
+    _cleanup_free_ char *text = format_gluster_mount_unit(pool, &servers);
+    _cleanup_free_ char *path = gluster_mount_path(pool);
+    int r = unit_write("", unit, text, &is_changed, e);
+    r = r < 0 || !is_changed ? r : systemd_reload(e);
+    r = r < 0 ? r : unit_enable(unit, e);
+    r = r < 0 ? r : unit_start(unit, MOUNT_TIMEOUT_US, e);
+    _cleanup_free_ char *vms = str_printf("%s/vms", path);
+    _cleanup_free_ char *images = str_printf("%s/images", path);
+    r = r < 0 ? r : file_mkdirs(vms, 0711, e);
+    return r < 0 ? r : file_mkdirs(images, 0711, e);
+}
+
+int act_mount_remove(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                     struct err *e)
+{
+    _cleanup_free_ char *unit = gluster_mount_unit(json_text_of(args, "pool"));
+    int r = unit_stop(unit, MOUNT_TIMEOUT_US, e);
+    r = r < 0 ? r : unit_disable(unit, e);
+    r = r < 0 ? r : unit_remove("", unit, NULL, e);
+    return r < 0 ? r : systemd_reload(e);
+}
+
+/* --- networks ------------------------------------------------------------------------------ */
+
+int act_net_apply(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                  struct err *e)
+{
+    const json_t *network = json_object_get(args, "network");
+    _cleanup_strv_ struct strv peers = {0};
+    size_t i;
+    json_t *peer;
+    json_array_foreach(json_object_get(args, "peers"), i, peer) {
+        strv_add(&peers, json_string_value(peer));
+    }
+    const struct net_spec spec = {
+        .bridge = json_text_of(network, "bridge"),
+        .vni = json_u64_of(network, "vni", 0),
+        .local_addr = json_text_of(args, "local"),
+        .peers = (const char *const *)peers.v,
+        .peers_n = peers.n,
+    };
+    int r = net_apply(&spec, NULL, NULL, e);
+    if (r == 0) {
+        *ret = json_pack("{s:O}", "peers", json_object_get(args, "peers"));
+    }
+    return r;
+}

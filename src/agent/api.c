@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The agent's API: JSON over HTTP on its unix socket. Reads are views of the core's world; changes
+ * become "request" events, and are answered when their commit has ended. Who may connect: root,
+ * and mortar-api, which says in X-Mortar-Peer whom it has authenticated. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/api_local.h"
+#include "agent/view.h"
+#include "base/str.h"
+#include "core/act.h"
+#include "io/clock.h"
+
+#define WAIT_MAX_S 60
+
+struct call {
+    struct agent *a;
+    struct httpd_req *req;
+    const char *name; /* the variable part of the path, or "" */
+    json_t *body;     /* object, maybe empty */
+};
+
+/* --- waiting ------------------------------------------------------------------------------- */
+
+static struct waiter *wait_new(struct agent *a, struct httpd_req *req)
+{
+    struct waiter *w = xcalloc(1, sizeof(*w));
+    w->req = req;
+    w->next = a->waiters;
+    a->waiters = w;
+    return w;
+}
+
+static void wait_free(struct waiter *w)
+{
+    free(w->commit_id);
+    free(w->task_id);
+    json_decref(w->admit);
+    free(w);
+}
+
+static bool answer_commit(struct agent *a, struct waiter *w)
+{
+    const struct attempt *at = act_find(a->core, w->commit_id);
+    if (at && !at->has_ended) {
+        return false;
+    }
+    if (!at || at->error.code) {
+        struct err e = {0};
+        if (at) {
+            e = at->error;
+        } else {
+            (void)ERR_SET(&e, BUG, "the request was lost");
+        }
+        httpd_reply_err(w->req, &e);
+    } else if (w->admit) {
+        api_reply_admitted(a, w->req, w->admit);
+    } else {
+        json_t *task = view_task(a->core, w->task_id);
+        json_t *reply = task ? json_pack("{s:s}", "task", w->task_id) : json_pack("{s:b}", "done", 1);
+        json_decref(task);
+        httpd_reply_json(w->req, task ? 202 : 200, reply);
+    }
+    act_forget(a->core, w->commit_id);
+    return true;
+}
+
+static bool answer_poll(struct agent *a, struct waiter *w)
+{
+    json_t *task = view_task(a->core, w->task_id);
+    bool is_changed = json_u64_of(task, "gen", 0) != w->gen;
+    if (!is_changed && clock_boottime_us() < w->deadline_us) {
+        json_decref(task);
+        return false;
+    }
+    if (!task) {
+        struct err e = {0};
+        (void)ERR_SET(&e, NOT_FOUND, "there is no task '%.64s'", w->task_id);
+        httpd_reply_err(w->req, &e);
+    } else {
+        httpd_reply_json(w->req, 200, task);
+    }
+    return true;
+}
+
+void api_wake(struct agent *a)
+{
+    for (struct waiter **p = &a->waiters; *p;) {
+        struct waiter *w = *p;
+        bool is_answered = w->commit_id ? answer_commit(a, w) : answer_poll(a, w);
+        if (is_answered) {
+            *p = w->next;
+            wait_free(w);
+        } else {
+            p = &w->next;
+        }
+    }
+}
+
+/* --- changes ------------------------------------------------------------------------------- */
+
+void api_change(struct agent *a, struct httpd_req *req, const char *verb, json_t *args, json_t *admit)
+{
+    struct err e = {0};
+    _cleanup_free_ char *id = agent_new_id();
+    json_t *event =
+        json_pack("{s:s,s:s,s:o,s:s}", "ev", "request", "verb", verb, "args", args, "task", id);
+    if (agent_feed(a, event, &e) < 0) {
+        json_decref(admit);
+        httpd_reply_err(req, &e);
+        return;
+    }
+    struct waiter *w = wait_new(a, req);
+    w->commit_id = str_printf("req/%s", id);
+    w->task_id = str_dup(id);
+    w->admit = admit;
+}
+
+static void change(struct call *k, const char *verb)
+{
+    json_t *args = json_incref(k->body);
+    if (k->name[0]) {
+        json_object_set_new(args, str_starts(verb, "task.") ? "id" : "name", json_string(k->name));
+    }
+    api_change(k->a, k->req, verb, args, NULL);
+}
+
+/* --- reads --------------------------------------------------------------------------------- */
+
+static void reply_view(struct call *k, json_t *view, const char *what)
+{
+    if (view) {
+        httpd_reply_json(k->req, 200, view);
+        return;
+    }
+    struct err e = {0};
+    (void)ERR_SET(&e, NOT_FOUND, "there is no %s '%.64s'", what, k->name);
+    httpd_reply_err(k->req, &e);
+}
+
+static bool is_in_cluster(struct call *k)
+{
+    struct err e = {0};
+    if (k->a->core->host && k->a->core->world.is_listed) {
+        return true;
+    }
+    if (k->a->core->host) {
+        (void)ERR_SET(&e, UNAVAILABLE, "the cluster's store does not answer");
+        err_hint(&e, "running virtual machines are not affected; see 'systemctl status etcd'");
+    } else {
+        (void)ERR_SET(&e, NO_CLUSTER, "this host is not part of a cluster");
+        err_hint(&e, "begin with 'mortar init NAME', or 'mortar join ADDRESS --token TOKEN'");
+    }
+    httpd_reply_err(k->req, &e);
+    return false;
+}
+
+static void get_task(struct call *k)
+{
+    const char *wait = httpd_query(k->req, "wait");
+    const char *gen = httpd_query(k->req, "gen");
+    uint64_t wait_s = 0;
+    uint64_t gen_n = 0;
+    if (wait && (str_parse_u64(wait, WAIT_MAX_S, &wait_s, NULL) < 0)) {
+        wait_s = WAIT_MAX_S;
+    }
+    if (gen && str_parse_u64(gen, UINT64_MAX, &gen_n, NULL) < 0) {
+        gen_n = 0;
+    }
+    struct waiter *w = wait_new(k->a, k->req);
+    w->task_id = str_dup(k->name);
+    w->gen = gen_n;
+    w->deadline_us = clock_boottime_us() + wait_s * USEC_PER_SEC;
+    api_wake(k->a);
+}
+
+/* --- routes -------------------------------------------------------------------------------- */
+
+struct route {
+    const char *method;
+    const char *path; /* "*" stands for one name */
+    const char *verb; /* change, or NULL */
+    json_t *(*list)(const struct core *c);
+    json_t *(*one)(const struct core *c, const char *name);
+    void (*fn)(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+    const char *what;
+    bool is_open; /* also for callers without a certificate */
+    bool is_local; /* works without a cluster */
+};
+
+static const struct route routes[] = {
+    {"GET", "/v1/status", .list = view_status},
+    {"GET", "/v1/hosts", .list = view_hosts},
+    {"GET", "/v1/hosts/*", .one = view_host, .what = "host"},
+    {"GET", "/v1/pools", .list = view_pools},
+    {"GET", "/v1/pools/*", .one = view_pool, .what = "pool"},
+    {"GET", "/v1/images", .list = view_images},
+    {"GET", "/v1/images/*", .one = view_image, .what = "image"},
+    {"GET", "/v1/vms", .list = view_vms},
+    {"GET", "/v1/vms/*", .one = view_vm, .what = "vm"},
+    {"GET", "/v1/networks", .list = view_networks},
+    {"GET", "/v1/tasks", .list = view_tasks, .is_local = true},
+    {"GET", "/v1/version", .fn = api_version, .is_local = true},
+    {"GET", "/v1/check", .fn = api_check, .is_local = true},
+    {"GET", "/v1/vms/*/console", .fn = api_console},
+    {"POST", "/v1/init", .verb = "init", .is_local = true},
+    {"POST", "/v1/join", .fn = api_join, .is_open = true, .is_local = true},
+    {"POST", "/v1/leave", .verb = "leave", .is_local = true},
+    {"POST", "/v1/tokens", .fn = api_token},
+    {"POST", "/v1/hosts/*/evacuate", .verb = "host.evacuate"},
+    {"POST", "/v1/hosts/*/activate", .verb = "host.activate"},
+    {"POST", "/v1/pools", .verb = "pool.create"},
+    {"DELETE", "/v1/pools/*", .verb = "pool.remove"},
+    {"POST", "/v1/images", .verb = "image.import"},
+    {"DELETE", "/v1/images/*", .verb = "image.remove"},
+    {"POST", "/v1/images/*/export", .verb = "image.export"},
+    {"POST", "/v1/vms", .verb = "vm.create"},
+    {"PATCH", "/v1/vms/*", .verb = "vm.set"},
+    {"DELETE", "/v1/vms/*", .verb = "vm.remove"},
+    {"POST", "/v1/vms/*/start", .verb = "vm.start"},
+    {"POST", "/v1/vms/*/stop", .verb = "vm.stop"},
+    {"POST", "/v1/vms/*/reset", .verb = "vm.reset"},
+    {"POST", "/v1/vms/*/migrate", .verb = "vm.migrate"},
+    {"POST", "/v1/tasks/*/cancel", .verb = "task.cancel"},
+};
+
+/* Does @path fit @pattern? The part that "*" stands for is copied to @name (64 bytes). */
+static bool path_fits(const char *pattern, const char *path, char *name)
+{
+    const char *star = strchr(pattern, '*');
+    name[0] = '\0';
+    if (!star) {
+        return str_eq(pattern, path);
+    }
+    size_t before = (size_t)(star - pattern);
+    if (strncmp(pattern, path, before) != 0) {
+        return false;
+    }
+    size_t n = strcspn(path + before, "/");
+    if (n == 0 || n >= 64 || !str_eq(path + before + n, star + 1)) {
+        return false;
+    }
+    memcpy(name, path + before, n);
+    name[n] = '\0';
+    return true;
+}
+
+/* Besides root only mortar-api can connect, and says whom it has authenticated. */
+static bool is_trusted(const struct httpd_req *req)
+{
+    return req->peer.uid == 0 || str_starts(httpd_header(req, "X-Mortar-Peer"), "host:");
+}
+
+static void run_route(struct call *k, const struct route *r)
+{
+    if (!r->is_local && !is_in_cluster(k)) {
+        return;
+    }
+    if (r->fn) {
+        r->fn(k->a, k->req, k->name, k->body);
+    } else if (r->verb) {
+        change(k, r->verb);
+    } else if (r->list) {
+        httpd_reply_json(k->req, 200, r->list(k->a->core));
+    } else {
+        reply_view(k, r->one(k->a->core, k->name), r->what);
+    }
+}
+
+static int read_body(const struct httpd_req *req, json_t **ret, struct err *e)
+{
+    if (!req->body_len) {
+        *ret = json_object();
+        return 0;
+    }
+    int r = json_parse(req->body, req->body_len, ret, e);
+    if (r == 0 && !json_is_object(*ret)) {
+        json_decref(*ret);
+        *ret = NULL;
+        r = ERR_SET(e, USAGE, "the body of a request is a JSON object");
+    }
+    return r;
+}
+
+void api_on_request(void *arg, struct httpd_req *req)
+{
+    struct call k = {.a = arg, .req = req};
+    struct err e = {0};
+    char name[64];
+    _cleanup_json_ json_t *body = NULL;
+    if (str_eq(req->method, "GET") && is_trusted(req) &&
+        path_fits("/v1/tasks/*", req->path, name)) {
+        k.name = name;
+        get_task(&k); /* the only read that may wait */
+        return;
+    }
+    for (size_t i = 0; i < ELEMENTS(routes); i++) {
+        const struct route *r = &routes[i];
+        if (!str_eq(r->method, req->method) || !path_fits(r->path, req->path, name)) {
+            continue;
+        }
+        if (!r->is_open && !is_trusted(req)) {
+            (void)ERR_SET(&e, DENIED, "the caller may not do this");
+            err_hint(&e, "use a certificate of this cluster, or run the command as root on a host");
+        } else if (read_body(req, &body, &e) == 0) {
+            k.name = name;
+            k.body = body;
+            run_route(&k, r);
+            return;
+        }
+        httpd_reply_err(req, &e);
+        return;
+    }
+    (void)ERR_SET(&e, NOT_FOUND, "there is no %s %.100s", req->method, req->path);
+    httpd_reply_err(req, &e);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Routes that need more than the core: secrets, files, streams. */
+#pragma once
+
+#include "agent/agent.h"
+
+/** api_change - make a request of @verb and answer when its commit has ended
+ * @args: stolen        @admit: stolen; not NULL: the answer is api_reply_admitted()'s */
+void api_change(struct agent *a, struct httpd_req *req, const char *verb, json_t *args,
+                json_t *admit);
+
+void api_version(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_check - the preflight, on a worker; answers when it has ended */
+void api_check(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_token - make a join token; its secret exists only in the answer */
+void api_token(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_join - from root: join a cluster; from mortar-api: another host asks to be let in */
+void api_join(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_reply_admitted - sign the newcomer's certificate and tell it of the cluster */
+void api_reply_admitted(struct agent *a, struct httpd_req *req, const json_t *admit);
+/** api_console - the serial console as a raw stream */
+void api_console(struct agent *a, struct httpd_req *req, const char *name, json_t *body);

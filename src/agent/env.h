@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What action handlers work with. Handlers run on worker lanes: they see only their arguments and
+ * this, never the core. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/json.h"
+
+struct store;
+struct virt;
+
+struct env {
+    json_t *config;      /* host.json or NULL; replaced only while all lanes are idle of its users */
+    struct store *store; /* for commits; NULL without a cluster */
+    struct store *feed_store; /* of the feed; here only for its endpoints */
+    struct virt *virt;   /* thread-safe by itself */
+    char hostname[65];
+    char uuid[64];       /* machine id */
+    char boot_id[64];
+    char instance[40];   /* of this process: fresh at each start of the agent */
+};
+
+/* A running action, for progress. */
+struct act_ctx;
+
+/**
+ * act_progress - tell how far an action is; from the handler's thread
+ * @unit: "bytes", "percent" or "steps"
+ */
+void act_progress(struct act_ctx *ctx, uint64_t done, uint64_t total, const char *unit);
+
+/**
+ * act_done_early - the action's result is known although its handler still has to tidy up; what the
+ * handler returns later is then not told
+ * @result: stolen. From any thread, while the handler has not returned.
+ */
+void act_done_early(struct act_ctx *ctx, json_t *result);
+
+/**
+ * A handler does one action. It must be idempotent, and bounded by deadlines of its own.
+ * @args: borrowed, never changed        @ret: result or left NULL; one reference
+ */
+typedef int (*act_fn)(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e);
+
+/* act_setup.c */
+int act_host_preflight(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_pki_init(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_etcd_first(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_etcd_setup(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_store_connect(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_setup(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_virt_setup(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_join_enrol(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_local_save(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* api_local.c */
+int act_host_check(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_leave.c */
+int act_host_detach(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_host_restore(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_store.c */
+int act_store_commit(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_etcd_member(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_etcd(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_observe.c */
+int act_observe_host(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_domains(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_gluster(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_pool(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_pool.c */
+int act_gluster_probe(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_create(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_profile(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_start(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_delete(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_guard(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_brick_prepare(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_mount_ensure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_image.c */
+int act_image_import(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_image_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_image_export(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_make_disks(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_remove_disks(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_vm.c */
+int act_vm_create(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_destroy(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_shutdown(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_reset(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_resume(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_migrate(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_migrate_abort(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

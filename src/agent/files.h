@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * This host's certificate where the user etcd can read it. */
+#pragma once
+
+#include "base/err.h"
+
+#define ETCD_CERT_DIR "/etc/mortar/etcd"
+
+/** install_etcd_certs - copies that the user etcd can read. Return: 0, -ERR_PREFLIGHT or -ERR_IO */
+int install_etcd_certs(struct err *e);
+/** remove_etcd_certs - absent is fine */
+void remove_etcd_certs(void);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mortard: the agent of one host. See mortard(8). */
+#include <getopt.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static int usage(FILE *to)
+{
+    (void)fputs("usage: mortard [--debug]\n\n"
+                "The agent of one host of a Mortar cluster. It is started by systemd;\n"
+                "'mortar' talks to it through /run/mortar/agent.sock.\n", to);
+    return to == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"debug", no_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {0},
+    };
+    enum log_level level = LOG_LV_INFO;
+    for (int o; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (o) {
+        case 'd':
+            level = LOG_LV_DEBUG;
+            break;
+        case 'h':
+            return usage(stdout);
+        case 'V':
+            (void)puts("mortard " MORTAR_VERSION);
+            return 0;
+        default:
+            return usage(stderr);
+        }
+    }
+    struct err e = {0};
+    _cleanup_(loop_freep) struct loop *loop = NULL;
+    _cleanup_(agent_freep) struct agent *agent = NULL;
+    log_setup("mortard", level);
+    json_object_seed(0); /* before threads: jansson(3), json_object_seed() */
+    int r = loop_new(&loop, &e);
+    r = r < 0 ? r : agent_new(loop, &agent, &e);
+    if (r == 0) {
+        log_notice("agent started", "version=%s", MORTAR_VERSION);
+        (void)sd_notify(0, "READY=1");
+        r = loop_run(loop, &e);
+    }
+    if (r < 0) {
+        log_err(LOG_LV_ERROR, "agent ends", &e);
+    }
+    return r < 0 ? err_exit(-r) : 0;
+}
