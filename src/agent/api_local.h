@@ -9,6 +9,7 @@
 void api_change(struct agent *a, struct httpd_req *req, const char *verb, json_t *args,
                 json_t *admit);
 
+/** api_version - {"version", "host"} */
 void api_version(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_check - the preflight, on a worker; answers when it has ended */
 void api_check(struct agent *a, struct httpd_req *req, const char *name, json_t *body);

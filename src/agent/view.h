@@ -5,7 +5,9 @@
 
 #include "core/core.h"
 
+/** view_status - the one page: cluster, hosts, pools, vms, networks, alarms */
 json_t *view_status(const struct core *c);
+/** view_host, view_pool, view_image, view_vm, view_network, view_task - one object by name (tasks: id) */
 json_t *view_host(const struct core *c, const char *name);
 json_t *view_pool(const struct core *c, const char *name);
 json_t *view_image(const struct core *c, const char *name);
@@ -13,7 +15,7 @@ json_t *view_vm(const struct core *c, const char *name);
 json_t *view_network(const struct core *c, const char *name);
 json_t *view_task(const struct core *c, const char *id);
 
-/** view_list - {"items": [...]} of all objects of one view */
+/** view_hosts, view_pools, view_images, view_vms, view_networks, view_tasks - {"items": [...]} of all */
 json_t *view_hosts(const struct core *c);
 json_t *view_pools(const struct core *c);
 json_t *view_images(const struct core *c);

@@ -44,6 +44,7 @@ struct core {
     uint64_t wall_us;     /* display time, only during a step */
 };
 
+/** core_new - knows nothing yet; a "start" event tells it where it is */
 struct core *core_new(void);
 void core_free(struct core *c);
 DEFINE_FREEP(struct core, core_free)

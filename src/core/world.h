@@ -18,6 +18,7 @@ struct world {
     bool is_listed;      /* false until the first full list arrived */
 };
 
+/** world_init - empty and not listed; world_done() frees what it holds */
 void world_init(struct world *w);
 void world_done(struct world *w);
 

@@ -299,8 +299,8 @@ static void check_invariants(const struct sim *s)
         for (size_t i = 0; i < s->hosts[h].domains.n; i++) {
             size_t running = sim_running(s, s->hosts[h].domains.items[i].key);
             if (running > 1) {
-                (void)fprintf(stderr, "'%s' executes on %zu hosts\n",
-                              s->hosts[h].domains.items[i].key, running);
+                (void)fprintf(stderr, "MORTAR_SEED=%llu: '%s' executes on %zu hosts\n",
+                              (unsigned long long)s->seed, s->hosts[h].domains.items[i].key, running);
                 abort();
             }
         }
@@ -400,7 +400,7 @@ void sim_start_agent(struct sim *s, size_t host)
 
 void sim_init(struct sim *s, uint64_t seed, size_t n)
 {
-    *s = (struct sim){.prng = {seed}, .hosts_n = n, .delay_max_ms = 20, .now_us = USEC_PER_SEC};
+    *s = (struct sim){.seed = seed, .prng = {seed}, .hosts_n = n, .delay_max_ms = 20, .now_us = USEC_PER_SEC};
     s->store.free_value = record_free;
     s->revision = 1;
     for (size_t i = 0; i < n; i++) {

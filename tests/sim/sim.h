@@ -26,6 +26,7 @@ struct sim_host {
 };
 
 struct sim {
+    uint64_t seed; /* for messages */
     struct prng prng;
     uint64_t now_us;
     struct smap store; /* key → struct sim_record */

@@ -103,7 +103,6 @@ static void agents_may_die_at_any_moment_of_a_migration(void **state)
     for (int i = 0; i < schedules(200); i++) {
         uint64_t seed = first_seed() + (uint64_t)i;
         struct sim s;
-        print_message("seed %llu\n", (unsigned long long)seed);
         prepare(&s, seed);
         s.fail_percent = 20;
         for (int k = 0; k < 4; k++) {
