@@ -29,6 +29,9 @@ work=$1 name=$2 addr=$3 tool=$4
 hostname "$name"
 mount --make-rprivate /
 umount -R -l /sys/fs/cgroup        # nobody makes slices here
+if [ -e /dev/kvm ]; then           # TCG is meant; probing a /dev/kvm that hangs takes 20 s
+    mount --bind /dev/null /dev/kvm
+fi
 ip link set lo up
 ip link set "v$name" name eth0
 ip addr add "$addr/24" dev eth0
@@ -137,7 +140,8 @@ class Host:
         for name in ("out", "libvirtd.log"):
             if os.path.exists(self.work + "/" + name):
                 print("---", self.name, name)
-                print(open(self.work + "/" + name).read()[-3000:])
+                lines = open(self.work + "/" + name).read().splitlines()
+                print("\n".join(x for x in lines if "ethtool" not in x)[-2000:])
 
     def end(self):
         if self.init:
@@ -243,7 +247,7 @@ def a_vm_moves_and_the_source_knows_early(h1, h2):
     assert h1.left() == "gone"
     line = h2.listed("demo")
     print(line)
-    assert re.match(r"demo paused migration ours owner=h2 epoch=1-2 ", line), line
+    assert re.match(r"demo paused user ours owner=h2 epoch=1-2 ", line), line
     h2.tool("resume", "demo")
     assert h2.listed("demo").startswith("demo running ")
     h2.tool("destroy", "demo")
@@ -253,8 +257,12 @@ def slow_migration(h1, h2):
     p = subprocess.Popen(
         h1.argv(TOOL, "migrate", "demo", UUID, h2.addr, h2.addr, "h2", "2", str(SLOW_MIB)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    await_true(lambda: h1.left() == "busy", 10, "migration")
-    time.sleep(1)
+    for line in p.stdout:
+        if re.search(r"progress done=[1-9]", line):
+            break
+    else:
+        raise AssertionError("no progress was seen: " + p.stderr.read())
+    assert h1.left() == "busy"
     return p
 
 
@@ -266,7 +274,6 @@ def an_aborted_migration_leaves_the_vm_here(h1, h2):
     out, err = m.communicate(timeout=30)
     print(out, err)
     assert m.returncode == 1 and "task.cancelled" in err, err
-    assert re.search(r"progress done=[1-9]", out)
     assert h1.left() == "running"
     await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
     h1.tool("destroy", "demo")
@@ -342,8 +349,9 @@ def main():
         for t in TESTS:
             if wanted and t.__name__ not in wanted:
                 continue
-            print("===", t.__name__, flush=True)
+            start = time.monotonic()
             t(h1, h2)
+            print("=== %s: %.1f s" % (t.__name__, time.monotonic() - start), flush=True)
     print("all passed")
 
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Choices that are not obvious:
- * - Disks are not relabelled (seclabel): the images belong to QEMU's user already, and a chown or
- *   xattr of libvirt on both ends of a migration would be two writers of one file on the pool
- *   (design.md 6).
+ * - Nothing is relabelled (seclabel): images belong to QEMU's user already, kernels are readable by
+ *   all, and libvirt's chown and xattr on both ends of a migration would be two writers of one file
+ *   on the pool (design.md 6).
  * - Errors stop the guest (it waits for quorum) and are never shown to it (facts/ha.md 3.8).
  * - io=native: measured 2.2 times the writes of io=threads on the mount (facts/datapath.md 2).
  * - Nothing that libvirt writes lies on the pool: sockets under /run, the console log local. */
@@ -239,8 +239,7 @@ static void format_disk(struct sbuf *b, const struct dom_disk *d, bool readonly)
                 d->format == DOM_FORMAT_QCOW2 ? "qcow2" : "raw");
     attribute(b, "file", d->path);
     sbuf_printf(b,
-                ">\n        <seclabel model='dac' relabel='no'/>\n      </source>\n"
-                "      <blockio logical_block_size='512' physical_block_size='4096'/>\n"
+                "/>\n      <blockio logical_block_size='512' physical_block_size='4096'/>\n"
                 "      <target dev='%s' bus='virtio'/>\n",
                 d->target);
     element(b, "      ", "serial", d->serial);
@@ -307,7 +306,10 @@ int dom_xml_format(const struct dom_spec *s, char **ret, struct err *e)
                     "    <memballoon model='none'/>\n"
                     "    <rng model='virtio'>\n"
                     "      <backend model='random'>/dev/urandom</backend>\n    </rng>\n"
-                    "  </devices>\n</domain>\n");
+                    "  </devices>\n"
+                    "  <seclabel type='static' model='dac' relabel='no'>\n"
+                    "    <label>" DOM_QEMU_USER ":" DOM_QEMU_USER "</label>\n  </seclabel>\n"
+                    "</domain>\n");
     *ret = sbuf_take(&b);
     return 0;
 }

@@ -22,6 +22,8 @@
 #define DOM_CPU_EMULATED "qemu64"        /* what TCG runs on every host */
 #define DOM_CPU_KVM "Westmere"           /* x86-64-v2 with AES; every host since 2010 */
 
+#define DOM_QEMU_USER "libvirt-qemu" /* and group; Debian: 64055 on every host */
+
 /* libvirt makes the slice name of a partition by writing '-' for '/' and \\x2d for '-' (libvirt 9.0
  * virSystemdMakeSliceName): these are mortar-vms.slice and mortar-vms-ha.slice. */
 #define DOM_PARTITION_VMS "/mortar/vms"

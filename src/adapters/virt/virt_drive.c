@@ -406,9 +406,9 @@ void virt_caps_done(struct virt_caps *c)
     *c = (struct virt_caps){0};
 }
 
-static int observe_cpu_models(virConnectPtr conn, struct virt_caps *c, struct err *e)
+static int observe_cpu_models(virConnectPtr conn, bool emulate, struct virt_caps *c, struct err *e)
 {
-    const char *type = c->kvm ? "kvm" : "qemu";
+    const char *type = emulate ? "qemu" : "kvm";
     _cleanup_free_ char *xml = virConnectGetDomainCapabilities(conn, NULL, "x86_64", NULL, type, 0);
     if (!xml) {
         return virt_err(e, "cannot ask what guests can be run with %s", type);
@@ -416,7 +416,7 @@ static int observe_cpu_models(virConnectPtr conn, struct virt_caps *c, struct er
     return dom_caps_parse_models(xml, strlen(xml), &c->cpu_models, e);
 }
 
-int virt_capabilities(struct virt *v, struct virt_caps *ret, struct err *e)
+int virt_capabilities(struct virt *v, bool emulate, struct virt_caps *ret, struct err *e)
 {
     _cleanup_conn_ virConnectPtr conn = NULL;
     _cleanup_virt_caps_ struct virt_caps c = {0};
@@ -431,8 +431,8 @@ int virt_capabilities(struct virt *v, struct virt_caps *ret, struct err *e)
         return virt_err(e, "cannot ask for the capabilities of this host");
     }
     r = dom_caps_parse_host(xml, strlen(xml), &c.emulator, &c.machines, &c.emulation, &c.kvm, e);
-    if (r == 0 && c.emulation) {
-        r = observe_cpu_models(conn, &c, e);
+    if (r == 0 && (emulate ? c.emulation : c.kvm)) {
+        r = observe_cpu_models(conn, emulate, &c, e);
     }
     if (r < 0) {
         return r;

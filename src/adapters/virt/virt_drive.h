@@ -131,8 +131,8 @@ struct virt_caps {
     bool kvm; /* libvirt offers it; that is no proof that a guest boots (facts/probes.md 5.3) */
     bool emulation;
     char *emulator;        /* path */
-    struct strv machines;  /* of q35 and i440fx, versioned names */
-    struct strv cpu_models; /* usable with KVM when .kvm, else with TCG */
+    struct strv machines;  /* versioned names */
+    struct strv cpu_models; /* usable ones of the kind that was asked for */
     uint64_t libvirt_version; /* 9000000 = 9.0.0 */
     uint64_t qemu_version;    /* 7002000 = 7.2.0 */
 };
@@ -141,10 +141,11 @@ void virt_caps_done(struct virt_caps *c);
 
 /**
  * virt_capabilities - what this host can run, for placement and for refusing a migration
+ * @emulate: ask for TCG's CPU models, else for KVM's (none when there is no KVM)
  * @ret: zero-initialised; caller ends it with virt_caps_done()
  * Return: 0, -ERR_VIRT, -ERR_TIMEOUT or -ERR_PARSE
  */
-int virt_capabilities(struct virt *v, struct virt_caps *ret, struct err *e);
+int virt_capabilities(struct virt *v, bool emulate, struct virt_caps *ret, struct err *e);
 
 /**
  * virt_pidfd - hold QEMU's process, with or without libvirtd

@@ -13,7 +13,6 @@
 
 #define CONF_LIMIT_BYTES MIB
 #define PEM_LIMIT_BYTES (64 * KIB)
-#define QEMU_USER "libvirt-qemu" /* Debian: uid 64055 on every host */
 
 enum pem { PEM_CA, PEM_CERT, PEM_KEY };
 
@@ -39,8 +38,8 @@ int virt_qemu_ids(uid_t *ret_uid, gid_t *ret_gid, struct err *e)
     struct passwd pw;
     struct passwd *found = NULL;
     char buf[4096];
-    if (getpwnam_r(QEMU_USER, &pw, buf, sizeof(buf), &found) != 0 || !found) {
-        int r = ERR_SET(e, PREFLIGHT, "there is no user " QEMU_USER);
+    if (getpwnam_r(DOM_QEMU_USER, &pw, buf, sizeof(buf), &found) != 0 || !found) {
+        int r = ERR_SET(e, PREFLIGHT, "there is no user " DOM_QEMU_USER);
         err_hint(e, "install libvirt-daemon-system");
         return r;
     }
