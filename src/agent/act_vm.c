@@ -256,7 +256,8 @@ int act_vm_resume(const struct env *env, const json_t *args, struct act_ctx *ctx
 
 /* --- migration ----------------------------------------------------------------------------- */
 
-#define WATCH_MS 250            /* progress */
+#define PROGRESS_MS 100
+#define OUTCOME_POLL_MS 250
 #define CONFIRM_TRIES 100       /* libvirt writes its verdict within milliseconds of QEMU's end */
 #define CONFIRM_MS 2
 #define OUTCOME_TIMEOUT_US (30 * USEC_PER_SEC)
@@ -270,24 +271,29 @@ struct migration {
     int pidfd;
     uint64_t started_us;
     atomic_bool is_over;
-    uint64_t bytes;       /* written by the watcher; read after it was joined, or by it */
-    uint64_t downtime_ms; /* likewise */
+    atomic_uint_fast64_t bytes;       /* copied, as last seen */
+    atomic_uint_fast64_t downtime_ms; /* expected or measured by QEMU, as last seen */
 };
 
-static json_t *migration_result(const struct migration *m)
+static json_t *migration_result(struct migration *m)
 {
-    return json_pack("{s:I,s:I,s:I}", "bytes", (json_int_t)m->bytes, "downtime_ms",
-                     (json_int_t)m->downtime_ms, "total_ms",
+    return json_pack("{s:I,s:I,s:I}", "bytes", (json_int_t)atomic_load(&m->bytes),
+                     "downtime_ms", (json_int_t)atomic_load(&m->downtime_ms), "total_ms",
                      (json_int_t)((clock_boottime_us() - m->started_us) / USEC_PER_MSEC));
 }
 
-static void show_progress(struct migration *m)
+/* On a thread of its own: libvirt may hold the question back while it finishes the migration. */
+static void show_progress(void *arg)
 {
-    struct virt_job job = {0};
-    if (virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
-        m->bytes = job.done_bytes;
-        m->downtime_ms = job.downtime_ms;
-        act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
+    struct migration *m = arg;
+    while (!atomic_load(&m->is_over)) {
+        struct virt_job job = {0};
+        if (virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
+            atomic_store(&m->bytes, job.done_bytes);
+            atomic_store(&m->downtime_ms, job.downtime_ms);
+            act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
+        }
+        clock_sleep_ms(PROGRESS_MS);
     }
 }
 
@@ -296,8 +302,7 @@ static void watch_source(void *arg)
 {
     struct migration *m = arg;
     struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
-    while (!atomic_load(&m->is_over) && poll(&p, 1, WATCH_MS) == 0) {
-        show_progress(m);
+    while (!atomic_load(&m->is_over) && poll(&p, 1, PROGRESS_MS) == 0) {
     }
     for (int i = 0; p.revents && i < CONFIRM_TRIES && !atomic_load(&m->is_over); i++) {
         if (virt_migration_is_confirmed(m->name, m->pid)) {
@@ -335,7 +340,7 @@ static int ask_target(const struct env *env, const json_t *args, const struct do
             return r < 0 ? err_copy(e, &why)
                          : ERR_SET(e, STATE, "the copy on the target was never completed");
         }
-        clock_sleep_ms(WATCH_MS);
+        clock_sleep_ms(OUTCOME_POLL_MS);
     }
 }
 
@@ -359,18 +364,19 @@ static int judge_failure(const struct env *env, const json_t *args, const struct
         if (left != VIRT_LEFT_BUSY && left != VIRT_LEFT_UNKNOWN) {
             return r;
         }
-        clock_sleep_ms(WATCH_MS);
+        clock_sleep_ms(OUTCOME_POLL_MS);
     } while (clock_boottime_us() < deadline);
     return r;
 }
 
 static int migrate_watched(struct migration *m, const struct virt_migrate_args *args, struct err *e)
 {
-    struct lane *watcher = lane_new("migwatch", 1, 1);
-    int r = lane_run(watcher, watch_source, m, e);
+    struct lane *watchers = lane_new("migwatch", 2, 2);
+    int r = lane_run(watchers, watch_source, m, e);
+    r = r < 0 ? r : lane_run(watchers, show_progress, m, e);
     r = r < 0 ? r : virt_migrate(m->env->virt, args, e);
     atomic_store(&m->is_over, true);
-    lane_free(watcher);
+    lane_free(watchers);
     return r;
 }
 

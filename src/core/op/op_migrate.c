@@ -96,19 +96,29 @@ static json_t *copy_args(struct op *o)
                      vm_spec(c, name_of(o)));
 }
 
+/* What the copy has cost, for the report; lost when the agent died in between. */
+static void keep_figures(struct op *o)
+{
+    _cleanup_free_ char *id = str_printf("task/%s/copy/qemu", o->id);
+    const struct attempt *a = act_find(o->c, id);
+    if (a && a->result) {
+        json_object_set(o->data, "copied", a->result);
+    }
+}
+
 /* Copy and T7 are one phase: saving the task between them would lengthen the blackout. */
 static enum op_verdict copy(struct op *o)
 {
     struct core *c = o->c;
-    const json_t *result = NULL;
     const json_t *own = vm_own(c, name_of(o));
     if (is_handed_over(o)) {
+        keep_figures(o);
         return OP_NEXT;
     }
     if (!is_claimed(o)) {
         return op_fail(o, CONFLICT, "the ownership record was changed by somebody else");
     }
-    enum op_verdict v = op_do(o, "qemu", "vm.migrate", copy_args(o), &result);
+    enum op_verdict v = op_do(o, "qemu", "vm.migrate", copy_args(o), NULL);
     if (v == OP_WAIT && op_is_cancelled(o)) {
         (void)op_do(o, "cancel", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)), NULL);
     }
@@ -119,7 +129,6 @@ static enum op_verdict copy(struct op *o)
     struct commit t = commit_new();
     json_object_set_new(next, "mig", json_pack("{s:s,s:s,s:s}", "id", o->id, "dst", dst_of(o),
                                                "phase", "done"));
-    json_object_set(o->data, "copied", (json_t *)result);
     vm_put_own(c, &t, name_of(o), next);
     return op_commit(o, "own", &t);
 }
