@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Actions on images and on the files of VMs; adapters/virt/image_drive.c does the work. */
-#include <string.h>
-
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/image_drive.h"
+#include "adapters/virt/image_fetch.h"
 #include "adapters/virt/seed_format.h"
 #include "adapters/virt/virt_host.h"
 #include "adapters/virt/vm_files.h"
@@ -26,26 +25,12 @@ static char *images_dir(const json_t *args)
     return str_printf("%s/images", json_text_of(args, "mount"));
 }
 
-/* What is stored and shown: an address's user and query may be secrets. */
-static char *public_source(const char *source)
-{
-    const char *host = strstr(source, "://");
-    if (source[0] == '/' || !host) {
-        return str_dup(source);
-    }
-    host += strlen("://");
-    size_t authority = strcspn(host, "/?#");
-    const char *at = memrchr(host, '@', authority);
-    const char *rest = at ? at + 1 : host;
-    return str_printf("%.*s%.*s", (int)(host - source), source, (int)strcspn(rest, "?#"), rest);
-}
-
 int act_image_import(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                      struct err *e)
 {
     const json_t *asked = json_object_get(args, "args");
     _cleanup_free_ char *dir = images_dir(args);
-    _cleanup_free_ char *source = public_source(json_text_of(asked, "source"));
+    _cleanup_free_ char *source = image_source_public(json_text_of(asked, "source"));
     _cleanup_image_file_ struct image_file made = {0};
     struct image_env ie;
     const struct image_import_args a = {
@@ -100,7 +85,8 @@ static char *vm_dir(const json_t *args)
 
 static bool wants_seed(const json_t *spec)
 {
-    return json_text_of(spec, "cloud_init") || json_array_size(json_object_get(spec, "ssh_keys")) > 0;
+    return json_text_of(spec, "cloud_init") ||
+           json_array_size(json_object_get(spec, "ssh_keys")) > 0;
 }
 
 static void make_seed(const json_t *args, struct sbuf *ret)
@@ -184,8 +170,8 @@ int act_vm_make_disks(const struct env *env, const json_t *args, struct act_ctx 
     return r;
 }
 
-int act_vm_remove_disks(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
-                        struct err *e)
+int act_vm_remove_disks(const struct env *env, const json_t *args, struct act_ctx *ctx,
+                        json_t **ret, struct err *e)
 {
     _cleanup_free_ char *dir = vm_dir(args);
     return vm_files_remove(dir, json_text_of(json_object_get(args, "spec"), "uuid"), e);

@@ -43,6 +43,7 @@ struct call {
 void http_reply_done(struct http_reply *r)
 {
     free(r->body);
+    free(r->location);
     *r = (struct http_reply){0};
 }
 
@@ -305,6 +306,10 @@ int http_call(struct http *h, const struct http_request *q, struct http_reply *r
     }
     int r = converse(&c, e);
     read_head(&c);
+    char *location = NULL;
+    (void)curl_easy_getinfo(h->easy, CURLINFO_REDIRECT_URL, &location);
+    free(ret->location);
+    ret->location = str_dup(location);
     /* Closes the connection, too, when the transfer is not at its end. */
     (void)curl_multi_remove_handle(h->multi, h->easy);
     curl_easy_reset(h->easy); /* it must not keep pointers into this frame */

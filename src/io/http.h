@@ -39,6 +39,7 @@ struct http_reply {
     uint64_t content_length; /* 0 when the server did not say */
     char *body;              /* terminated; without what on_data got */
     size_t body_len;
+    char *location; /* where a redirection points, absolute; else NULL */
 };
 void http_reply_done(struct http_reply *r);
 #define _cleanup_http_reply_ _cleanup_(http_reply_done)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Images and disks with the real qemu-img, in a directory of the test's own. Skips with 77 where
  * there is no qemu-img. */
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -19,6 +21,7 @@
 #include "base/str.h"
 #include "io/cmd.h"
 #include "io/file.h"
+#include "io/worker.h"
 
 #define UUID "6f0e5f5e-0a4e-4a52-9d0c-3a8a1a2b3c4d"
 #define DISK_BYTES (8 * MIB)
@@ -41,10 +44,11 @@ static void on_percent(void *arg, unsigned percent)
 
 static int setup(void **state)
 {
-    char root[] = "/var/tmp/mortar-image-XXXXXX";
+    const char *where = getenv("MORTAR_IMAGE_TEST_DIR"); /* a Gluster mount, to try it there */
+    char *root = str_printf("%s/mortar-image-XXXXXX", where ? where : "/var/tmp");
     struct fixture *f = xcalloc(1, sizeof(*f));
     assert_non_null(mkdtemp(root));
-    f->root = str_dup(root);
+    f->root = root;
     f->images = str_printf("%s/pool/images", root);
     f->vm = str_printf("%s/pool/vms/demo", root);
     _cleanup_free_ char *vms = str_printf("%s/pool/vms", root);
@@ -133,6 +137,193 @@ static void assert_same_disk(const char *a, const char *b, const char *format_b)
 {
     run(CMD("qemu-img", "compare", "-q", "-f", "qcow2", "-F", format_b, a, b));
 }
+
+/* --- downloads ----------------------------------------------------------------------------- */
+
+/* Gives each connection the next of its answers, then closes it. */
+struct server {
+    int fd;
+    unsigned port;
+    struct lane *lane;
+    struct {
+        char *head;
+        const char *file;  /* sent after the head */
+        size_t file_bytes; /* so much of it */
+    } answers[8];
+    size_t n;
+};
+
+static void send_file(int fd, const char *path, size_t bytes)
+{
+    _cleanup_free_ char *data = NULL;
+    size_t len = 0;
+    assert_int_equal(file_read(path, GIB, &data, &len, NULL), 0);
+    for (size_t at = 0; at < bytes && at < len;) {
+        ssize_t n = send(fd, data + at, (bytes < len ? bytes : len) - at, MSG_NOSIGNAL);
+        if (n <= 0) {
+            return; /* the client has seen enough */
+        }
+        at += (size_t)n;
+    }
+}
+
+static void serve(void *arg)
+{
+    struct server *s = arg;
+    for (size_t i = 0; i < s->n; i++) {
+        char request[4096];
+        _cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0 || read(fd, request, sizeof(request)) <= 0) {
+            return;
+        }
+        (void)send(fd, s->answers[i].head, strlen(s->answers[i].head), MSG_NOSIGNAL);
+        if (s->answers[i].file) {
+            send_file(fd, s->answers[i].file, s->answers[i].file_bytes);
+        }
+    }
+}
+
+static void server_listen(struct server *s)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s->fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(s->fd, 4), 0);
+    assert_int_equal(getsockname(s->fd, (struct sockaddr *)&addr, &len), 0);
+    s->port = ntohs(addr.sin_port);
+}
+
+/* @head: takes ownership */
+static void server_answer(struct server *s, char *head, const char *file, size_t file_bytes)
+{
+    s->answers[s->n].head = head;
+    s->answers[s->n].file = file;
+    s->answers[s->n++].file_bytes = file_bytes;
+}
+
+static char *ok_head(uint64_t bytes)
+{
+    return str_printf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %llu\r\n\r\n",
+                      (unsigned long long)bytes);
+}
+
+static char *redirect_head(const char *to, unsigned port)
+{
+    return str_printf("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: %s:%u/there\r\n"
+                      "Content-Length: 0\r\n\r\n",
+                      to, port);
+}
+
+static int import_from(struct fixture *f, struct server *s, struct image_file *ret, struct err *e)
+{
+    _cleanup_free_ char *url = str_printf("http://127.0.0.1:%u/image.qcow2?key=secret", s->port);
+    s->lane = lane_new("server", 1, 4);
+    assert_int_equal(lane_run(s->lane, serve, s, NULL), 0);
+    int r = import_as(f, url, NULL, NULL, ret, e);
+    (void)shutdown(s->fd, SHUT_RDWR);
+    lane_free(s->lane);
+    close_fdp(&s->fd);
+    for (size_t i = 0; i < s->n; i++) {
+        free(s->answers[i].head);
+    }
+    return r;
+}
+
+static uint64_t size_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+static void a_download_is_followed_and_hashed(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_free_ char *source = make_source(f, "qcow2", "compat=v3");
+    _cleanup_free_ char *raw = in(f, "source.raw");
+    _cleanup_free_ char *sum = NULL;
+    _cleanup_image_file_ struct image_file made = {0};
+    struct server s = {0};
+    struct err e = {0};
+    server_listen(&s);
+    server_answer(&s, redirect_head("http://127.0.0.1", s.port), NULL, 0);
+    server_answer(&s, ok_head(size_of(source)), source, SIZE_MAX);
+    if (import_from(f, &s, &made, &e) < 0) {
+        fail_msg("%s", e.msg);
+    }
+    assert_same_disk(made.path, raw, "raw");
+    assert_only(f->images, "debian.qcow2\n");
+    assert_int_equal(cmd_check(CMD("sha256sum", source), NULL, &sum, NULL), 0);
+    assert_memory_equal(made.sha256, sum, 64);
+}
+
+static void assert_download_fails(struct fixture *f, struct server *s, int code, const char *why)
+{
+    _cleanup_image_file_ struct image_file made = {0};
+    struct err e = {0};
+    int r = import_from(f, s, &made, &e);
+    if (r != -code || !strstr(e.msg, why) || strstr(e.msg, "secret")) {
+        fail_msg("%d (%s) is not %d (%s)", r, e.msg, -code, why);
+    }
+    assert_only(f->images, "");
+}
+
+static void a_failed_download_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_free_ char *source = make_source(f, "raw", "");
+    struct server missing = {0};
+    server_listen(&missing);
+    server_answer(&missing, str_dup("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"), NULL, 0);
+    assert_download_fails(f, &missing, ERR_NOT_FOUND, "no such file");
+    struct server cut = {0};
+    server_listen(&cut);
+    server_answer(&cut, ok_head(DISK_BYTES), source, DISK_BYTES / 2);
+    assert_download_fails(f, &cut, ERR_REMOTE, "no whole answer");
+    struct server round = {0};
+    server_listen(&round);
+    for (int i = 0; i < 6; i++) {
+        server_answer(&round, redirect_head("http://127.0.0.1", round.port), NULL, 0);
+    }
+    assert_download_fails(f, &round, ERR_REMOTE, "address to address");
+    struct server file = {0};
+    server_listen(&file);
+    server_answer(&file, redirect_head("file://", 0), NULL, 0);
+    assert_download_fails(f, &file, ERR_REMOTE, "not secure");
+    struct server huge = {0};
+    server_listen(&huge);
+    server_answer(&huge, ok_head(TIB + 1), source, DISK_BYTES);
+    assert_download_fails(f, &huge, ERR_LIMIT, "larger than 1 TiB");
+    struct server full = {0};
+    server_listen(&full);
+    server_answer(&full, ok_head(TIB), source, DISK_BYTES);
+    assert_download_fails(f, &full, ERR_POOL_FULL, "needed");
+}
+
+static void a_hostile_download_is_ended_early(void **state)
+{
+    struct fixture *f = *state;
+    struct server s = {0};
+    _cleanup_free_ char *bad = in(f, "bad.qcow2");
+    run(CMD("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-u", "-b", "/etc/passwd", bad,
+            "8M"));
+    run(CMD("truncate", "-s", "64M", bad));
+    server_listen(&s);
+    server_answer(&s, ok_head(64 * MIB), bad, IMAGE_HEAD_BYTES); /* no more will ever come */
+    assert_download_fails(f, &s, ERR_IMAGE_BAD, "backing file");
+}
+
+static void addresses_hold_no_passwords(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, "http://me:secret@localhost/x", NULL, ERR_INVALID, "password");
+    assert_refused(f, "http:///x", NULL, ERR_INVALID, "host");
+    assert_refused(f, "https://localhost/a b", NULL, ERR_INVALID, "%XX");
+    assert_refused(f, "ftp://localhost/x", NULL, ERR_INVALID, "http address");
+}
+
+/* --- files --------------------------------------------------------------------------------- */
 
 static void every_format_becomes_a_qcow2_of_qemus_user(void **state)
 {
@@ -392,6 +583,10 @@ static void blkid_sees_the_label_of_the_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_download_is_followed_and_hashed),
+        TEST(a_failed_download_leaves_nothing_behind),
+        TEST(a_hostile_download_is_ended_early),
+        TEST(addresses_hold_no_passwords),
         TEST(every_format_becomes_a_qcow2_of_qemus_user),
         TEST(a_wrong_checksum_is_refused),
         TEST(hostile_images_leave_nothing_behind),

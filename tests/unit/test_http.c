@@ -109,6 +109,20 @@ static void a_post_over_a_unix_socket_is_answered(void **state)
     assert_null(strstr(s.seen, "Expect"));
 }
 
+static void a_redirection_is_told_and_not_followed(void **state)
+{
+    struct server s = {.answer = "HTTP/1.1 302 Found\r\nLocation: /b?c=d\r\n"
+                                 "Content-Length: 0\r\n\r\n"};
+    struct err e = {0};
+    _cleanup_http_reply_ struct http_reply r = {0};
+    server_start(&s);
+    assert_int_equal(
+        call(&s, &(struct http_request){.path = "/a", .deadline_us = in_ms(5000)}, &r, &e), 0);
+    server_stop(&s);
+    assert_int_equal(r.status, 302);
+    assert_string_equal(r.location, "http://localhost/b?c=d");
+}
+
 static void no_server_means_nothing_was_sent(void **state)
 {
     struct server s = {.path = "/tmp/mortar-no-such-socket"};
@@ -292,6 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_post_over_a_unix_socket_is_answered),
+        cmocka_unit_test(a_redirection_is_told_and_not_followed),
         cmocka_unit_test(no_server_means_nothing_was_sent),
         cmocka_unit_test(silence_after_sending_is_an_unknown_outcome),
         cmocka_unit_test(a_cut_answer_is_an_unknown_outcome),

@@ -96,7 +96,8 @@ static void honest_images_are_recognised(void **state)
     assert_int_equal(parse(f, &h, NULL), 0);
     assert_int_equal(h.format, IMAGE_VMDK);
     assert_int_equal(h.virtual_bytes, 8 * MIB);
-    make_vmdk(f, "parentCID=ffffffff\r\ncreateType=\"streamOptimized\"\r\nRDONLY 1 SPARSE \"a\"\r\n");
+    make_vmdk(f, "parentCID=ffffffff\r\ncreateType=\"streamOptimized\"\r\n"
+                 "RDONLY 1 SPARSE \"a\"\r\n");
     put_le(f + 56, UINT64_MAX, 8);
     assert_int_equal(parse(f, &h, NULL), 0);
     memset(f, 0xeb, FILE_BYTES);
@@ -178,10 +179,12 @@ static void vmdk_that_refers_to_another_file_is_refused(void **state)
         "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 16384 SPARSE \"/etc/shadow\"\n",
         "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 16384 SPARSE \"..\\x\"\n",
         "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 16384 FLAT \"shadow\" 0\n",
-        "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 1 SPARSE \"a\"\nRW 1 SPARSE \"b\"\n",
+        "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\n"
+        "RW 1 SPARSE \"a\"\nRW 1 SPARSE \"b\"\n",
         "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\n",
         "parentCID=1234abcd\ncreateType=\"monolithicSparse\"\nRW 16384 SPARSE \"a\"\n",
-        "createType=\"monolithicSparse\"\nRW 16384 SPARSE \"a\"\nparentFileNameHint=\"/etc/shadow\"\n",
+        "createType=\"monolithicSparse\"\nRW 16384 SPARSE \"a\"\n"
+        "parentFileNameHint=\"/etc/shadow\"\n",
     };
     uint8_t *f = malloc(FILE_BYTES);
     for (size_t i = 0; i < ELEMENTS(lines); i++) {

@@ -6,12 +6,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 
+#include "adapters/virt/image_fetch.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "base/units.h"
 #include "io/cmd.h"
 #include "io/file.h"
 
@@ -21,108 +19,18 @@
 #define QEMU_IMG_QUICK_US (60 * USEC_PER_SEC)
 #define QEMU_IMG_LEAST_US (600 * USEC_PER_SEC)
 #define QEMU_IMG_LEAST_RATE_BYTES (2 * MIB) /* per second: a slow disk is not a hanging one */
-#define COPY_CHUNK_BYTES (1 * MIB)
-#define ROOM_MARGIN_BYTES (64 * MIB) /* kept free of what we write in bulk */
+#define OBTAINED_PERCENT 40 /* of an import: the source is here and hashed */
+#define READ_CHUNK_BYTES (1 * MIB)
+
+static char *image_path(const char *dir, const char *name)
+{
+    return str_printf("%s/%s.qcow2", dir, name);
+}
 
 void image_file_done(struct image_file *f)
 {
     free(f->path);
     *f = (struct image_file){0};
-}
-
-/* --- one file being made ------------------------------------------------------------------- */
-
-static char *dir_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    assert(slash);
-    return slash == path ? str_dup("/") : str_printf("%.*s", (int)(slash - path), path);
-}
-
-/* DIR/.NAME.new, hidden from `ls` and from nobody's name, since names begin with a letter. */
-static char *hidden_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    assert(slash && slash[1]);
-    return str_printf("%.*s/.%s.new", (int)(slash - path), path, slash + 1);
-}
-
-static void unlinkp(char **path)
-{
-    if (*path) {
-        (void)unlink(*path); /* it may never have been made; what failed is told already */
-        free(*path);
-    }
-}
-#define _cleanup_unlink_ _cleanup_(unlinkp)
-
-static int remove_stale(const char *path, struct err *e)
-{
-    if (unlink(path) < 0 && errno != ENOENT) {
-        return ERR_SYS(e, IO, errno, "cannot remove %s", path);
-    }
-    return 0;
-}
-
-static int fail_write(const char *path, int sys, struct err *e)
-{
-    if (sys != ENOSPC && sys != EDQUOT) {
-        return ERR_SYS(e, IO, sys, "cannot write %s", path);
-    }
-    (void)ERR_SYS(e, POOL_FULL, sys, "no room left to write %s", path);
-    err_hint(e, "remove images or virtual machines that are not needed, or use another pool");
-    return -ERR_POOL_FULL;
-}
-
-/* Onto stable storage, with its owner. */
-static int settle(const struct image_env *env, const char *tmp, struct err *e)
-{
-    _cleanup_close_ int fd = open(tmp, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || (env->uid != (uid_t)-1 && fchown(fd, env->uid, env->gid) < 0) ||
-        fchmod(fd, 0640) < 0 || fsync(fd) < 0) {
-        return fail_write(tmp, errno, e);
-    }
-    return 0;
-}
-
-static int sync_dir_of(const char *path, struct err *e)
-{
-    _cleanup_free_ char *dir = dir_of(path);
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? fail_write(path, errno, e) : 0;
-}
-
-/* @tmp is consumed when it has got its name. */
-static int publish(const struct image_env *env, char **tmp, const char *path, struct err *e)
-{
-    int r = settle(env, *tmp, e);
-    if (r == 0 && rename(*tmp, path) < 0) {
-        r = fail_write(path, errno, e);
-    }
-    if (r == 0) {
-        free(TAKE(*tmp));
-        r = sync_dir_of(path, e);
-    }
-    return r;
-}
-
-static int need_room(const char *dir, uint64_t bytes, struct err *e)
-{
-    struct statvfs v;
-    char need[24];
-    char have[24];
-    if (statvfs(dir, &v) < 0) {
-        return ERR_SYS(e, IO, errno, "cannot see how much room %s has", dir);
-    }
-    uint64_t free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
-    if (free_bytes >= ROOM_MARGIN_BYTES && free_bytes - ROOM_MARGIN_BYTES >= bytes) {
-        return 0;
-    }
-    (void)ERR_SET(e, POOL_FULL, "%s has %s free, %s are needed", dir,
-                  units_format_size(free_bytes, have, sizeof(have)),
-                  units_format_size(bytes, need, sizeof(need)));
-    err_hint(e, "remove images or virtual machines that are not needed, or use another pool");
-    return -ERR_POOL_FULL;
 }
 
 /* --- qemu-img ------------------------------------------------------------------------------ */
@@ -223,37 +131,16 @@ static int check_qemu_img(const struct qemu_img *q, char **ret_out, struct err *
 
 /* --- import -------------------------------------------------------------------------------- */
 
-/* The source, opened once: qemu-img reads this very file, whatever happens to the name. */
 struct source {
-    int fd;
-    struct stat stat; /* before anything was read */
-    char *fd_path;
+    struct image_source file;
     const char *name; /* for people */
     struct image_head head;
+    char sha256[DIGEST_HEX_LEN + 1];
 };
 
 static void source_done(struct source *s)
 {
-    close_fdp(&s->fd);
-    free(s->fd_path);
-}
-
-static int open_source(const char *path, struct source *s, struct err *e)
-{
-    /* Without O_NONBLOCK a FIFO would keep us; a device must not notice that we look. */
-    s->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (s->fd < 0) {
-        return errno == ENOENT ? ERR_SYS(e, NOT_FOUND, errno, "there is no file %s", path)
-                               : ERR_SYS(e, IO, errno, "cannot read %s", path);
-    }
-    if (fstat(s->fd, &s->stat) < 0) {
-        return ERR_SYS(e, IO, errno, "cannot read %s", path);
-    }
-    if (!S_ISREG(s->stat.st_mode)) {
-        return ERR_SET(e, IMAGE_BAD, "%s is not a regular file", path);
-    }
-    s->fd_path = str_printf("/proc/%d/fd/%d", (int)getpid(), s->fd);
-    return 0;
+    image_source_done(&s->file);
 }
 
 static int read_head(struct source *s, const enum image_format *want, struct err *e)
@@ -261,7 +148,7 @@ static int read_head(struct source *s, const enum image_format *want, struct err
     _cleanup_free_ char *head = xcalloc(1, IMAGE_HEAD_BYTES);
     size_t got = 0;
     while (got < IMAGE_HEAD_BYTES) {
-        ssize_t n = pread(s->fd, head + got, IMAGE_HEAD_BYTES - got, (off_t)got);
+        ssize_t n = pread(s->file.fd, head + got, IMAGE_HEAD_BYTES - got, (off_t)got);
         if (n < 0) {
             return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
         }
@@ -270,16 +157,15 @@ static int read_head(struct source *s, const enum image_format *want, struct err
         }
         got += (size_t)n;
     }
-    return image_parse_head(head, got, (uint64_t)s->stat.st_size, want, &s->head, e);
+    return image_parse_head(head, got, (uint64_t)s->file.stat.st_size, want, &s->head, e);
 }
 
-static int hash_source(const struct source *s, const struct stage *stage,
-                       char ret[static DIGEST_HEX_LEN + 1], struct err *e)
+static int hash_source(struct source *s, const struct stage *stage, struct err *e)
 {
-    _cleanup_free_ char *chunk = xcalloc(1, COPY_CHUNK_BYTES);
+    _cleanup_free_ char *chunk = xcalloc(1, READ_CHUNK_BYTES);
     _cleanup_(digest_freep) struct digest *d = digest_new();
     for (off_t at = 0;;) {
-        ssize_t n = pread(s->fd, chunk, COPY_CHUNK_BYTES, at);
+        ssize_t n = pread(s->file.fd, chunk, READ_CHUNK_BYTES, at);
         if (n < 0) {
             return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
         }
@@ -288,16 +174,16 @@ static int hash_source(const struct source *s, const struct stage *stage,
         }
         digest_add(d, chunk, (size_t)n);
         at += n;
-        tell(stage, (uint64_t)at, (uint64_t)s->stat.st_size);
+        tell(stage, (uint64_t)at, (uint64_t)s->file.stat.st_size);
     }
-    digest_finish(d, ret);
+    digest_finish(d, s->sha256);
     return 0;
 }
 
 static int compare_checksum(const char *checksum, const char *sha256, struct err *e)
 {
     if (checksum && !str_eq(checksum + strlen("sha256:"), sha256)) {
-        (void)ERR_SET(e, IMAGE_BAD, "the source's checksum is sha256:%s, not the one that was given",
+        (void)ERR_SET(e, IMAGE_BAD, "the source's checksum is not the one given but sha256:%s",
                       sha256);
         err_hint(e, "it is damaged or is not what you think it is");
         return -ERR_IMAGE_BAD;
@@ -314,29 +200,27 @@ static int verdict(int r, struct err *e, struct err *why)
     return r < 0 ? err_copy(e, why) : 0;
 }
 
+static struct qemu_img about(const struct source *s, const char *const *argv, uint64_t timeout_us)
+{
+    return (struct qemu_img){
+        .argv = argv, .timeout_us = timeout_us, .source = s->name, .fd_path = s->file.fd_path};
+}
+
 static int inspect(struct source *s, struct err *e)
 {
     const char *format = image_format_name(s->head.format);
     struct err why = {0};
     _cleanup_free_ char *text = NULL;
-    struct qemu_img info = {
-        .argv = CMD("info", "--output=json", "-f", format, s->fd_path),
-        .timeout_us = QEMU_IMG_QUICK_US,
-        .source = s->name,
-        .fd_path = s->fd_path,
-    };
+    struct qemu_img info = about(
+        s, CMD("info", "--output=json", "-f", format, s->file.fd_path), QEMU_IMG_QUICK_US);
     int r = verdict(check_qemu_img(&info, &text, &why), e, &why);
     r = r < 0 ? r : image_parse_info(text, strlen(text), &s->head.virtual_bytes, e);
     if (r < 0 || s->head.format != IMAGE_QCOW2) {
         return r;
     }
     _cleanup_cmd_ struct cmd_result res = {0};
-    struct qemu_img check = {
-        .argv = CMD("check", "-q", "-f", format, s->fd_path),
-        .timeout_us = budget_us((uint64_t)s->stat.st_size),
-        .source = s->name,
-        .fd_path = s->fd_path,
-    };
+    struct qemu_img check = about(s, CMD("check", "-q", "-f", format, s->file.fd_path),
+                                  budget_us((uint64_t)s->file.stat.st_size));
     r = run_qemu_img(&check, &res, e);
     if (r < 0 || res.exit_code == 0 || res.exit_code == 3) { /* 3: leaked clusters harm nobody */
         return r;
@@ -353,13 +237,10 @@ static int measure(const struct source *s, uint64_t *ret_bytes, struct err *e)
     struct err why = {0};
     _cleanup_free_ char *text = NULL;
     _cleanup_json_ json_t *j = NULL;
-    struct qemu_img q = {
-        .argv = CMD("measure", "--output=json", "-f", image_format_name(s->head.format), "-O",
-                    "qcow2", s->fd_path),
-        .timeout_us = budget_us((uint64_t)s->stat.st_size),
-        .source = s->name,
-        .fd_path = s->fd_path,
-    };
+    struct qemu_img q = about(s, CMD("measure", "--output=json", "-f",
+                                     image_format_name(s->head.format), "-O", "qcow2",
+                                     s->file.fd_path),
+                              budget_us((uint64_t)s->file.stat.st_size));
     int r = verdict(check_qemu_img(&q, &text, &why), e, &why);
     r = r < 0 ? r : json_parse(text, strlen(text), &j, e);
     if (r == 0) {
@@ -372,12 +253,13 @@ static int measure(const struct source *s, uint64_t *ret_bytes, struct err *e)
  * which only root can set back. */
 static int check_unchanged(const struct source *s, struct err *e)
 {
+    const struct stat *was = &s->file.stat;
     struct stat now;
-    if (fstat(s->fd, &now) < 0) {
+    if (fstat(s->file.fd, &now) < 0) {
         return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
     }
-    if (now.st_size == s->stat.st_size && now.st_ctim.tv_sec == s->stat.st_ctim.tv_sec &&
-        now.st_ctim.tv_nsec == s->stat.st_ctim.tv_nsec) {
+    if (now.st_size == was->st_size && now.st_ctim.tv_sec == was->st_ctim.tv_sec &&
+        now.st_ctim.tv_nsec == was->st_ctim.tv_nsec) {
         return 0;
     }
     (void)ERR_SET(e, IMAGE_BAD, "%s was changed while it was read", s->name);
@@ -385,48 +267,47 @@ static int check_unchanged(const struct source *s, struct err *e)
     return -ERR_IMAGE_BAD;
 }
 
-static int convert_source(const struct image_env *env, struct source *s, const char *dir,
-                          const char *path, struct err *e)
+static int convert_source(const struct image_env *env, const struct source *s, const char *path,
+                          struct err *e)
 {
-    _cleanup_unlink_ char *tmp = hidden_name(path);
-    struct stage stage = {.env = env, .from = 40, .to = 99};
+    _cleanup_unlink_ char *tmp = image_hidden_name(path, "new");
+    struct stage stage = {.env = env, .from = OBTAINED_PERCENT, .to = 99};
     uint64_t need = 0;
-    struct qemu_img q = {
-        .argv = CMD("convert", "-p", "-f", image_format_name(s->head.format), "-O", "qcow2",
-                    s->fd_path, tmp),
-        .timeout_us = budget_us(s->head.virtual_bytes),
-        .stage = &stage,
-        .source = s->name,
-        .fd_path = s->fd_path,
-    };
-    int r = remove_stale(tmp, e);
+    struct qemu_img q = about(s, CMD("convert", "-p", "-f", image_format_name(s->head.format), "-O",
+                                     "qcow2", s->file.fd_path, tmp),
+                              budget_us(s->head.virtual_bytes));
+    q.stage = &stage;
+    int r = image_remove_stale(tmp, e);
     r = r < 0 ? r : measure(s, &need, e);
-    r = r < 0 ? r : need_room(dir, need, e);
+    r = r < 0 ? r : image_need_room(path, need, e);
     r = r < 0 ? r : check_qemu_img(&q, NULL, e);
     r = r < 0 ? r : check_unchanged(s, e);
-    return r < 0 ? r : publish(env, &tmp, path, e);
+    return r < 0 ? r : image_publish(env, &tmp, path, e);
 }
 
-static int import_opened(const struct image_env *env, const struct image_import_args *a,
-                         struct source *s, struct image_file *ret, struct err *e)
+static void on_fetched(void *arg, uint64_t done, uint64_t total)
 {
-    enum image_format want = IMAGE_RAW;
-    const enum image_format *said_format = image_format_by_name(a->format, &want) ? &want : NULL;
-    struct image_file f = {.path = str_printf("%s/%s.qcow2", a->dir, a->name)};
-    struct stage hashing = {.env = env, .from = 0, .to = 40};
-    int r = read_head(s, said_format, e);
-    r = r < 0 ? r : hash_source(s, &hashing, f.sha256, e);
-    r = r < 0 ? r : compare_checksum(a->checksum, f.sha256, e);
-    r = r < 0 ? r : inspect(s, e);
-    r = r < 0 ? r : convert_source(env, s, a->dir, f.path, e);
-    if (r < 0) {
-        image_file_done(&f);
-        return r;
-    }
-    f.virtual_bytes = s->head.virtual_bytes;
-    f.source_format = s->head.format;
-    *ret = f;
-    return 0;
+    tell(arg, done, total);
+}
+
+/* Opens the source, after downloading it to @fetched if it is elsewhere. */
+static int obtain(const struct image_env *env, const char *source, const enum image_format *want,
+                  const char *fetched, struct source *s, struct err *e)
+{
+    struct stage stage = {.env = env, .from = 0, .to = OBTAINED_PERCENT};
+    const struct image_fetch f = {
+        .url = source,
+        .path = fetched,
+        .want = want,
+        .on_bytes = on_fetched,
+        .on_bytes_arg = &stage,
+    };
+    bool is_url = image_is_url(source);
+    int r = image_remove_stale(fetched, e);
+    r = r < 0 || !is_url ? r : image_fetch(&f, s->sha256, e);
+    r = r < 0 ? r : image_source_open(is_url ? fetched : source, &s->file, e);
+    r = r < 0 ? r : read_head(s, want, e);
+    return r < 0 || is_url ? r : hash_source(s, &stage, e);
 }
 
 static int check_import_args(const struct image_import_args *a, struct err *e)
@@ -434,29 +315,51 @@ static int check_import_args(const struct image_import_args *a, struct err *e)
     enum image_format f;
     unsigned char raw[DIGEST_HEX_LEN / 2];
     if (a->format && !str_eq(a->format, "auto") && !image_format_by_name(a->format, &f)) {
-        return ERR_SET(e, INVALID, "'%.20s' is no format; there are qcow2, raw and vmdk", a->format);
+        return ERR_SET(e, INVALID, "'%.20s' is no format; there are qcow2, raw and vmdk",
+                       a->format);
     }
     if (a->checksum && !(str_starts(a->checksum, "sha256:") &&
                          hex_parse(a->checksum + strlen("sha256:"), raw, sizeof(raw)))) {
         return ERR_SET(e, INVALID, "a checksum is 'sha256:' and 64 lower-case hex digits");
     }
-    if (a->source[0] != '/') {
-        return ERR_SET(e, INVALID, "'%.100s' is neither an absolute path nor an address", a->source);
+    if (a->source[0] != '/' && !image_is_url(a->source)) {
+        return ERR_SET(e, INVALID, "'%.100s' is no absolute path and no http address", a->source);
+    }
+    if (!file_exists(a->dir)) {
+        return ERR_SET(e, STATE, "%s is not there: is the pool mounted?", a->dir);
     }
     return 0;
+}
+
+static int import(const struct image_env *env, const struct image_import_args *a,
+                  struct image_file *ret, struct err *e)
+{
+    enum image_format want = IMAGE_RAW;
+    const enum image_format *said_format = image_format_by_name(a->format, &want) ? &want : NULL;
+    _cleanup_free_ char *name = image_source_public(a->source);
+    _cleanup_(source_done) struct source s = {.file.fd = -1, .name = name};
+    _cleanup_image_file_ struct image_file f = {.path = image_path(a->dir, a->name)};
+    _cleanup_unlink_ char *fetched = image_hidden_name(f.path, "source");
+    int r = check_import_args(a, e);
+    r = r < 0 ? r : obtain(env, a->source, said_format, fetched, &s, e);
+    r = r < 0 ? r : compare_checksum(a->checksum, s.sha256, e);
+    r = r < 0 ? r : inspect(&s, e);
+    r = r < 0 ? r : convert_source(env, &s, f.path, e);
+    if (r == 0) {
+        f.virtual_bytes = s.head.virtual_bytes;
+        f.source_format = s.head.format;
+        memcpy(f.sha256, s.sha256, sizeof(f.sha256));
+        *ret = f;
+        f.path = NULL;
+    }
+    return r;
 }
 
 int image_import(const struct image_env *env, const struct image_import_args *args,
                  struct image_file *ret, struct err *e)
 {
-    _cleanup_(source_done) struct source s = {.fd = -1, .name = args->source};
     assert(str_is_name(args->name));
-    int r = check_import_args(args, e);
-    if (r == 0 && !file_exists(args->dir)) {
-        r = ERR_SET(e, STATE, "%s is not there: is the pool mounted?", args->dir);
-    }
-    r = r < 0 ? r : open_source(args->source, &s, e);
-    r = r < 0 ? r : import_opened(env, args, &s, ret, e);
+    int r = import(env, args, ret, e);
     if (r < 0) {
         err_prepend(e, "cannot import image '%s'", args->name);
     }
@@ -465,17 +368,23 @@ int image_import(const struct image_env *env, const struct image_import_args *ar
 
 int image_remove(const char *dir, const char *name, struct err *e)
 {
-    _cleanup_free_ char *path = str_printf("%s/%s.qcow2", dir, name);
-    _cleanup_free_ char *tmp = hidden_name(path);
-    int r = remove_stale(tmp, e);
-    return r < 0 ? r : remove_stale(path, e);
+    static const char *const leftovers[] = {"new", "source"};
+    _cleanup_free_ char *path = image_path(dir, name);
+    for (size_t i = 0; i < ELEMENTS(leftovers); i++) {
+        _cleanup_free_ char *tmp = image_hidden_name(path, leftovers[i]);
+        int r = image_remove_stale(tmp, e);
+        if (r < 0) {
+            return r;
+        }
+    }
+    return image_remove_stale(path, e);
 }
 
 /* --- export -------------------------------------------------------------------------------- */
 
 static int remove_stale_dir(const char *dir, const char *file, struct err *e)
 {
-    int r = remove_stale(file, e);
+    int r = image_remove_stale(file, e);
     if (r == 0 && rmdir(dir) < 0 && errno != ENOENT) {
         return ERR_SYS(e, IO, errno, "cannot remove %s", dir);
     }
@@ -483,9 +392,10 @@ static int remove_stale_dir(const char *dir, const char *file, struct err *e)
 }
 
 /* Never over a file that appeared meanwhile, where the file system can promise that (FUSE: not). */
-static int publish_new(const struct image_env *env, const char *file, const char *path, struct err *e)
+static int publish_new(const struct image_env *env, const char *file, const char *path,
+                       struct err *e)
 {
-    int r = settle(env, file, e);
+    int r = image_settle(env, file, e);
     if (r < 0) {
         return r;
     }
@@ -495,9 +405,9 @@ static int publish_new(const struct image_env *env, const char *file, const char
     }
     if (r < 0) {
         return errno == EEXIST ? ERR_SET(e, EXISTS, "%s exists already", path)
-                               : fail_write(path, errno, e);
+                               : image_fail_write(path, errno, e);
     }
-    return sync_dir_of(path, e);
+    return image_sync_dir_of(path, e);
 }
 
 /* streamOptimized is what OVF tools and our own import take. */
@@ -525,7 +435,7 @@ int image_export(const struct image_env *env, const char *image, const char *pat
                  enum image_format format, struct err *e)
 {
     /* In a directory of its own, because a vmdk has its own name inside. */
-    _cleanup_free_ char *dir = hidden_name(path);
+    _cleanup_free_ char *dir = image_hidden_name(path, "new");
     _cleanup_free_ char *file = str_printf("%s%s", dir, strrchr(path, '/'));
     if (file_exists(path)) {
         return ERR_SET(e, EXISTS, "%s exists already", path);
@@ -535,7 +445,7 @@ int image_export(const struct image_env *env, const char *image, const char *pat
         return r;
     }
     if (mkdir(dir, 0700) < 0) {
-        return fail_write(path, errno, e);
+        return image_fail_write(path, errno, e);
     }
     r = export_to(env, image, file, format, e);
     r = r < 0 ? r : publish_new(env, file, path, e);
@@ -572,91 +482,18 @@ static int fill_disk(const struct image_env *env, const char *image, const char 
 int image_make_disk(const struct image_env *env, const char *path, uint64_t size_bytes,
                     const char *image, struct err *e)
 {
-    _cleanup_unlink_ char *tmp = hidden_name(path);
-    _cleanup_free_ char *dir = dir_of(path);
+    _cleanup_unlink_ char *tmp = image_hidden_name(path, "new");
     assert(size_bytes && size_bytes % 512 == 0);
-    int r = remove_stale(tmp, e);
+    int r = image_remove_stale(tmp, e);
     if (r < 0 || file_exists(path)) {
         return r;
     }
     if (image && !file_exists(image)) {
         return ERR_SET(e, NOT_FOUND, "the image's file %s is gone", image);
     }
-    r = need_room(dir, size_bytes, e);
+    r = image_need_room(path, size_bytes, e);
     r = r < 0 ? r : create_disk(tmp, size_bytes, e);
     r = r < 0 || !image ? r : fill_disk(env, image, tmp, size_bytes, e);
-    return r < 0 ? r : publish(env, &tmp, path, e);
+    return r < 0 ? r : image_publish(env, &tmp, path, e);
 }
 
-/* --- plain files --------------------------------------------------------------------------- */
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        data += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int create_hidden(const char *tmp, const char *path, int *ret_fd, struct err *e)
-{
-    int r = remove_stale(tmp, e);
-    if (r < 0) {
-        return r;
-    }
-    *ret_fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return *ret_fd < 0 ? fail_write(path, errno, e) : 0;
-}
-
-static int copy_bytes(const struct source *s, int to, uint64_t max_bytes, const char *path,
-                      struct err *e)
-{
-    _cleanup_free_ char *chunk = xcalloc(1, COPY_CHUNK_BYTES);
-    for (uint64_t at = 0; at <= max_bytes;) {
-        ssize_t n = pread(s->fd, chunk, COPY_CHUNK_BYTES, (off_t)at);
-        if (n < 0) {
-            return ERR_SYS(e, IO, errno, "cannot read %s", s->name);
-        }
-        if (n == 0) {
-            return 0;
-        }
-        int r = write_all(to, chunk, (size_t)n);
-        if (r < 0) {
-            return fail_write(path, -r, e);
-        }
-        at += (uint64_t)n;
-    }
-    return ERR_SET(e, INVALID, "%s is larger than %llu MiB", s->name,
-                   (unsigned long long)(max_bytes / MIB));
-}
-
-int image_copy_file(const struct image_env *env, const char *source, const char *path,
-                    uint64_t max_bytes, struct err *e)
-{
-    _cleanup_(source_done) struct source s = {.fd = -1, .name = source};
-    _cleanup_unlink_ char *tmp = hidden_name(path);
-    _cleanup_close_ int fd = -1;
-    if (file_exists(path)) {
-        return remove_stale(tmp, e);
-    }
-    int r = open_source(source, &s, e);
-    r = r < 0 ? r : create_hidden(tmp, path, &fd, e);
-    r = r < 0 ? r : copy_bytes(&s, fd, max_bytes, path, e);
-    return r < 0 ? r : publish(env, &tmp, path, e);
-}
-
-int image_write_file(const struct image_env *env, const char *path, const void *data, size_t len,
-                     struct err *e)
-{
-    _cleanup_unlink_ char *tmp = hidden_name(path);
-    _cleanup_close_ int fd = -1;
-    int r = create_hidden(tmp, path, &fd, e);
-    int written = r < 0 ? 0 : write_all(fd, data, len);
-    r = written < 0 ? fail_write(path, -written, e) : r;
-    return r < 0 ? r : publish(env, &tmp, path, e);
-}

@@ -7,20 +7,10 @@
 #pragma once
 
 #include <stdint.h>
-#include <sys/types.h>
 
+#include "adapters/virt/image_file.h"
 #include "adapters/virt/image_parse.h"
 #include "io/digest.h"
-
-#define IMAGE_SOURCE_MAX_BYTES TIB
-
-/* Who gets the file, and who hears how far it is. */
-struct image_env {
-    uid_t uid; /* of QEMU; (uid_t)-1 leaves the file to the caller */
-    gid_t gid;
-    void (*on_percent)(void *arg, unsigned percent); /* 0–100, never falling; may be NULL */
-    void *on_percent_arg;
-};
 
 struct image_import_args {
     const char *dir;      /* where images lie; absent while its pool is not mounted */
@@ -42,9 +32,8 @@ void image_file_done(struct image_file *f);
 /**
  * image_import - check a foreign image and convert it to DIR/NAME.qcow2
  * @ret: zero-initialise; set on success
- * Return: 0; -ERR_IMAGE_BAD; -ERR_NOT_FOUND; -ERR_STATE (not mounted); -ERR_POOL_FULL; -ERR_INVALID; -ERR_REMOTE,
- *         -ERR_TLS (download); -ERR_LIMIT; -ERR_IO, -ERR_COMMAND, -ERR_TIMEOUT. No failure leaves a
- *         file behind.
+ * Return: 0; -ERR_IMAGE_BAD; -ERR_NOT_FOUND; -ERR_STATE (not mounted); -ERR_POOL_FULL;
+ *         -ERR_INVALID; as image_fetch(); -ERR_IO, -ERR_COMMAND, -ERR_TIMEOUT. No failure leaves a file behind.
  */
 int image_import(const struct image_env *env, const struct image_import_args *args,
                  struct image_file *ret, struct err *e);
@@ -68,15 +57,3 @@ int image_export(const struct image_env *env, const char *image, const char *pat
  */
 int image_make_disk(const struct image_env *env, const char *path, uint64_t size_bytes,
                     const char *image, struct err *e);
-
-/**
- * image_copy_file - a plain copy of a regular file (kernel, initrd); made unless @path exists
- * @max_bytes: larger files are refused
- * Return: 0; -ERR_NOT_FOUND; -ERR_INVALID; -ERR_POOL_FULL; -ERR_IO
- */
-int image_copy_file(const struct image_env *env, const char *source, const char *path,
-                    uint64_t max_bytes, struct err *e);
-
-/** image_write_file - @len bytes from memory, likewise. Return: 0, -ERR_POOL_FULL or -ERR_IO */
-int image_write_file(const struct image_env *env, const char *path, const void *data, size_t len,
-                     struct err *e);

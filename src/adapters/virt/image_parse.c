@@ -109,7 +109,8 @@ static int truncated(struct err *e)
 #define QCOW2_INCOMPAT_CORRUPT ((uint64_t)1 << 1)
 #define QCOW2_INCOMPAT_DATA_FILE ((uint64_t)1 << 2)
 #define QCOW2_INCOMPAT_EXTENDED_L2 ((uint64_t)1 << 4)
-#define QCOW2_INCOMPAT_KNOWN ((uint64_t)0x1f) /* dirty, corrupt, data file, compression, extended L2 */
+/* dirty, corrupt, data file, compression, extended L2 */
+#define QCOW2_INCOMPAT_KNOWN ((uint64_t)0x1f)
 
 #define QCOW2_EXT_END 0
 #define QCOW2_EXT_BACKING_FORMAT 0xe2792acaU
@@ -419,8 +420,8 @@ static int parse_raw(const struct bytes *b, struct image_head *ret, struct err *
     return r;
 }
 
-int image_parse_head(const void *data, size_t len, uint64_t file_bytes, const enum image_format *want,
-                     struct image_head *ret, struct err *e)
+int image_parse_head(const void *data, size_t len, uint64_t file_bytes,
+                     const enum image_format *want, struct image_head *ret, struct err *e)
 {
     struct bytes b = {.p = data, .len = len, .file_bytes = file_bytes};
     struct image_head h = {.format = IMAGE_RAW};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Disk images from outside, judged by their first bytes before any other program opens them: which
- * format, how large, and whether they refer to other files. Pure. A header that passes here is still
+ * format, how large, and whether they refer to other files. Pure. A header that passes is still
  * foreign data; qemu-img judges the rest (image_drive.c), under limits. */
 #pragma once
 
@@ -34,8 +34,8 @@ bool image_format_by_name(const char *name, enum image_format *ret);
  * Return: 0, or -ERR_IMAGE_BAD: another format, damaged, too large, or it refers to other files
  * Source: QEMU docs/interop/qcow2.txt; VMware Virtual Disk Format 5.0
  */
-int image_parse_head(const void *data, size_t len, uint64_t file_bytes, const enum image_format *want,
-                     struct image_head *ret, struct err *e);
+int image_parse_head(const void *data, size_t len, uint64_t file_bytes,
+                     const enum image_format *want, struct image_head *ret, struct err *e);
 
 /**
  * image_parse_info - what `qemu-img info --output=json` said; the same questions, QEMU's answers

@@ -51,8 +51,8 @@ static int observe_owner(const char *dir, const char *uuid, const struct strv *n
     _cleanup_free_ char *path = str_printf("%s/" VM_FILE_OWNER, dir);
     _cleanup_free_ char *text = NULL;
     if (!strv_has(names, VM_FILE_OWNER)) {
-        bool is_bare = names->n == 0 || (names->n == 1 && str_eq(names->v[0], "." VM_FILE_OWNER ".new"));
-        *ret = is_bare ? OWNER_NOBODY : OWNER_OTHER;
+        bool is_begun = names->n == 1 && str_eq(names->v[0], "." VM_FILE_OWNER ".new");
+        *ret = names->n == 0 || is_begun ? OWNER_NOBODY : OWNER_OTHER;
         return 0;
     }
     int r = file_read(path, OWNER_LIMIT_BYTES, &text, NULL, e);
@@ -68,8 +68,9 @@ static int claim_dir(const struct image_env *env, const char *dir, const char *u
     _cleanup_free_ char *mark = str_printf("%s/" VM_FILE_OWNER, dir);
     enum owner owner = OWNER_NOBODY;
     if (mkdir(dir, 0711) < 0 && errno != EEXIST) {
-        return errno == ENOENT ? ERR_SYS(e, STATE, errno, "%s is not there: is the pool mounted?", dir)
-                               : ERR_SYS(e, IO, errno, "cannot make %s", dir);
+        return errno == ENOENT
+                   ? ERR_SYS(e, STATE, errno, "cannot make %s: is the pool mounted?", dir)
+                   : ERR_SYS(e, IO, errno, "cannot make %s", dir);
     }
     int r = list(dir, &names, e);
     r = r == -ERR_NOT_FOUND ? ERR_SET(e, IO, "%s vanished", dir) : r;
