@@ -19,6 +19,7 @@ struct waiter {
     struct httpd_req *req;
     char *commit_id;      /* "req/ID": answered when this attempt ends, or NULL */
     char *task_id;        /* long poll, or the task that the commit makes */
+    bool is_events;       /* long poll for events newer than gen */
     json_t *admit;        /* for join.admit: what the reply needs besides */
     uint64_t gen;         /* long poll: answer when the task's revision differs */
     uint64_t deadline_us;

@@ -11,6 +11,7 @@
 #include "agent/view.h"
 #include "base/str.h"
 #include "core/act.h"
+#include "core/events.h"
 #include "io/clock.h"
 
 #define WAIT_MAX_S 60
@@ -85,12 +86,30 @@ static bool answer_poll(struct agent *a, struct waiter *w)
     return true;
 }
 
+static bool answer_events(struct agent *a, struct waiter *w)
+{
+    json_t *reply = events_since(a->core, w->gen);
+    if (!json_array_size(json_object_get(reply, "items")) && clock_boottime_us() < w->deadline_us) {
+        json_decref(reply);
+        return false;
+    }
+    httpd_reply_json(w->req, 200, reply);
+    return true;
+}
+
+static bool answer(struct agent *a, struct waiter *w)
+{
+    if (w->commit_id) {
+        return answer_commit(a, w);
+    }
+    return w->is_events ? answer_events(a, w) : answer_poll(a, w);
+}
+
 void api_wake(struct agent *a)
 {
     for (struct waiter **p = &a->waiters; *p;) {
         struct waiter *w = *p;
-        bool is_answered = w->commit_id ? answer_commit(a, w) : answer_poll(a, w);
-        if (is_answered) {
+        if (answer(a, w)) {
             *p = w->next;
             wait_free(w);
         } else {
@@ -157,22 +176,25 @@ static bool is_in_cluster(struct call *k)
     return false;
 }
 
-static void get_task(struct call *k)
+/* A number in the query, capped; what is no number counts as 0. */
+static uint64_t query_u64(const struct httpd_req *req, const char *name, uint64_t max)
 {
-    const char *wait = httpd_query(k->req, "wait");
-    const char *gen = httpd_query(k->req, "gen");
-    uint64_t wait_s = 0;
-    uint64_t gen_n = 0;
-    if (wait && (str_parse_u64(wait, WAIT_MAX_S, &wait_s, NULL) < 0)) {
-        wait_s = WAIT_MAX_S;
+    const char *text = httpd_query(req, name);
+    uint64_t n = 0;
+    if (text && str_parse_u64(text, UINT64_MAX, &n, NULL) < 0) {
+        return 0;
     }
-    if (gen && str_parse_u64(gen, UINT64_MAX, &gen_n, NULL) < 0) {
-        gen_n = 0;
-    }
+    return n > max ? max : n;
+}
+
+static void wait_for(struct call *k, const char *task, uint64_t gen)
+{
     struct waiter *w = wait_new(k->a, k->req);
-    w->task_id = str_dup(k->name);
-    w->gen = gen_n;
-    w->deadline_us = clock_boottime_us() + wait_s * USEC_PER_SEC;
+    w->task_id = str_dup(task);
+    w->is_events = !task;
+    w->gen = gen;
+    w->deadline_us =
+        clock_boottime_us() + query_u64(k->req, "wait", WAIT_MAX_S) * USEC_PER_SEC;
     api_wake(k->a);
 }
 
@@ -292,8 +314,11 @@ void api_on_request(void *arg, struct httpd_req *req)
     _cleanup_json_ json_t *body = NULL;
     if (str_eq(req->method, "GET") && is_trusted(req) &&
         path_fits("/v1/tasks/*", req->path, name)) {
-        k.name = name;
-        get_task(&k); /* the only read that may wait */
+        wait_for(&k, name, query_u64(req, "gen", UINT64_MAX));
+        return;
+    }
+    if (str_eq(req->method, "GET") && is_trusted(req) && str_eq(req->path, "/v1/events")) {
+        wait_for(&k, NULL, query_u64(req, "since", UINT64_MAX));
         return;
     }
     for (size_t i = 0; i < ELEMENTS(routes); i++) {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "adapters/virt/domxml_format.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
@@ -190,10 +191,23 @@ json_t *view_networks(const struct core *c)
 
 /* --- virtual machines ---------------------------------------------------------------------- */
 
+static json_t *view_nics(const json_t *spec)
+{
+    json_t *list = json_array();
+    size_t i;
+    json_t *net;
+    json_array_foreach(json_object_get(spec, "networks"), i, net) {
+        char mac[18];
+        dom_mac_of(json_text_of(spec, "uuid"), (unsigned)i, mac);
+        json_array_append_new(list, json_pack("{s:O,s:s}", "name", net, "mac", mac));
+    }
+    return list;
+}
+
 json_t *view_vm(const struct core *c, const char *name)
 {
     static const char *const copied[] = {"name", "uuid", "desired", "pool",     "image", "cpus",
-                                         "memory_bytes", "disks", "networks", "created_ms"};
+                                         "memory_bytes", "disks", "created_ms"};
     const json_t *spec = vm_spec(c, name);
     if (!spec) {
         return NULL;
@@ -205,6 +219,7 @@ json_t *view_vm(const struct core *c, const char *name)
     for (size_t i = 0; i < ELEMENTS(copied); i++) {
         copy(v, spec, copied[i]);
     }
+    json_object_set_new(v, "networks", view_nics(spec));
     json_object_set_new(v, "state", json_string(vm_state(c, name)));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "core/act.h"
+#include "core/events.h"
 #include "core/model/node.h"
 #include "core/op/op.h"
 #include "core/plan/plan.h"
@@ -30,6 +31,7 @@ struct core *core_new(void)
 {
     struct core *c = xcalloc(1, sizeof(*c));
     world_init(&c->world);
+    c->events = json_array();
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
     return c;
@@ -46,6 +48,7 @@ void core_free(struct core *c)
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
+    json_decref(c->events);
     json_decref(c->actions);
     free(c);
 }
@@ -63,17 +66,38 @@ static void on_start(struct core *c, const json_t *event)
     }
 }
 
+static json_t *value_of(const struct core *c, const char *key)
+{
+    const struct record *r = world_record(&c->world, key);
+    return r ? json_incref(r->value) : NULL;
+}
+
+static void take_put(struct core *c, const json_t *row)
+{
+    const char *key = json_string_value(json_array_get(row, 0));
+    uint64_t mod = (uint64_t)json_integer_value(json_array_get(row, 1));
+    _cleanup_json_ json_t *old = value_of(c, key);
+    world_put(&c->world, key, json_array_get(row, 2), mod, c->now_us);
+    _cleanup_json_ json_t *now = value_of(c, key);
+    if (now != old) {
+        events_note(c, key, old, now, mod);
+    }
+}
+
 static void on_watch(struct core *c, const json_t *event)
 {
     size_t i;
     json_t *row;
     uint64_t revision = json_u64_of(event, "revision", 0);
     json_array_foreach(json_object_get(event, "puts"), i, row) {
-        world_put(&c->world, json_string_value(json_array_get(row, 0)), json_array_get(row, 2),
-                  (uint64_t)json_integer_value(json_array_get(row, 1)), c->now_us);
+        take_put(c, row);
     }
     json_array_foreach(json_object_get(event, "dels"), i, row) {
+        _cleanup_json_ json_t *old = value_of(c, json_string_value(row));
         world_del(&c->world, json_string_value(row), revision);
+        if (old && !world_record(&c->world, json_string_value(row))) {
+            events_note(c, json_string_value(row), old, NULL, revision);
+        }
     }
 }
 
