@@ -84,7 +84,7 @@ class Cluster:
 
     def init(self, host="host1", name="demo-cluster"):
         """Make the first host a cluster; may be repeated."""
-        return self.change(host, "init", "--name", name, *self.addresses(host), "--allow-emulation")
+        return self.change(host, "init", name, *self.addresses(host), "--allow-emulation")
 
     def join(self, host, through="host1", role=None):
         """Make a host a member; may be repeated."""

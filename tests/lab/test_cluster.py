@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mortar itself in a lab: three bare hosts become a cluster, and what must hold then.
+
+The tests of this file build on each other, as a user's days do: one lab, in the order written. With
+MORTAR_FULL=1 the sampled parts are done whole. What is random comes from MORTAR_SEED.
+"""
+
+import os
+import pty
+import random
+import re
+import select
+import statistics
+import time
+
+import pytest
+
+from mortarcluster import Cluster, Guest, Recorder
+from mortarcluster import guest as guest_module
+
+# Exit codes of the command: mortar(1).
+FAILED, USAGE, NOT_FOUND, REFUSED, AGAIN, DENIED = 1, 2, 3, 4, 5, 7
+IS_FULL = os.environ.get("MORTAR_FULL") == "1"
+SEED = int(os.environ.get("MORTAR_SEED", "1"))
+HOSTS = ("host1", "host2", "host3")
+GUARD_S = 75  # the option guard looks each minute
+MOVES = 20 if IS_FULL else 5
+KILLS = 12 if IS_FULL else 3
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """Three hosts with our packages; no cluster yet."""
+    return Cluster(make_lab(hosts=3, debs=debs_dir))
+
+
+@pytest.fixture(scope="module")
+def guest(cluster):
+    """The demo guest, its files in host1; the VM itself is made by a test."""
+    guest = Guest(cluster)
+    guest.put_files(guest_module.build(), "host1")
+    return guest
+
+
+@pytest.fixture
+def other(cluster):
+    """other(host): the data host that is not this one."""
+    return {"host1": "host2", "host2": "host1"}.get
+
+
+def refused(cluster, code, *words, host="host1", says=""):
+    """The command fails with this exit code and says it."""
+    done = cluster.mortar(host, *words, check=False)
+    assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+    assert re.search(says, done.stderr), (words, done.stderr)
+    return done
+
+
+def kill_agent(cluster, host):
+    """SIGKILL; systemd starts it again."""
+    cluster.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "--kill-whom=main", "mortard"])
+
+
+def wait_agent(cluster, host):
+    """Until the agent answers again with a cluster behind it."""
+    def answers():
+        return cluster.mortar(host, "status", "--json", check=False, timeout=60).returncode == 0
+    cluster.wait_until(f"the agent on {host} answers", answers)
+
+
+def qemus(cluster, host, name):
+    """Pids of QEMU processes of a VM in a host."""
+    done = cluster.lab.exec(host, ["pgrep", "-f", f"guest={name},"], check=False)
+    return done.stdout.split()
+
+
+# -- from bare hosts to a cluster
+
+
+def test_without_a_cluster_a_command_says_how_to_begin(cluster):
+    cluster.wait_until("the agent answers", lambda: cluster.mortar(
+        "host1", "status", check=False).returncode == REFUSED)
+    refused(cluster, REFUSED, "status", says="mortar init")
+    refused(cluster, REFUSED, "pool", "ls", says="mortar init")
+
+
+def test_check_measures_and_says_what_to_do(cluster):
+    found = cluster.mortar("host1", "check", "--json", check=False)
+    assert found.returncode in (0, REFUSED), found.stderr
+    findings = cluster.show("host1", "check")["findings"] if found.returncode == 0 else []
+    assert found.returncode or {"cpus", "memory"} & {f["id"] for f in findings} or len(findings) > 5
+
+
+def test_init_refuses_a_wrong_address_and_changes_nothing(cluster):
+    done = cluster.mortar("host1", "init", "demo", "--mgmt", "192.0.2.1", check=False)
+    assert done.returncode not in (0, 124), done
+    refused(cluster, REFUSED, "status", says="not part of a cluster")
+
+
+def test_init_killed_half_way_finishes_when_run_again(cluster):
+    words = ["init", "demo-cluster", *cluster.addresses("host1"), "--allow-emulation"]
+    child = cluster.lab.popen("host1", ["mortar", *words, "--no-wait"])
+    child.wait(timeout=60)
+    child.drop_group()
+    time.sleep(random.Random(SEED).uniform(0.2, 2.0))
+    kill_agent(cluster, "host1")
+    cluster.wait_until("init goes on or may be run again", lambda: cluster.mortar(
+        "host1", *words, check=False).returncode in (0, REFUSED) and cluster.is_member("host1"), 120)
+    assert cluster.show("host1", "status")["cluster"]["name"] == "demo-cluster"
+
+
+def test_init_on_a_member_is_refused_kindly(cluster):
+    refused(cluster, REFUSED, "init", "other", *cluster.addresses("host1"), says="already")
+
+
+def test_join_needs_a_valid_token(cluster):
+    address = cluster.lab.host("host1").address()
+    done = cluster.mortar("host2", "join", address, "--token", "mortar1.nonsense",
+                          *cluster.addresses("host2"), check=False)
+    assert done.returncode in (USAGE, DENIED), done.stderr
+    assert not cluster.is_member("host2")
+
+
+def test_a_token_is_good_for_one_host(cluster):
+    token = cluster.show("host1", "token", "create")["token"]
+    address = cluster.lab.host("host1").address()
+    cluster.mortar("host2", "join", address, "--token", token, *cluster.addresses("host2"))
+    done = cluster.mortar("host3", "join", address, "--token", token, *cluster.addresses("host3"),
+                          "--role", "witness", check=False)
+    assert done.returncode == DENIED, (done.stdout, done.stderr)
+    assert "token" in done.stderr
+
+
+def test_three_hosts_join_and_the_store_has_three_members(cluster):
+    cluster.form()
+    def is_whole():
+        status = cluster.show("host1", "status")
+        etcd = status["cluster"]["etcd"]
+        return etcd["members"] == etcd["healthy"] == 3 and status
+    status = cluster.wait_until("three healthy members", is_whole, 90)
+    assert [h["name"] for h in status["hosts"]] == list(HOSTS)
+    assert {h["name"]: h["role"] for h in status["hosts"]}["host3"] == "witness"
+    for host in HOSTS:
+        assert cluster.names(host, "host") == list(HOSTS), "every host tells the same"
+
+
+# -- pools
+
+
+def test_pools_that_would_lose_data_are_refused(cluster):
+    refused(cluster, NOT_FOUND, "pool", "create", "vms", "--hosts", "host1,host9")
+    refused(cluster, USAGE, "pool", "create", "VMS!")
+    refused(cluster, USAGE, "pool", "create", "vms", "--copies", "7")
+    refused(cluster, REFUSED, "pool", "create", "vms", "--copies", "3")
+    done = cluster.mortar("host1", "pool", "create", "vms", check=False)
+    assert done.returncode != 0, "a brick on the root file system needs --force"
+    assert cluster.names("host1", "pool") == [] or cluster.mortar(
+        "host1", "pool", "rm", "vms").returncode == 0
+
+
+def test_a_disk_that_holds_data_is_not_formatted(cluster):
+    cluster.lab.exec("host2", ["mkfs.xfs", "-q", "-f", "-L", "precious", "/dev/mortar-data"])
+    done = cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data",
+                          check=False)
+    assert done.returncode == REFUSED, (done.stdout, done.stderr)
+    label = cluster.lab.exec("host2", ["blkid", "-p", "-s", "LABEL", "-o", "value",
+                                       "/dev/mortar-data"]).stdout.strip()
+    assert label == "precious"
+    cluster.lab.exec("host2", ["wipefs", "-q", "-a", "/dev/mortar-data"])
+    if "vms" in cluster.names("host1", "pool"):
+        cluster.mortar("host1", "pool", "rm", "vms")
+
+
+def test_a_pool_is_made_whole_although_agents_are_killed(cluster):
+    chance = random.Random(SEED + 1)
+    cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data", "--no-wait")
+    for _ in range(2):
+        time.sleep(chance.uniform(0.3, 3))
+        kill_agent(cluster, chance.choice(HOSTS))
+    for host in HOSTS:
+        wait_agent(cluster, host)
+    def is_ready():
+        pools = {p["name"]: p for p in cluster.show("host1", "pool", "ls")["items"]}
+        if "vms" not in pools:
+            cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data")
+        return pools.get("vms", {}).get("state") == "ready"
+    cluster.wait_until("pool vms is ready", is_ready, 120)
+
+
+def test_a_pool_shows_what_it_is(cluster):
+    pool = cluster.show("host2", "pool", "show", "vms")
+    assert pool["copies"] == 2 and pool["arbiter"] is True and pool["quorum"] is True
+    assert pool["options_drift"] == []
+    assert [(b["host"], b["role"]) for b in pool["bricks"]] == [
+        ("host1", "data"), ("host2", "data"), ("host3", "arbiter")]
+    assert all(b["online"] and b["heal_pending_files"] == 0 and b["path"] for b in pool["bricks"])
+    for host in ("host1", "host2"):
+        kind = cluster.lab.exec(host, ["findmnt", "-no", "FSTYPE", "/mnt/vms"]).stdout.strip()
+        assert kind == "fuse.glusterfs"
+    refused(cluster, REFUSED, "pool", "create", "vms", "--device", "/dev/mortar-data")
+
+
+def test_an_option_set_by_hand_is_taken_back(cluster):
+    def option():
+        done = cluster.lab.exec("host2", ["gluster", "--mode=script", "volume", "get", "vms",
+                                          "performance.quick-read"])
+        return done.stdout.split()[-1]
+    assert option() == "off"
+    cluster.lab.exec("host2", ["gluster", "--mode=script", "volume", "set", "vms",
+                               "performance.quick-read", "on"])
+    cluster.wait_until("the guard takes it back", lambda: option() == "off", GUARD_S)
+    events = cluster.show("host1", "events")["items"]
+    assert any("option" in event["text"] for event in events), "drift is reported"
+
+
+# -- images
+
+
+def test_a_hostile_image_is_refused(cluster):
+    work = "/var/lib/mortar-demo/bad"
+    cluster.lab.exec("host1", ["mkdir", "-p", work])
+    cluster.lab.exec("host1", ["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd",
+                               "-F", "raw", f"{work}/backing.qcow2", "1M"])
+    cluster.lab.exec("host1", ["qemu-img", "create", "-q", "-f", "qcow2", f"{work}/huge.qcow2",
+                               "8E"], check=False)
+    cluster.lab.exec("host1", ["sh", "-c", f"head -c 65536 /dev/urandom > {work}/noise.qcow2"])
+    bad = ["backing", "noise"]
+    if cluster.lab.exec("host1", ["test", "-s", f"{work}/huge.qcow2"], check=False).returncode == 0:
+        bad.append("huge")
+    for name in bad:
+        done = cluster.mortar("host1", "image", "import", f"{work}/{name}.qcow2", "--name", name,
+                              "--format", "qcow2", check=False)
+        assert done.returncode == REFUSED, (name, done.stdout, done.stderr)
+    refused(cluster, NOT_FOUND, "image", "import", f"{work}/nowhere.qcow2")
+    assert cluster.names("host1", "image") == []
+
+
+# -- a VM
+
+
+def test_a_vm_is_made_from_an_image_and_boots(cluster, guest):
+    with Recorder(cluster.lab, guest.name) as heart:
+        guest.create()
+        heart.wait_for(lambda line: line[3]["flushed"] > 20, 120)
+    seen = guest.seen()
+    assert seen["state"] == "running" and seen["host"] in ("host1", "host2")
+    assert seen["epoch"] >= 1 and seen["pool"] == "vms"
+    assert seen["disks"][0]["path"].startswith("/mnt/vms/")
+    assert seen["disks"][0]["format"] == "qcow2"
+    here = seen["host"]
+    (pid,) = qemus(cluster, here, guest.name)
+    group = cluster.lab.exec(here, ["cat", f"/proc/{pid}/cgroup"]).stdout
+    assert "mortar-vms" in group, "QEMU is in our slice"
+
+
+def test_names_and_sizes_are_checked(cluster, guest):
+    image = ["--image", guest_module.IMAGE]
+    refused(cluster, REFUSED, "vm", "create", guest.name, *image, says="already")
+    refused(cluster, USAGE, "vm", "create", "No_Good", *image)
+    refused(cluster, NOT_FOUND, "vm", "create", "x", "--image", "nowhere", says="image ls")
+    refused(cluster, NOT_FOUND, "vm", "create", "x", *image, "--pool", "nowhere", says="pool ls")
+    refused(cluster, USAGE, "vm", "create", "x", *image, "--memory", "1K")
+    refused(cluster, USAGE, "vm", "create", "x", *image, "--cpus", "0")
+    refused(cluster, USAGE, "vm", "create", "x", *image, "--disk", "1M")
+    refused(cluster, REFUSED, "vm", "create", "x", *image, "--memory", "1T")
+    for verb in ("show", "start", "stop", "rm", "migrate"):
+        refused(cluster, NOT_FOUND, "vm", verb, "nowhere", says="vm ls")
+    refused(cluster, REFUSED, "image", "import", "/var/lib/mortar-demo/demo.qcow2", "--name",
+            guest_module.IMAGE, says="already")
+    refused(cluster, REFUSED, "vm", "rm", guest.name, says="stop")
+    refused(cluster, REFUSED, "pool", "rm", "vms", says="still holds")
+    refused(cluster, USAGE, "vm", "fly", guest.name)
+    assert cluster.names("host1", "vm") == [guest.name]
+
+
+def converse(cluster, host, name, words, pattern, within_s=30):
+    """Say words on a VM's console through `mortar vm console`, until pattern comes back."""
+    ours, theirs = pty.openpty()
+    child = cluster.lab.popen(host, ["mortar", "vm", "console", name], stdin=theirs, stdout=theirs,
+                              stderr=theirs)
+    os.close(theirs)
+    text = ""
+    try:
+        end = time.monotonic() + within_s
+        next_try = 0
+        while time.monotonic() < end:
+            if time.monotonic() > next_try:
+                os.write(ours, words.encode() + b"\n")
+                next_try = time.monotonic() + 5
+            if select.select([ours], [], [], 0.2)[0]:
+                text += os.read(ours, 4096).decode(errors="replace")
+            found = re.search(pattern, text)
+            if found:
+                os.write(ours, b"\x1d")
+                child.wait(timeout=10)
+                return found
+        raise AssertionError(f"no {pattern!r} on the console: {text[-500:]!r}")
+    finally:
+        child.kill()
+        child.wait()
+        child.drop_group()
+        os.close(ours)
+
+
+def test_the_console_talks_to_the_guest(cluster, guest):
+    found = converse(cluster, guest.seen()["host"], guest.name, "status", r"history[= ](\w+)")
+    assert found[1] == "ok"
+
+
+def test_moves_under_load_lose_nothing(cluster, guest, other):
+    totals, blackouts = [], []
+    with Recorder(cluster.lab, guest.name) as heart:
+        for _ in range(MOVES):
+            source = guest.seen()["host"]
+            epoch = guest.seen()["epoch"]
+            heart.wait_for(lambda line, source=source: line[1] == source)
+            start = heart.mark()
+            last = guest.migrate(other(source))
+            after = heart.wait_for(lambda line, source=source: line[1] == other(source))
+            heart.wait_for(lambda line, after=after: line[3]["flushed"] > after[3]["flushed"] + 20)
+            blackout_ms, is_forward = heart.handover_ms(start, other(source))
+            assert is_forward, "a heartbeat came twice or out of order"
+            assert last["blackout_ms"] is not None and guest.seen()["epoch"] == epoch + 1
+            assert not qemus(cluster, source, guest.name), "the source's QEMU is gone"
+            totals.append(last["total_ms"])
+            blackouts.append(round(blackout_ms))
+        flushed = heart.last()[3]["flushed"]
+    print(f"\ntotal ms {totals}; the guest saw ms {blackouts}")
+    if IS_FULL:
+        assert max(totals) <= 1.5 * statistics.median(totals)
+    here = guest.seen()["host"]
+    cluster.mortar("host1", "vm", "stop", guest.name)
+    assert guest.seen()["state"] == "stopped"
+    verdict = guest.judge(here, flushed)
+    assert verdict["ok"], verdict["violations"]
+    cluster.mortar("host2", "vm", "start", guest.name)
+    assert guest.seen()["state"] == "running"
+
+
+# -- faults
+
+
+def test_killed_agents_harm_no_move(cluster, guest, other):
+    chance = random.Random(SEED + 2)
+    for _ in range(KILLS):
+        source = guest.seen()["host"]
+        cluster.mortar("host1", "vm", "migrate", guest.name, "--to", other(source), "--no-wait")
+        time.sleep(chance.uniform(0, 2))
+        victim = chance.choice(("host1", "host2"))
+        kill_agent(cluster, victim)
+        for host in ("host1", "host2"):
+            wait_agent(cluster, host)
+        def is_settled():
+            tasks = cluster.show("host1", "task", "ls")["items"]
+            seen = guest.seen()
+            return seen["state"] == "running" and not any(
+                t["state"] == "running" and t["object"] == guest.name for t in tasks)
+        cluster.wait_until(f"the move is over after {victim}'s agent was killed", is_settled, 120)
+        counts = {host: len(qemus(cluster, host, guest.name)) for host in ("host1", "host2")}
+        assert counts[guest.seen()["host"]] == 1 and sum(counts.values()) == 1, counts
+    with Recorder(cluster.lab, guest.name) as heart:
+        first = heart.wait_for(lambda line: True)
+        heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 20)
+
+
+def test_vm_create_finishes_although_agents_are_killed(cluster, guest):
+    chance = random.Random(SEED + 3)
+    second = Guest(cluster, "second", writes_per_s=10, emit_ms=50)
+    second.create("vms", "host1", "--no-wait")
+    time.sleep(chance.uniform(0.1, 3))
+    kill_agent(cluster, chance.choice(("host1", "host2")))
+    for host in ("host1", "host2"):
+        wait_agent(cluster, host)
+    def is_running():
+        names = cluster.names("host1", "vm")
+        if "second" not in names:
+            second.create()
+        return second.seen()["state"] == "running"
+    cluster.wait_until("second runs", is_running, 120)
+    assert sum(len(qemus(cluster, host, "second")) for host in ("host1", "host2")) == 1
+    cluster.mortar("host1", "vm", "stop", "second", "--force")
+    cluster.mortar("host1", "vm", "rm", "second")
+    assert cluster.names("host1", "vm") == [guest.name]
+    left = cluster.lab.exec("host1", ["find", "/mnt/vms", "-name", "*second*"]).stdout
+    assert left == "", "its files are gone"
+
+
+def test_restarted_daemons_harm_no_guest(cluster, guest):
+    here = guest.seen()["host"]
+    before = qemus(cluster, here, guest.name)
+    with Recorder(cluster.lab, guest.name) as heart:
+        for unit in ("libvirtd", "mortard", "glusterd"):
+            start = heart.wait_for(lambda line: True)
+            cluster.lab.exec(here, ["systemctl", "kill", "--signal=KILL", "--kill-whom=main", unit])
+            heart.wait_for(lambda line, start=start: line[3]["flushed"] > start[3]["flushed"] + 20)
+    wait_agent(cluster, here)
+    cluster.wait_until("the agent sees its guest again",
+                       lambda: guest.seen(here)["state"] == "running")
+    assert qemus(cluster, here, guest.name) == before
+
+
+def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, guest):
+    with Recorder(cluster.lab, guest.name) as heart:
+        for host in HOSTS:
+            cluster.lab.exec(host, ["systemctl", "stop", "etcd"])
+        try:
+            start = heart.wait_for(lambda line: True)
+            done = cluster.mortar("host1", "vm", "migrate", guest.name, check=False, timeout=120)
+            assert done.returncode == AGAIN, (done.returncode, done.stdout, done.stderr)
+            assert "store" in done.stderr and "\nhint: " in done.stderr
+            heart.wait_for(lambda line: line[3]["flushed"] > start[3]["flushed"] + 50)
+        finally:
+            for host in HOSTS:
+                cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
+    for host in HOSTS:
+        wait_agent(cluster, host)
+    cluster.wait_until("the guest is seen running", lambda: guest.seen()["state"] == "running")
+
+
+def test_a_host_can_be_emptied(cluster, guest, other):
+    here = guest.seen()["host"]
+    cluster.mortar("host1", "host", "evacuate", here)
+    assert guest.seen()["host"] == other(here)
+    cluster.mortar("host1", "host", "activate", here)
+
+
+def test_what_was_made_can_be_removed(cluster, guest):
+    cluster.mortar("host1", "vm", "stop", guest.name)
+    cluster.mortar("host1", "vm", "rm", guest.name)
+    refused(cluster, NOT_FOUND, "vm", "show", guest.name)
+    cluster.mortar("host1", "image", "rm", guest_module.IMAGE)
+    cluster.mortar("host1", "pool", "rm", "vms")
+    assert cluster.names("host1", "pool") == []
+    for host in ("host1", "host2"):
+        mounts = cluster.lab.exec(host, ["findmnt", "-n", "/mnt/vms"], check=False)
+        assert mounts.returncode != 0, "nothing is mounted any more"
