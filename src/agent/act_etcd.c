@@ -60,9 +60,11 @@ static int start_member(const char *text, struct err *e)
         return r;
     }
     bool is_same = file_read(PATH_DEFAULTS, MIB, &old, NULL, NULL) == 0 && str_eq(old, text);
+    /* A run that was killed before the restart wrote the same: then Debian's instance still runs. */
+    bool has_run = file_exists(ETCD_DATA_DIR "/member");
     r = is_same ? 0 : file_replace(PATH_DEFAULTS, text, strlen(text), 0644, e);
     r = r < 0 ? r : unit_enable("etcd.service", e);
-    if (r == 0 && is_same) {
+    if (r == 0 && is_same && has_run) {
         return unit_start("etcd.service", 0, e);
     }
     return r < 0 ? r : unit_restart("etcd.service", 0, e);
