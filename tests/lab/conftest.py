@@ -63,3 +63,10 @@ def make_lab():
     yield make
     for lab in labs:
         lab.down()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Leaves the outcome of each phase on the test, for fixtures that explain failures."""
+    outcome = yield
+    setattr(item, f"report_{call.when}", outcome.get_result())
