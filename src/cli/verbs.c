@@ -42,8 +42,6 @@ static const struct param globals[] = {
 static const struct param init_options[] = {
     MGMT,
     STORAGE,
-    {.name = "uplink", .value = "NIC", .field = "uplink",
-     .help = "put this network card into the guests' bridge; rolled back after 60 s if it fails"},
     ROLE("what this host is for"),
     {.name = "allow-emulation", .kind = VAL_FLAG, .field = "allow_emulation",
      .help = "run guests by emulation on hosts without KVM; slow, for trials"},
@@ -169,8 +167,8 @@ static const struct verb verbs[] = {
                .help = "name of the cluster (default mortar)"}},
      .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
      .next = "on this host run 'mortar token create', on each further one what it prints",
-     .more = "Run again after an interruption it finishes what is left. A network card that has an "
-             "address is touched only with --uplink."},
+     .more = "Run again after an interruption it finishes what is left. No network card is touched: "
+             "guests reach each other on all hosts, not the outside."},
     {.words = "join", .options = join_options, .help = "make this host a member of a cluster",
      .args = {{.name = "ADDRESS", .field = "address", .needed = true,
                .help = "management address of a member"}},

@@ -86,6 +86,11 @@ static int req_init(struct req *q)
     if (role && (!node_is_role(role) || str_eq(role, "compute") || str_eq(role, "witness"))) {
         return ERR_SET(q->e, INVALID, "the first host is converged or storage, not '%s'", role);
     }
+    if (json_text_of(q->args, "uplink")) {
+        (void)ERR_SET(q->e, INVALID, "this version cannot put a network card under the cluster network");
+        err_hint(q->e, "leave --uplink out: guests then reach each other on all hosts, not the outside");
+        return -ERR_INVALID;
+    }
     if (q->c->host && !is_resumable(q->c, "init")) {
         (void)ERR_SET(q->e, IN_CLUSTER, "this host is part of a cluster already");
         err_hint(q->e, "see 'mortar status'");
