@@ -3,6 +3,7 @@
  * there is no qemu-img. */
 #include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -18,6 +20,7 @@
 #include "adapters/virt/seed_format.h"
 #include "adapters/virt/vm_files.h"
 #include "base/json.h"
+#include "base/prng.h"
 #include "base/str.h"
 #include "io/cmd.h"
 #include "io/file.h"
@@ -447,6 +450,48 @@ static void a_killed_import_is_finished_by_the_next(void **state)
     assert_only(f->images, "debian.qcow2\n");
 }
 
+/* Makes the image and the VM's files; the child's whole work. */
+static int make_all(struct fixture *f, const char *source)
+{
+    _cleanup_image_file_ struct image_file made = {0};
+    int r = import_as(f, source, NULL, NULL, &made, NULL);
+    const struct vm_files_args a = {.dir = f->vm, .uuid = UUID, .disk_bytes = 2 * DISK_BYTES,
+                                    .image = made.path, .kernel = source};
+    f->percent = 0;
+    return r < 0 ? r : vm_files_make(&f->env, &a, NULL);
+}
+
+static void whoever_is_killed_is_followed_by_one_who_finishes(void **state)
+{
+    struct fixture *f = *state;
+    struct prng random = {.state = (uint64_t)getpid()};
+    _cleanup_free_ char *source = make_source(f, "qcow2", "compat=v3");
+    _cleanup_free_ char *raw = in(f, "source.raw");
+    _cleanup_free_ char *disk = str_printf("%s/" VM_FILE_DISK, f->vm);
+    for (int i = 0; i < 12; i++) {
+        unsigned delay_us = (unsigned)prng_below(&random, 400 * USEC_PER_MSEC);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            _exit(make_all(f, source) < 0);
+        }
+        (void)usleep(delay_us);
+        (void)kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        if (i % 3) {
+            continue; /* several are killed in a row */
+        }
+        print_message("killed after %u us\n", delay_us);
+        assert_int_equal(make_all(f, source), 0);
+        assert_only(f->images, "debian.qcow2\n");
+        assert_only(f->vm, "disk0.qcow2\nuuid\nvmlinuz\n");
+        assert_same_disk(disk, raw, "raw");
+        assert_int_equal(vm_files_remove(f->vm, UUID, NULL), 0);
+        assert_int_equal(image_remove(f->images, "debian", NULL), 0);
+        assert_only(f->images, "");
+    }
+}
+
 static void exports_come_back_the_same(void **state)
 {
     static const char *const formats[] = {"raw", "qcow2", "vmdk"};
@@ -593,6 +638,7 @@ int main(void)
         TEST(damaged_tables_are_found),
         TEST(an_unmounted_pool_is_not_written_to),
         TEST(a_killed_import_is_finished_by_the_next),
+        TEST(whoever_is_killed_is_followed_by_one_who_finishes),
         TEST(exports_come_back_the_same),
         TEST(a_vm_gets_its_files_and_loses_them),
         TEST(an_empty_disk_needs_no_image),
