@@ -29,9 +29,18 @@ work=$1 name=$2 addr=$3 tool=$4
 hostname "$name"
 mount --make-rprivate /
 umount -R -l /sys/fs/cgroup        # nobody makes slices here
-if [ -e /dev/kvm ]; then           # TCG is meant; probing a /dev/kvm that hangs takes 20 s
-    mount --bind /dev/null /dev/kvm
-fi
+# A /dev without kvm: TCG is meant, and libvirt probes a /dev/kvm that hangs again and again.
+mkdir "$work/dev"
+mount -t tmpfs -o mode=755 tmpfs "$work/dev"
+mkdir "$work/dev/pts" "$work/dev/net" "$work/dev/shm"
+for f in null zero full random urandom tty ptmx net/tun; do
+    : > "$work/dev/$f"
+    mount --bind "/dev/$f" "$work/dev/$f"
+done
+mount --bind /dev/pts "$work/dev/pts"
+ln -s /proc/self/fd "$work/dev/fd"
+umount -R -l /dev
+mount --move "$work/dev" /dev
 ip link set lo up
 ip link set "v$name" name eth0
 ip addr add "$addr/24" dev eth0
@@ -49,7 +58,8 @@ grep -q '^libvirt-qemu:' "$work/passwd" ||
 grep -q '^libvirt-qemu:' "$work/group" || echo 'libvirt-qemu:x:64055:' >> "$work/group"
 printf '127.0.0.1 localhost\n10.77.7.1 h1\n10.77.7.2 h2\n' > "$work/hosts"
 : > "$work/resolv.conf"
-for f in passwd group hosts resolv.conf; do
+tr -d - < /proc/sys/kernel/random/uuid > "$work/machine-id"
+for f in passwd group hosts resolv.conf machine-id; do
     mount --bind "$work/$f" "/etc/$f"
 done
 printf '# stock text before\nsecurity_driver = "none"\nstdio_handler = "file"\n' > /etc/libvirt/qemu.conf
@@ -201,6 +211,27 @@ def a_vm_is_created_listed_and_destroyed(h1, h2):
     assert h1.left() == "gone"
 
 
+def a_guest_is_asked_to_shut_down(h1, h2):
+    h1.create()
+    log = "/var/log/mortar/console/demo.1-1.log"
+    await_true(lambda: "ready" in h1.run("cat", log).stdout, 60, "booted guest")
+    h1.tool("shutdown", "demo")
+    await_true(lambda: h1.left() == "gone", 20, "end of the guest")
+
+
+def what_qemu_refuses_is_told(h1, h2):
+    disk = h1.base + "/broken.qcow2"
+    with open(disk, "w") as f:
+        f.write("this is no image")
+    os.chmod(h1.base, 0o755)
+    os.chown(disk, 64055, 64055)
+    res = h1.tool("create", "demo", UUID, "h1", GUEST + "/vmlinuz", GUEST + "/initrd", CMDLINE,
+                  disk, check=False)
+    print(res.stderr)
+    assert res.returncode == 1 and "qcow2 format" in res.stderr
+    assert h1.left() == "gone"
+
+
 def a_foreign_domain_is_listed_as_such(h1, h2):
     path = h1.work + "/theirs.xml"
     with open(path, "w") as f:
@@ -326,6 +357,8 @@ def a_cut_link_leaves_the_vm_here(h1, h2):
 
 TESTS = [
     a_vm_is_created_listed_and_destroyed,
+    a_guest_is_asked_to_shut_down,
+    what_qemu_refuses_is_told,
     a_foreign_domain_is_listed_as_such,
     settings_are_applied_once_and_taken_out,
     a_vm_moves_and_the_source_knows_early,

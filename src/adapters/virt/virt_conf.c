@@ -35,6 +35,8 @@ char *virt_conf_libvirtd_text(void)
                    "key_file = \"" VIRT_PKI_DIR "/serverkey.pem\"\n"
                    "auth_tls = \"none\"\n"
                    "tls_no_verify_certificate = 0\n"
+                   "# Mainboards with the same serial number exist; libvirt would take them for one host.\n"
+                   "host_uuid_source = \"machine-id\"\n"
                    "# Each migration keeps one worker busy on both sides.\n"
                    "min_workers = 8\n"
                    "# A vanished source is noticed after 8 s, and its half-made copy is ended.\n"

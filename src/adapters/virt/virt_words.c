@@ -7,6 +7,8 @@
 
 #include "adapters/virt/virt_conn.h"
 
+#define SAID_MAX 320 /* of struct err's message */
+
 static const char *const running_reasons[] = {
     "unknown", "booted", "migrated", "restored", "snapshot", "unpaused", "migration-cancelled",
     "save-cancelled", "wakeup", "crashed", "postcopy", "postcopy-failed",
@@ -162,19 +164,30 @@ static int err_code_of(const virError *ve)
     }
 }
 
+/* One line of at most SAID_MAX bytes; of longer ones both ends, since QEMU's reason comes last. */
+static void copy_message(char said[SAID_MAX], const char *message)
+{
+    size_t len = strlen(message);
+    if (len < SAID_MAX) {
+        (void)snprintf(said, SAID_MAX, "%s", message);
+    } else {
+        (void)snprintf(said, SAID_MAX, "%.60s … %s", message, message + len - (SAID_MAX - 80));
+    }
+    for (char *p = said; *p; p++) {
+        *p = *p == '\n' ? ' ' : *p; /* QEMU's own words come in lines */
+    }
+}
+
 int virt_err(struct err *e, const char *what, ...)
 {
-    char context[256];
-    char said[256];
+    char context[128];
+    char said[SAID_MAX];
     virErrorPtr ve = virGetLastError();
     va_list ap;
     va_start(ap, what);
     (void)vsnprintf(context, sizeof(context), what, ap); /* cut when too long */
     va_end(ap);
-    (void)snprintf(said, sizeof(said), "%s", ve && ve->message ? ve->message : "no reason given");
-    for (char *p = said; *p; p++) {
-        *p = *p == '\n' ? ' ' : *p; /* QEMU's own words come in lines */
-    }
+    copy_message(said, ve && ve->message ? ve->message : "no reason given");
     int code = err_code_of(ve);
     virResetLastError();
     return err_set(e, code, 0, __FILE__ ":" ERR_STR(__LINE__), "%s: %s", context, said);
