@@ -186,22 +186,24 @@ static struct sim_host *host_by_name(struct sim *s, const char *name)
     return NULL;
 }
 
-/* Either the copy on the target is complete and the source is gone, or nothing has changed. */
+/* Three ends: the copy on the target is complete and the source is gone; nothing has changed; or
+ * the source is gone, a copy is left and the verdict is lost: that copy must never run. */
 static const char *model_migrate(struct sim *s, struct sim_host *src, const json_t *args)
 {
     struct sim_host *dst = host_by_name(s, json_text_of(args, "dst"));
     struct sim_domain *from = domain(src, json_text_of(args, "name"));
     struct sim_domain *to = domain(dst, json_text_of(args, "name"));
     if (!from->exists) {
-        return to->exists ? NULL : "object.state";
+        return "object.state";
     }
     if (to->exists || (int)prng_below(&s->prng, 100) < s->fail_percent) {
         return "virt.failed";
     }
-    uint64_t epoch = json_u64_of(json_object_get(args, "own"), "epoch", 0) + 1;
-    *to = (struct sim_domain){true, false, epoch, false};
+    const json_t *mig = json_object_get(json_object_get(args, "own"), "mig");
+    bool is_lost = (int)prng_below(&s->prng, 100) < s->fail_percent;
+    *to = (struct sim_domain){true, false, json_u64_of(mig, "epoch", 0), is_lost};
     *from = (struct sim_domain){0};
-    return NULL;
+    return is_lost ? "object.state" : NULL;
 }
 
 static const char *model_vm(struct sim *s, struct sim_host *h, const char *what, const json_t *args)
@@ -218,6 +220,7 @@ static const char *model_vm(struct sim *s, struct sim_host *h, const char *what,
         if (!d->exists || d->epoch != epoch) {
             return "object.state";
         }
+        assert(!d->is_incoming);
         const char *bad = take_epoch(h, args, epoch, true);
         d->is_running = !bad;
         return bad;

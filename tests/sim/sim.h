@@ -12,7 +12,7 @@ struct sim_domain {
     bool exists;
     bool is_running;
     uint64_t epoch;
-    bool is_incoming; /* copy of a migration that is not complete */
+    bool is_incoming; /* copy of a migration whose verdict is lost: must never run */
 };
 
 struct sim_host {

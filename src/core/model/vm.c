@@ -44,6 +44,13 @@ uint64_t vm_epoch(const json_t *record)
     return json_u64_of(record, "epoch", 0);
 }
 
+uint64_t vm_next_epoch(const json_t *own)
+{
+    uint64_t taken = vm_epoch(json_object_get(own, "mig"));
+    uint64_t epoch = vm_epoch(own);
+    return (taken > epoch ? taken : epoch) + 1;
+}
+
 bool vm_mig_is_active(const json_t *own)
 {
     return str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "active");

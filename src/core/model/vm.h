@@ -19,6 +19,13 @@ char *vm_next(const struct core *c, struct world_iter *it);
 /** vm_epoch - epoch in an own or act record or in a domain's metadata; 0 when absent */
 uint64_t vm_epoch(const json_t *record);
 
+/**
+ * vm_next_epoch - the epoch for the next cold start, migration or change of owner
+ * A migration takes its epoch for the target's copy when it begins (own.mig.epoch). When it is undone
+ * that number stays used, so that a copy left behind is always older than what runs.
+ */
+uint64_t vm_next_epoch(const json_t *own);
+
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
 

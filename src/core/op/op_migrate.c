@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Live migration by D7 and facts/ha.md 6.3. The runner is the source. T6 claims the migration, QEMU
  * copies and leaves the target's copy paused, and when the source's QEMU has gone the source
- * commits T7: owner = target, epoch + 1. Only then does the target's planner resume it (I9). */
+ * commits T7: owner = target, a new epoch. Only then does the target's planner resume it (I9). */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -80,9 +80,9 @@ static enum op_verdict claim(struct op *o) /* T6 */
     json_t *next = json_deep_copy(own);
     struct commit t = commit_new();
     json_object_set_new(next, "mig",
-                        json_pack("{s:s,s:s,s:I,s:s}", "id", o->id, "dst", dst_of(o), "dst_inc",
-                                  (json_int_t)json_u64_of(node_get(c, dst_of(o)), "inc", 0), "phase",
-                                  "active"));
+                        json_pack("{s:s,s:s,s:I,s:I,s:s}", "id", o->id, "dst", dst_of(o), "dst_inc",
+                                  (json_int_t)json_u64_of(node_get(c, dst_of(o)), "inc", 0), "epoch",
+                                  (json_int_t)vm_next_epoch(own), "phase", "active"));
     vm_put_own(c, &t, name_of(o), next);
     commit_guard(c, &t, KEY_NODE, dst_of(o));
     return op_commit(o, "", &t);
@@ -125,7 +125,7 @@ static enum op_verdict copy(struct op *o)
     if (v != OP_NEXT) {
         return v; /* a cancelled copy fails by itself, or had finished before */
     }
-    json_t *next = vm_new_own(c, dst_of(o), vm_epoch(own) + 1);
+    json_t *next = vm_new_own(c, dst_of(o), vm_epoch(json_object_get(own, "mig")));
     struct commit t = commit_new();
     json_object_set_new(next, "mig", json_pack("{s:s,s:s,s:s}", "id", o->id, "dst", dst_of(o),
                                                "phase", "done"));

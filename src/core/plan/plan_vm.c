@@ -59,7 +59,7 @@ static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
         json_object_set(act, "error", (json_t *)error);
     }
     id_of(v, "raise", id, sizeof(id));
-    vm_put_own(v->c, &t, v->name, vm_new_own(v->c, v->c->host, epoch + 1));
+    vm_put_own(v->c, &t, v->name, vm_new_own(v->c, v->c->host, vm_next_epoch(v->own)));
     vm_put_act(v->c, &t, v->name, act);
     (void)commit_try(v->c, id, &t);
 }
@@ -223,16 +223,17 @@ static void plan_stopped_wanted(struct vm *v)
     }
 }
 
-/* Amendment A5: kill on a positive record only. */
+/* Amendment A5: kill on a positive record only. What is older than the owner's epoch must go, and on
+ * other hosts what is older than the migration under way, or belongs to one that was undone. */
 static bool must_die(const struct vm *v)
 {
     const json_t *mig = json_object_get(v->own, "mig");
     bool is_owner = str_eq(json_text_of(v->own, "owner"), v->c->host);
     bool is_outdated = vm_epoch(v->own) > vm_epoch(v->dom);
-    bool is_aborted_copy = !is_owner && str_eq(json_text_of(mig, "phase"), "aborted") &&
-                           str_eq(json_text_of(mig, "dst"), v->c->host) &&
-                           vm_epoch(v->dom) == vm_epoch(v->own) + 1;
-    return v->own && v->dom && (is_outdated || is_aborted_copy);
+    bool is_undone = str_eq(json_text_of(mig, "phase"), "aborted") &&
+                     vm_epoch(v->dom) == vm_epoch(mig);
+    bool is_left_over = !is_owner && (vm_epoch(v->dom) < vm_epoch(mig) || is_undone);
+    return v->own && v->dom && (is_outdated || is_left_over);
 }
 
 static uint64_t changed_us(const struct vm *v, const char *which)
