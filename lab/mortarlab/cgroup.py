@@ -137,7 +137,7 @@ def prepare_machine():
     if (unified / "cgroup.subtree_control").read_text().strip():
         return
     if "hugetlb" in (unified / "cgroup.controllers").read_text().split():
-        state.save_machine({"controllers_set": ["hugetlb"]})
+        state.save_machine(state.load_machine() | {"controllers_set": ["hugetlb"]})
         (unified / "cgroup.subtree_control").write_text("+hugetlb")
 
 

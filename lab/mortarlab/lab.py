@@ -11,7 +11,7 @@ import concurrent.futures
 import shutil
 import time
 
-from . import capability, cgroup, disk, image, net, state
+from . import capability, cgroup, disk, image, limits, net, state
 from .command import LabError, say
 from .host import BOOT_DEADLINE_S, Host
 
@@ -60,6 +60,7 @@ class Lab:
             else:
                 self._refuse_other_plan(plan, hosts, disk_size, witness)
             with state.locked("machine"):
+                limits.prepare_machine()
                 cgroup.prepare_machine()
             net.make_lab(self.name, plan["slot"])
             awake = [h for h in self._hosts(plan) if not cgroup.is_frozen(h.cgroup)]
@@ -152,6 +153,7 @@ class Lab:
                 shutil.rmtree(directory)
             with state.locked("machine"):
                 if not state.list_labs():
+                    limits.restore_machine()
                     cgroup.restore_machine()
                     state.drop_root()
                     state.lock_path("machine").unlink()

@@ -106,7 +106,7 @@ def lock_path(what):
 
 
 def load_machine():
-    """What labs changed on the machine: {"controllers_set": ["hugetlb"]} or empty."""
+    """What labs changed on the machine, as their makers noted it; empty when nothing."""
     try:
         return json.loads(MACHINE.read_text())
     except FileNotFoundError:
