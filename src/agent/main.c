@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * mortard: the agent of one host. See mortard(8). */
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
@@ -42,6 +43,7 @@ int main(int argc, char **argv)
     struct err e = {0};
     _cleanup_(loop_freep) struct loop *loop = NULL;
     _cleanup_(agent_freep) struct agent *agent = NULL;
+    (void)mallopt(M_ARENA_MAX, 1); /* before threads; one arena each would double the memory */
     log_setup("mortard", level);
     json_object_seed(0); /* before threads: jansson(3), json_object_seed() */
     int r = loop_new(&loop, &e);
