@@ -52,6 +52,7 @@ static const struct action_row {
     {"host.restore", LANE_HOST, act_host_restore},
     {"observe.host", LANE_HOST, act_observe_host},
     {"observe.domains", LANE_VIRT, act_observe_domains},
+    {"observe.glance", LANE_HOST, act_observe_glance},
     {"observe.gluster", LANE_HOST, act_observe_gluster},
     {"observe.pool", LANE_HOST, act_observe_pool},
     {"gluster.probe", LANE_GLUSTER, act_gluster_probe},

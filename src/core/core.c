@@ -102,10 +102,14 @@ static void on_watch(struct core *c, const json_t *event)
 }
 
 /* What the attempt's outcome tells about this host. */
-static void learn(struct core *c, const char *id, const struct attempt *a)
+static void learn(struct core *c, const char *id, const struct attempt *a, bool is_commit)
 {
     if (str_starts(id, "observe/") && a->result) {
         const char *name = id + strlen("observe/");
+        if (str_eq(name, "glance") && !json_equal(a->result, smap_get(&c->seen, name))) {
+            act_forget(c, "observe/gluster"); /* look at once, and whether an option has drifted */
+            act_forget(c, "guard/");
+        }
         smap_put(&c->seen, name, json_incref(a->result));
         if (str_eq(name, "domains")) {
             c->domains_at_us = a->started_us;
@@ -117,7 +121,10 @@ static void learn(struct core *c, const char *id, const struct attempt *a)
     if (str_starts(id, "etcd/")) {
         act_forget(c, "observe/etcd"); /* look at once */
     }
-    if (str_starts(id, "vm/")) {
+    if (str_starts(id, "peer/")) {
+        act_forget(c, "observe/gluster"); /* look at once */
+    }
+    if (str_starts(id, "vm/") && !is_commit) { /* a commit changes no domain */
         c->domains_stale = true;
     }
     if (str_starts(id, "mount/") || str_starts(id, "brick/") || str_starts(id, "unmount/")) {
@@ -142,6 +149,7 @@ static void on_done(struct core *c, const json_t *event)
         return; /* of an earlier life */
     }
     json_t *error = json_object_get(event, "error");
+    const json_t *store = json_object_get(event, "store");
     a->in_flight = false;
     a->has_ended = true;
     a->not_before_us = c->now_us;
@@ -155,10 +163,10 @@ static void on_done(struct core *c, const json_t *event)
         a->result = json_incref(json_object_get(event, "result"));
         a->fails = 0;
     }
-    if (json_object_get(event, "store")) {
-        on_watch(c, json_object_get(event, "store")); /* what a commit wrote, or met */
+    if (store) {
+        on_watch(c, store); /* what a commit wrote, or met */
     }
-    learn(c, id, a);
+    learn(c, id, a, store != NULL);
 }
 
 static void on_progress(struct core *c, const json_t *event)

@@ -294,6 +294,37 @@ static void heal_entries_are_counted_without_base_files(void **state)
     assert_int_equal(h.entry_changes, 0);
 }
 
+static void write_below(const char *root, const char *dir, const char *file, const char *text)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s", root, dir);
+    _cleanup_free_ char *full = str_printf("%s/%s", path, file);
+    assert_int_equal(file_mkdirs(path, 0700, NULL), 0);
+    assert_int_equal(file_replace(full, text, strlen(text), 0600, NULL), 0);
+}
+
+static void fingerprint_changes_with_peers_volumes_and_bricks(void **state)
+{
+    char root[] = "/tmp/mortar-test-XXXXXX";
+    assert_non_null(mkdtemp(root));
+    _cleanup_free_ char *nothing = gluster_fingerprint(root);
+    write_below(root, "var/lib/glusterd/peers", "uuid", "state=3");
+    _cleanup_free_ char *peer = gluster_fingerprint(root);
+    assert_string_not_equal(nothing, peer);
+    write_below(root, "var/lib/glusterd/vols/vms", "info", "type=2");
+    write_below(root, "run/gluster/vols/vms", "a-brick.pid", "77\n");
+    _cleanup_free_ char *dead = gluster_fingerprint(root);
+    assert_string_not_equal(peer, dead);
+    write_below(root, "proc/77", "comm", "glusterfsd\n");
+    _cleanup_free_ char *alive = gluster_fingerprint(root);
+    assert_string_not_equal(dead, alive);
+    write_below(root, "proc/77", "comm", "sleep\n");
+    _cleanup_free_ char *other = gluster_fingerprint(root);
+    assert_string_equal(dead, other);
+    write_below(root, "var/lib/glusterd/vols/vms", "info", "type=3");
+    _cleanup_free_ char *option = gluster_fingerprint(root);
+    assert_string_not_equal(other, option);
+}
+
 static void unsafe_shapes_are_refused(void **state)
 {
     struct strv bricks = {0};
@@ -334,6 +365,7 @@ int main(void)
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(mount_unit_is_the_recorded_text),
         cmocka_unit_test(heal_entries_are_counted_without_base_files),
+        cmocka_unit_test(fingerprint_changes_with_peers_volumes_and_bricks),
         cmocka_unit_test(unsafe_shapes_are_refused),
         cmocka_unit_test(directory_that_is_no_mount_has_no_quorum_to_tell),
     };

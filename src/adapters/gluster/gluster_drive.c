@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "io/clock.h"
 #include "io/cmd.h"
@@ -17,6 +18,8 @@
 #define ANSWER_MARGIN_MS 500 /* the CLI gives up before we kill it, so that it can say why */
 #define STATE_LIMIT_BYTES (4 * MIB)
 #define STATE_DIR_TEMPLATE "/run/mortar-gluster-XXXXXX"
+#define PID_LIMIT_BYTES 64
+#define ENTRIES_MAX 10000 /* of a directory; what is beyond is found by the next full look */
 #define HEAL_COUNT_MAX 1000000 /* bounds the time; more is "very many" to everybody */
 
 /* ---- one call of the CLI ---- */
@@ -448,6 +451,68 @@ int gluster_state_local(struct gluster_state *ret, uint64_t deadline_us, struct 
     (void)unlink(path); /* absent when the call failed */
     (void)rmdir(dir);   /* what stays is empty and gone at the next boot */
     return r < 0 ? r : parse_gluster_state(text, ret, e);
+}
+
+/* glusterd replaces its files by rename(), which changes the directory's time. */
+static void add_dir_time(struct sbuf *b, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0) {
+        sbuf_printf(b, "%s %lld.%09ld\n", path, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    }
+}
+
+/* One brick's pid file: the pid, and whether a GlusterFS process has it. */
+static void add_brick(struct sbuf *b, const char *root, const char *dir, const char *file)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s", dir, file);
+    _cleanup_free_ char *pid = NULL;
+    _cleanup_free_ char *name = NULL;
+    if (file_read(path, PID_LIMIT_BYTES, &pid, NULL, NULL) < 0) {
+        return;
+    }
+    pid[strcspn(pid, "\n")] = '\0';
+    _cleanup_free_ char *comm = str_printf("%s/proc/%s/comm", root, pid);
+    bool is_alive = file_read(comm, PID_LIMIT_BYTES, &name, NULL, NULL) == 0 &&
+                    str_starts(name, "gluster");
+    sbuf_printf(b, "%s %s %d\n", path, pid, is_alive);
+}
+
+/* @add: called for each entry of @dir that is not hidden */
+static void each_entry(struct sbuf *b, const char *root, const char *dir,
+                       void (*add)(struct sbuf *, const char *, const char *, const char *))
+{
+    DIR *d = opendir(dir);
+    if (!d) {
+        return;
+    }
+    const struct dirent *x;
+    for (size_t n = 0; n < ENTRIES_MAX && (x = readdir(d)); n++) {
+        if (x->d_name[0] != '.') {
+            add(b, root, dir, x->d_name);
+        }
+    }
+    (void)closedir(d); /* it was only read */
+}
+
+static void add_volume(struct sbuf *b, const char *root, const char *dir, const char *volume)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s", dir, volume);
+    _cleanup_free_ char *run = str_printf("%s/run/gluster/vols/%s", root, volume);
+    add_dir_time(b, path);
+    each_entry(b, root, run, add_brick);
+}
+
+char *gluster_fingerprint(const char *root)
+{
+    struct sbuf b = {0};
+    _cleanup_free_ char *run = str_printf("%s/run", root);
+    _cleanup_free_ char *peers = str_printf("%s/var/lib/glusterd/peers", root);
+    _cleanup_free_ char *vols = str_printf("%s/var/lib/glusterd/vols", root);
+    add_brick(&b, root, run, "glusterd.pid");
+    add_dir_time(&b, peers);
+    each_entry(&b, root, vols, add_volume);
+    return sbuf_take(&b);
 }
 
 /* Each index holds one base file "xattrop-UUID" that is no entry. */

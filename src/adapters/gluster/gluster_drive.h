@@ -84,6 +84,14 @@ int gluster_volume_observe(const char *name, struct gluster_volumes *ret, uint64
  */
 int gluster_state_local(struct gluster_state *ret, uint64_t deadline_us, struct err *e);
 
+/**
+ * gluster_fingerprint - a text that differs when gluster_state_local() may say something new, except
+ * about connections to peers: from the files of glusterd, without a child, in well under 1 ms
+ * @root: "" for this host; else a directory that holds var/, run/ and proc/
+ * Return: never NULL; caller frees
+ */
+char *gluster_fingerprint(const char *root);
+
 struct gluster_heal_pending {
     uint64_t xattrop;       /* another copy is blamed: to be healed */
     uint64_t dirty;         /* written to just now, or left so by a crash */

@@ -57,11 +57,13 @@ int host_observe_links(struct host_links *ret, struct err *e)
     return r;
 }
 
-static void observe_qemu(struct host_facts *f)
+void host_observe_qemu(struct host_facts *f)
 {
     _cleanup_free_ char *out = NULL;
+    free(f->qemu_version);
+    free(f->qemu_machine);
     f->qemu_version = f->qemu_machine = NULL;
-    if (cmd_check(CMD("qemu-system-x86_64", "--version"), NULL, &out, NULL) < 0 ||
+    if (cmd_check(CMD(HOST_QEMU_PATH, "--version"), NULL, &out, NULL) < 0 ||
         host_parse_qemu_version(out, &f->qemu_version, &f->qemu_machine, NULL) < 0) {
         f->qemu_version = str_dup("");
         f->qemu_machine = str_dup("");
@@ -79,7 +81,7 @@ static void observe_abilities(const char *root, struct host_facts *f)
     f->can.systemd = exists_below(root, "/run/systemd/system");
 }
 
-int host_observe_facts(const char *root, struct host_facts *ret, struct err *e)
+int host_read_facts(const char *root, struct host_facts *ret, struct err *e)
 {
     _cleanup_host_facts_ struct host_facts f = {0};
     _cleanup_free_ char *cpuinfo = host_read_text(root, "/proc/cpuinfo");
@@ -90,16 +92,22 @@ int host_observe_facts(const char *root, struct host_facts *ret, struct err *e)
     host_parse_cpuinfo(cpuinfo, &f.cpu);
     observe_abilities(root, &f);
     int r = host_parse_meminfo(meminfo, &f.memory_bytes, &f.memory_available_bytes, e);
-    if (r == 0 && !root[0]) {
-        observe_qemu(&f);
-        r = host_observe_links(&f.links, e);
-    }
     if (r < 0) {
         return r;
     }
     *ret = f;
     f = (struct host_facts){0};
     return 0;
+}
+
+int host_observe_facts(const char *root, struct host_facts *ret, struct err *e)
+{
+    int r = host_read_facts(root, ret, e);
+    if (r < 0 || root[0]) {
+        return r;
+    }
+    host_observe_qemu(ret);
+    return host_observe_links(&ret->links, e);
 }
 
 static json_t *link_to_json(const struct host_link *l)

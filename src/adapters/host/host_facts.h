@@ -28,6 +28,19 @@ struct host_facts {
 void host_facts_done(struct host_facts *f);
 #define _cleanup_host_facts_ _cleanup_(host_facts_done)
 
+#define HOST_QEMU_PATH "/usr/bin/qemu-system-x86_64"
+
+/**
+ * host_read_facts - what files tell, so all but links and QEMU; starts no child
+ * @root: "" for this host; else a directory that holds proc/, sys/, etc/, dev/, run/
+ * @ret: zero-initialised; caller ends it with host_facts_done()
+ * Return: 0 or -ERR_PARSE
+ */
+int host_read_facts(const char *root, struct host_facts *ret, struct err *e);
+
+/** host_observe_qemu - fill in the version and the newest machine; "" when QEMU cannot be asked */
+void host_observe_qemu(struct host_facts *f);
+
 /**
  * host_observe_facts - read them all; takes some 0.1 s since it asks ip and qemu
  * @root: "" for this host; else a directory that holds proc/, sys/, etc/, dev/, run/. Links and

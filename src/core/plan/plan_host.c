@@ -9,16 +9,22 @@
 /* How often this host looks at itself without being told of a change. */
 #define OBSERVE_HOST_US (30 * USEC_PER_SEC)
 #define OBSERVE_DOMAINS_US (10 * USEC_PER_SEC)
-#define OBSERVE_GLUSTER_US (10 * USEC_PER_SEC)
+#define OBSERVE_GLUSTER_US (60 * USEC_PER_SEC) /* 0.1 s of CPU; the glance says when it is due */
+#define OBSERVE_GLUSTER_UNWELL_US (10 * USEC_PER_SEC)
+#define OBSERVE_GLUSTER_FAST_US (1 * USEC_PER_SEC)
+#define GLANCE_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
 #define FAST_US (500 * USEC_PER_MSEC) /* while something is being brought up */
 
+/* Is storage being brought up here? Tasks of machines and images do not change it, and a migration
+ * must not compete with looks at it. */
 static bool is_settling(const struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running")) {
+        if (str_eq(json_text_of(it.value, "state"), "running") &&
+            str_starts(json_text_of(it.value, "kind"), "pool.")) {
             return true;
         }
     }
@@ -45,11 +51,39 @@ static void plan_observe_etcd(struct core *c)
                   is_current ? OBSERVE_ETCD_US : FAST_US);
 }
 
+static bool gluster_is_well(const json_t *seen)
+{
+    size_t i;
+    json_t *peer;
+    const char *volume;
+    json_t *is_online;
+    bool is_well = json_bool_of(seen, "ready", false);
+    json_array_foreach(json_object_get(seen, "peers"), i, peer) {
+        is_well = is_well && json_bool_of(peer, "connected", false);
+    }
+    json_object_foreach(json_object_get(seen, "bricks"), volume, is_online) {
+        is_well = is_well && json_is_true(is_online);
+    }
+    return is_well;
+}
+
+/* A glance at glusterd's files is cheap and finds most changes; asking glusterd finds the rest. */
+static void plan_observe_gluster(struct core *c, bool fast)
+{
+    bool is_well = gluster_is_well(smap_get(&c->seen, "gluster"));
+    uint64_t pause_us = is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
+    (void)act_try(c, "observe/glance", "observe.glance", json_object(), fast ? FAST_US : GLANCE_US);
+    (void)act_try(c, "observe/gluster", "observe.gluster", json_object(),
+                  fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
+}
+
 void plan_observe(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
     bool fast = is_settling(c);
-    (void)act_try(c, "observe/host", "observe.host", json_object(), OBSERVE_HOST_US);
+    json_t *last = smap_get(&c->seen, "host");
+    (void)act_try(c, "observe/host", "observe.host",
+                  last ? json_pack("{s:O}", "last", last) : json_object(), OBSERVE_HOST_US);
     if (!me) {
         return;
     }
@@ -59,8 +93,7 @@ void plan_observe(struct core *c)
         c->domains_stale = false;
     }
     if (node_has_bricks(me)) {
-        (void)act_try(c, "observe/gluster", "observe.gluster", json_object(),
-                      fast ? FAST_US : OBSERVE_GLUSTER_US);
+        plan_observe_gluster(c, fast);
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         if (is_concerned(c, it.name, it.value)) {
@@ -74,7 +107,7 @@ void plan_observe(struct core *c)
 /* What only this host needs is not published: a commit would delay the one of a migration. */
 static bool is_private(const char *what)
 {
-    return str_starts(what, "gone/") || str_starts(what, "suspended/");
+    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_eq(what, "glance");
 }
 
 void plan_publish(struct core *c)
