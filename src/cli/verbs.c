@@ -33,7 +33,7 @@ static const struct param globals[] = {
 };
 
 #define MGMT {.name = "mgmt", .value = "ADDRESS", .field = "mgmt", \
-    .help = "this host's address for management (default: that of the default route)"}
+    .help = "this host's address for management (needed when it has more than one)"}
 #define STORAGE {.name = "storage", .value = "ADDRESS", .field = "storage", \
     .help = "this host's address for storage traffic (default: the management address)"}
 #define ROLE(help_) {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role", \
