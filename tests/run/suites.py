@@ -11,7 +11,7 @@ import results
 
 LEVELS = ["quick", "all", "full"]
 # A class of machine may lack what a suite needs; then the suite says so and is counted as skipped.
-DAEMONS = {"etcd": "etcd-server", "glusterd": "glusterfs-server"}
+DAEMONS = {"etcd": "etcd-server", "glusterd": "glusterfs-server", "libvirtd": "libvirt-daemon"}
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 
 
@@ -97,7 +97,8 @@ def run_integration(runner, settings, tally):
     for program, package in DAEMONS.items():
         if not shutil.which(program, path=runner.env["PATH"]):
             print(f"   {package} is not installed; ./test --daemons installs it", flush=True)
-    run_meson(runner, settings, tally, "integration", 600)
+    if run_step(runner, tally, "guest-build", [settings.tree / "guest/build"], 600):
+        run_meson(runner, settings, tally, "integration", 1200)
 
 
 def sanitized(kind, meson_suites):
