@@ -156,6 +156,7 @@ static void reply_view(struct call *k, json_t *view, const char *what)
     }
     struct err e = {0};
     (void)ERR_SET(&e, NOT_FOUND, "there is no %s '%.64s'", what, k->name);
+    err_hint(&e, "see 'mortar %s ls'", what);
     httpd_reply_err(k->req, &e);
 }
 

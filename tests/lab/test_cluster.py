@@ -49,9 +49,22 @@ def explanation(request, cluster):
     if not request.node.report_call.failed:
         return
     for host in HOSTS:
-        argv = ["sh", "-c", "mortar task ls; journalctl -u mortard -n 25 --no-pager -o short-precise"]
+        argv = ["sh", "-c", "mortar task ls; journalctl -u mortard -n 25 --no-pager -o short-precise;"
+                " tail -n 30 /var/log/mortar/console/*.log"]
         done = cluster.lab.exec(host, argv, check=False)
         print(f"--- {host}\n{done.stdout}{done.stderr}")
+
+
+@pytest.fixture
+def living(cluster, guest):
+    """The guest, started anew when an earlier test left it dead: one failure stays one."""
+    try:
+        with Recorder(cluster.lab, guest.name) as heart:
+            heart.wait_for(lambda line: True, 10)
+    except TimeoutError:
+        cluster.mortar("host1", "vm", "stop", guest.name, "--force", check=False)
+        cluster.mortar("host1", "vm", "start", guest.name)
+    return guest
 
 
 @pytest.fixture
@@ -357,22 +370,22 @@ def test_moves_under_load_lose_nothing(cluster, guest, other):
 # -- faults
 
 
-def test_killed_agents_harm_no_move(cluster, guest, other):
+def test_killed_agents_harm_no_move(cluster, living, other):
     chance = random.Random(SEED + 2)
     for _ in range(KILLS):
-        source = guest.seen()["host"]
-        cluster.mortar("host1", "vm", "migrate", guest.name, "--to", other(source), "--no-wait")
+        source = living.seen()["host"]
+        cluster.mortar("host1", "vm", "migrate", living.name, "--to", other(source), "--no-wait")
         time.sleep(chance.uniform(0, 2))
         victim = chance.choice(("host1", "host2"))
         kill_agent(cluster, victim)
         for host in ("host1", "host2"):
             wait_agent(cluster, host)
         def is_settled():
-            return guest.seen()["state"] == "running" and not is_busy(cluster, guest.name)
+            return living.seen()["state"] == "running" and not is_busy(cluster, living.name)
         cluster.wait_until(f"the move is over after {victim}'s agent was killed", is_settled, 120)
-        counts = {host: len(qemus(cluster, host, guest.name)) for host in ("host1", "host2")}
-        assert counts[guest.seen()["host"]] == 1 and sum(counts.values()) == 1, counts
-    with Recorder(cluster.lab, guest.name) as heart:
+        counts = {host: len(qemus(cluster, host, living.name)) for host in ("host1", "host2")}
+        assert counts[living.seen()["host"]] == 1 and sum(counts.values()) == 1, counts
+    with Recorder(cluster.lab, living.name) as heart:
         first = heart.wait_for(lambda line: True)
         heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 20)
 
@@ -399,27 +412,27 @@ def test_vm_create_finishes_although_agents_are_killed(cluster, guest):
     assert left == "", "its files are gone"
 
 
-def test_restarted_daemons_harm_no_guest(cluster, guest):
-    here = guest.seen()["host"]
-    before = qemus(cluster, here, guest.name)
-    with Recorder(cluster.lab, guest.name) as heart:
+def test_restarted_daemons_harm_no_guest(cluster, living):
+    here = living.seen()["host"]
+    before = qemus(cluster, here, living.name)
+    with Recorder(cluster.lab, living.name) as heart:
         for unit in ("libvirtd", "mortard", "glusterd"):
             start = heart.wait_for(lambda line: True)
             cluster.lab.exec(here, ["systemctl", "kill", "--signal=KILL", "--kill-whom=main", unit])
             heart.wait_for(lambda line, start=start: line[3]["flushed"] > start[3]["flushed"] + 20)
     wait_agent(cluster, here)
     cluster.wait_until("the agent sees its guest again",
-                       lambda: guest.seen(here)["state"] == "running")
-    assert qemus(cluster, here, guest.name) == before
+                       lambda: living.seen(here)["state"] == "running")
+    assert qemus(cluster, here, living.name) == before
 
 
-def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, guest):
-    with Recorder(cluster.lab, guest.name) as heart:
+def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, living):
+    with Recorder(cluster.lab, living.name) as heart:
         for host in HOSTS:
             cluster.lab.exec(host, ["systemctl", "stop", "etcd"])
         try:
             start = heart.wait_for(lambda line: True)
-            done = cluster.mortar("host1", "vm", "migrate", guest.name, check=False, timeout=120)
+            done = cluster.mortar("host1", "vm", "migrate", living.name, check=False, timeout=120)
             assert done.returncode == AGAIN, (done.returncode, done.stdout, done.stderr)
             assert "store" in done.stderr and "\nhint: " in done.stderr
             heart.wait_for(lambda line: line[3]["flushed"] > start[3]["flushed"] + 50)
@@ -428,13 +441,13 @@ def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, guest):
                 cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
     for host in HOSTS:
         wait_agent(cluster, host)
-    cluster.wait_until("the guest is seen running", lambda: guest.seen()["state"] == "running")
+    cluster.wait_until("the guest is seen running", lambda: living.seen()["state"] == "running")
 
 
-def test_a_host_can_be_emptied(cluster, guest, other):
-    here = guest.seen()["host"]
+def test_a_host_can_be_emptied(cluster, living, other):
+    here = living.seen()["host"]
     cluster.mortar("host1", "host", "evacuate", here)
-    assert guest.seen()["host"] == other(here)
+    assert living.seen()["host"] == other(here)
     cluster.mortar("host1", "host", "activate", here)
 
 
