@@ -76,6 +76,7 @@ static const struct action_row {
     {"vm.migrate", LANE_MIGRATE, act_vm_migrate},
     {"vm.migrate_abort", LANE_URGENT, act_vm_migrate_abort},
     {"vm.destroy", LANE_URGENT, act_vm_destroy},
+    {"vm.keep_epoch", LANE_URGENT, act_vm_keep_epoch},
     {"vm.resume", LANE_URGENT, act_vm_resume},
 };
 

@@ -216,6 +216,9 @@ static const char *model_vm(struct sim *s, struct sim_host *h, const char *what,
     if (str_eq(what, "vm.migrate")) {
         return model_migrate(s, h, args);
     }
+    if (str_eq(what, "vm.keep_epoch")) {
+        return take_epoch(h, args, epoch, true);
+    }
     if (str_eq(what, "vm.resume")) {
         if (!d->exists || d->epoch != epoch) {
             return "object.state";

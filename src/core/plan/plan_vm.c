@@ -78,12 +78,21 @@ static bool is_backing_off(const struct vm *v)
     return r && v->c->now_us < r->changed_us + backoff_us(v);
 }
 
+/* Is the epoch being written to disk? Nobody may write a newer one before that has ended. */
+static bool is_keeping_epoch(const struct vm *v)
+{
+    char id[96];
+    id_of(v, "epoch", id, sizeof(id));
+    const struct attempt *a = act_find(v->c, id);
+    return a && a->in_flight;
+}
+
 /* T5. The claim's attempt stays while the epoch is current: it is this process's right to start. */
 static void plan_claim(struct vm *v)
 {
     char id[96];
     const char *pool = json_text_of(v->spec, "pool");
-    if (!pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v)) {
+    if (!pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v) || is_keeping_epoch(v)) {
         return;
     }
     _cleanup_free_ char *what = str_printf("claim/%llu", (unsigned long long)vm_epoch(v->own));
@@ -176,6 +185,22 @@ static void plan_running_wanted(struct vm *v)
     }
 }
 
+static json_t *epoch_args(const struct vm *v)
+{
+    return json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid", json_object_get(v->spec, "uuid"),
+                     "epoch", (json_int_t)vm_epoch(v->own));
+}
+
+/* The copy that a migration left here is ours now. The epoch is persisted (I5) while the claim is
+ * under way: it must be on disk before the guest runs, and the guest waits for both. */
+static void plan_handover(struct vm *v)
+{
+    char id[96];
+    commit_act(v, "handover", vm_new_act(v->c, "starting", vm_epoch(v->own)));
+    id_of(v, "epoch", id, sizeof(id));
+    (void)act_try(v->c, id, "vm.keep_epoch", epoch_args(v), USEC_PER_SEC);
+}
+
 /* A domain of the current epoch is here. */
 static void plan_present(struct vm *v)
 {
@@ -187,18 +212,14 @@ static void plan_present(struct vm *v)
             commit_act(v, "running", vm_new_act(v->c, "running", vm_epoch(v->own)));
         }
     } else if (dom_is(v, "paused") && !is_claimed) {
-        commit_act(v, "handover", vm_new_act(v->c, "starting", vm_epoch(v->own)));
+        plan_handover(v);
     } else if (dom_is(v, "paused") && str_eq(json_text_of(v->dom, "reason"), "ioerror") &&
                !str_eq(state, "ioerror")) {
         commit_act(v, "ioerror", vm_new_act(v->c, "ioerror", vm_epoch(v->own)));
-    } else if (dom_is(v, "paused") &&
+    } else if (dom_is(v, "paused") && !is_keeping_epoch(v) &&
                pool_is_usable_on(v->c, json_text_of(v->spec, "pool"), v->c->host)) {
         id_of(v, "resume", id, sizeof(id));
-        (void)act_try(v->c, id, "vm.resume",
-                      json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid",
-                                json_object_get(v->spec, "uuid"), "epoch",
-                                (json_int_t)vm_epoch(v->own)),
-                      USEC_PER_SEC);
+        (void)act_try(v->c, id, "vm.resume", epoch_args(v), USEC_PER_SEC);
     }
 }
 
