@@ -320,20 +320,29 @@ static void watch_source(void *arg)
     }
 }
 
-/* @e may hold libvirt's complaint, which says less. */
 static int lost(struct err *e)
 {
-    if (e) {
-        *e = (struct err){0};
-    }
     return ERR_SET(e, STATE, "the guest's QEMU ended during the migration; it is started again");
+}
+
+/* virt_migrate() failed, but the guest is known to be here. */
+static int stays_here(enum virt_outcome left, const struct err *said, struct err *e)
+{
+    if (left == VIRT_LEFT_PAUSED) { /* not worth a second try while it stands still */
+        return ERR_SET(e, STATE, "broken off at the switch-over: %.300s", said->msg);
+    }
+    if (said->code == ERR_TIMEOUT) {
+        return ERR_SET(e, VIRT, "%.300s", said->msg);
+    }
+    return err_copy(e, said);
 }
 
 /* libvirt says that it failed; what is left here decides. The target's copy is never promoted on the
  * strength of its own completeness: libvirt may have resumed the source in between, and the source
  * may have written before it died (facts/ha.md 3.9 case 23). Only libvirt's verdict counts, which the
- * watcher has told already if there was one. Return: @r, or -ERR_STATE when the guest is lost here */
-static int judge_failure(struct migration *m, int r, struct err *e)
+ * watcher has told already if there was one. Return: -ERR_TIMEOUT while nobody knows, -ERR_STATE when
+ * the guest is lost here, else as in @said */
+static int judge_failure(struct migration *m, const struct err *said, struct err *e)
 {
     uint64_t deadline = clock_boottime_us() + OUTCOME_TIMEOUT_US;
     enum virt_outcome left = VIRT_LEFT_UNKNOWN;
@@ -343,20 +352,21 @@ static int judge_failure(struct migration *m, int r, struct err *e)
             return lost(e);
         }
         if (left != VIRT_LEFT_BUSY && left != VIRT_LEFT_UNKNOWN) {
-            return r;
+            return stays_here(left, said, e);
         }
         clock_sleep_ms(OUTCOME_POLL_MS);
     } while (clock_boottime_us() < deadline);
-    return r;
+    return ERR_SET(e, TIMEOUT, "it is not known how the migration ends: %.300s", said->msg);
 }
 
 static int migrate_watched(struct migration *m, const struct virt_migrate_args *args, struct err *e)
 {
+    struct err said = {0};
     struct lane *watchers = lane_new("migwatch", 2, 2);
-    int r = lane_run(watchers, watch_source, m, e);
-    r = r < 0 ? r : lane_run(watchers, show_progress, m, e);
-    r = r < 0 ? r : virt_migrate(m->env->virt, args, e);
-    r = r < 0 ? judge_failure(m, r, e) : r; /* watched to the end: the verdict may come late */
+    int r = lane_run(watchers, watch_source, m, &said);
+    r = r < 0 ? r : lane_run(watchers, show_progress, m, &said);
+    r = r < 0 ? r : virt_migrate(m->env->virt, args, &said);
+    r = r < 0 ? judge_failure(m, &said, e) : r; /* watched to the end: the verdict may come late */
     atomic_store(&m->is_over, true);
     lane_free(watchers);
     return r;

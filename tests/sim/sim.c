@@ -162,7 +162,7 @@ static const char *take_epoch(struct sim_host *h, const json_t *spec, uint64_t e
     return NULL;
 }
 
-static const char *model_create(struct sim_host *h, const json_t *args)
+static const char *model_create(struct sim *s, struct sim_host *h, const json_t *args)
 {
     struct sim_domain *d = domain(h, json_text_of(args, "name"));
     uint64_t epoch = json_u64_of(json_object_get(args, "own"), "epoch", 0);
@@ -171,6 +171,7 @@ static const char *model_create(struct sim_host *h, const json_t *args)
     }
     const char *bad = take_epoch(h, json_object_get(args, "spec"), epoch, false);
     if (!bad) {
+        s->cold_starts++;
         *d = (struct sim_domain){true, true, epoch, false};
     }
     return bad;
@@ -196,10 +197,16 @@ static const char *model_migrate(struct sim *s, struct sim_host *src, const json
     if (!from->exists) {
         return "object.state";
     }
+    const json_t *mig = json_object_get(json_object_get(args, "own"), "mig");
+    if (!to->exists && (int)prng_below(&s->prng, 100) < s->unknown_percent) {
+        return "call.timeout";
+    }
     if (to->exists || (int)prng_below(&s->prng, 100) < s->fail_percent) {
+        if (!to->exists && prng_below(&s->prng, 2)) { /* nobody has ended the half-made copy */
+            *to = (struct sim_domain){true, false, json_u64_of(mig, "epoch", 0), true};
+        }
         return "virt.failed";
     }
-    const json_t *mig = json_object_get(json_object_get(args, "own"), "mig");
     bool is_lost = (int)prng_below(&s->prng, 100) < s->fail_percent;
     *to = (struct sim_domain){true, false, json_u64_of(mig, "epoch", 0), is_lost};
     *from = (struct sim_domain){0};
@@ -211,7 +218,7 @@ static const char *model_vm(struct sim *s, struct sim_host *h, const char *what,
     struct sim_domain *d = domain(h, json_text_of(args, "name"));
     uint64_t epoch = json_u64_of(args, "epoch", 0);
     if (str_eq(what, "vm.create")) {
-        return model_create(h, args);
+        return model_create(s, h, args);
     }
     if (str_eq(what, "vm.migrate")) {
         return model_migrate(s, h, args);

@@ -37,6 +37,8 @@ struct sim {
     uint64_t steps;
     unsigned delay_max_ms;
     int fail_percent; /* of actions that may fail without harm */
+    int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
+    unsigned cold_starts; /* of guests: what they had in memory was lost */
 };
 
 /** sim_new - @n hosts: all converged but the last, a witness; a cluster that has been registered */

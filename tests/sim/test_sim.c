@@ -128,6 +128,22 @@ static void agents_may_die_at_any_moment_of_a_migration(void **state)
     }
 }
 
+/* libvirtd dies and comes back; watches lose events, as always. */
+static void no_move_costs_the_guest_its_memory(void **state)
+{
+    for (int i = 0; i < schedules(50); i++) {
+        struct sim s;
+        prepare(&s, first_seed() + (uint64_t)i);
+        s.unknown_percent = 40;
+        for (int k = 0; k < 3; k++) {
+            ask(&s, "vm.migrate", json_pack("{s:s}", "name", "db1"), "done");
+        }
+        assert_int_equal(sim_running(&s, "db1"), 1);
+        assert_int_equal(s.cold_starts, 1);
+        sim_done(&s);
+    }
+}
+
 static void placement_names_what_is_in_the_way(void **state)
 {
     struct sim s;
@@ -194,6 +210,7 @@ int main(void)
         cmocka_unit_test(vm_runs_once_and_stops_and_starts_with_a_higher_epoch),
         cmocka_unit_test(migration_moves_ownership_and_never_runs_twice),
         cmocka_unit_test(agents_may_die_at_any_moment_of_a_migration),
+        cmocka_unit_test(no_move_costs_the_guest_its_memory),
         cmocka_unit_test(placement_names_what_is_in_the_way),
         cmocka_unit_test(requests_with_wrong_values_are_refused_by_name),
     };

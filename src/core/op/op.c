@@ -68,13 +68,24 @@ void op_note(struct op *o, const char *fmt, ...)
     json_object_set_new(o->task, "note", json_string(text));
 }
 
-enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *args,
-                      const json_t **ret)
+/* @until_known: nothing may follow while it is not known what became of the action */
+static bool is_worth_another_try(const struct attempt *a, bool until_known)
+{
+    if (!a || a->in_flight || !a->error.code) {
+        return false;
+    }
+    enum err_class class = err_class(a->error.code);
+    return (until_known && class == ERR_CLASS_UNKNOWN) ||
+           (a->fails <= RETRY_MAX && class == ERR_CLASS_TRANSIENT);
+}
+
+static enum op_verdict do_action(struct op *o, const char *sub, const char *name, json_t *args,
+                                 bool until_known, const json_t **ret)
 {
     _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
     struct attempt *a = act_find(o->c, id);
-    if (a && !a->in_flight && a->error.code && a->fails <= RETRY_MAX &&
-        err_class(a->error.code) == ERR_CLASS_TRANSIENT) {
+    if (is_worth_another_try(a, until_known)) {
+        op_note(o, "trying again: %.150s", a->error.msg);
         (void)act_try(o->c, id, name, args, 0);
         return OP_WAIT;
     }
@@ -93,6 +104,17 @@ enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *a
         *ret = a->result;
     }
     return OP_NEXT;
+}
+
+enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *args,
+                      const json_t **ret)
+{
+    return do_action(o, sub, name, args, false, ret);
+}
+
+enum op_verdict op_do_until_known(struct op *o, const char *sub, const char *name, json_t *args)
+{
+    return do_action(o, sub, name, args, true, NULL);
 }
 
 enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t)

@@ -55,6 +55,13 @@ enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *a
                       const json_t **ret);
 
 /**
+ * op_do_until_known - like op_do(), but a failure of class unknown is never the end: the action is
+ * asked for again, however long it takes, until it can tell what became of it
+ * @args: stolen
+ */
+enum op_verdict op_do_until_known(struct op *o, const char *sub, const char *name, json_t *args);
+
+/**
  * op_commit - commit @t in this phase, like op_do(). Ends the commit. A conflict waits for the new
  * world and runs the phase again: never commit twice what must happen once; compare first.
  */

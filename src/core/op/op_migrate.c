@@ -118,7 +118,8 @@ static enum op_verdict copy(struct op *o)
     if (!is_claimed(o)) {
         return op_fail(o, CONFLICT, "the ownership record was changed by somebody else");
     }
-    enum op_verdict v = op_do(o, "qemu", "vm.migrate", copy_args(o), NULL);
+    /* T8 on a guess would end a copy that may be the only one. */
+    enum op_verdict v = op_do_until_known(o, "qemu", "vm.migrate", copy_args(o));
     if (v == OP_WAIT && op_is_cancelled(o)) {
         (void)op_do(o, "cancel", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)), NULL);
     }

@@ -223,10 +223,32 @@ static void plan_present(struct vm *v)
     }
 }
 
+/* Watches may lose an event: a guest is ended only when the store has confirmed that this is what
+ * the user wants now. */
+static bool stop_is_confirmed(struct vm *v)
+{
+    char id[96];
+    if (str_eq(json_text_of(v->act, "state"), "stopping") && vm_epoch(v->act) == vm_epoch(v->own)) {
+        return true;
+    }
+    struct commit t = commit_new();
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    _cleanup_free_ char *spec_key = str_printf("%s/spec", v->name);
+    id_of(v, "stopping", id, sizeof(id));
+    vm_put_act(v->c, &t, v->name, vm_new_act(v->c, "stopping", vm_epoch(v->own)));
+    commit_guard(v->c, &t, KEY_VM, own_key);
+    commit_guard(v->c, &t, KEY_VM, spec_key);
+    (void)commit_try(v->c, id, &t);
+    return false;
+}
+
 static void plan_stopped_wanted(struct vm *v)
 {
     char id[96];
     bool is_forced = str_eq(json_text_of(v->spec, "stop"), "force");
+    if (v->dom && !stop_is_confirmed(v)) {
+        return;
+    }
     if (v->dom) {
         id_of(v, is_forced ? "destroy" : "shutdown", id, sizeof(id));
         (void)act_try(v->c, id, is_forced ? "vm.destroy" : "vm.shutdown",
