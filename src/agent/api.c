@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/events.h"
+#include "core/request.h"
 #include "io/clock.h"
 
 #define WAIT_MAX_S 60
@@ -167,8 +168,7 @@ static bool is_in_cluster(struct call *k)
         return true;
     }
     if (k->a->core->host) {
-        (void)ERR_SET(&e, UNAVAILABLE, "the cluster's store does not answer");
-        err_hint(&e, "running virtual machines are not affected; see 'systemctl status etcd'");
+        (void)request_refuse_without_store(&e);
     } else {
         (void)ERR_SET(&e, NO_CLUSTER, "this host is not part of a cluster");
         err_hint(&e, "begin with 'mortar init NAME', or 'mortar join ADDRESS --token TOKEN'");

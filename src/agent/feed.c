@@ -82,10 +82,15 @@ static void on_batch(void *arg, const struct store_batch *batch)
 static void follow(void *arg)
 {
     struct feed *f = arg;
+    bool is_lost = false; /* a watch that breaks alone is no loss: other members may answer */
     while (!atomic_load(&f->is_closing)) {
         struct err e = {0};
         uint64_t revision = 0;
         int r = list_all(f, &revision, &e);
+        if (r < 0 && !is_lost) {
+            mailbox_post(f->mailbox, json_pack("{s:s}", "ev", "lost"));
+        }
+        is_lost = r < 0;
         if (r == 0) {
             r = store_watch_run(f->watch, revision + 1, clock_boottime_us() + LIST_EVERY_US, on_batch,
                                 f, &e);

@@ -317,6 +317,10 @@ static json_t *alarms(const struct core *c, const json_t *hosts, const json_t *p
     json_t *list = json_array();
     size_t i;
     json_t *v;
+    if (c->store_is_lost) {
+        add_alarm(list, "error", "store", str_dup("it does not answer: what is shown here is old, and "
+                                                  "nothing can be changed"));
+    }
     json_array_foreach(hosts, i, v) {
         if (str_eq(json_text_of(v, "state"), "silent")) {
             add_alarm(list, "error", json_text_of(v, "name"), str_dup("its agent is silent"));

@@ -203,6 +203,9 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     if (str_eq(kind, "list")) {
         world_relist(&c->world, json_object_get(event, "rows"), json_u64_of(event, "revision", 0),
                      c->now_us);
+        c->store_is_lost = false;
+    } else if (str_eq(kind, "lost")) {
+        c->store_is_lost = true;
     } else if (str_eq(kind, "watch")) {
         on_watch(c, event);
     } else if (str_eq(kind, "done")) {

@@ -5,6 +5,7 @@
  *
  * Events   {"ev":"list", "revision":N, "rows":[[key,mod,value],…]}     full list of the store
  *          {"ev":"watch", "revision":N, "puts":[[key,mod,value],…], "dels":[key,…]}
+ *          {"ev":"lost"}                          the store does not answer; the next list ends this
  *          {"ev":"done", "id":ID, "result":any} or {"ev":"done", "id":ID, "error":{…}}
  *          {"ev":"progress", "id":ID, "progress":{done,total,unit}}
  *          {"ev":"domain", …}                                          libvirt told of a change
@@ -41,6 +42,7 @@ struct core {
     json_t *actions;      /* array under construction during a step */
     uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
     bool domains_stale;   /* something happened to a domain: list again as soon as possible */
+    bool store_is_lost;   /* since its last list: changes are refused at once */
     uint64_t now_us;      /* only during a step */
     uint64_t wall_us;     /* display time, only during a step */
 };

@@ -390,6 +390,19 @@ static int need_pool(struct req *q, const char **ret)
     return 0;
 }
 
+static int need_quorum(struct req *q, const char *pool)
+{
+    unsigned online = 0;
+    const json_t *record = pool_get(q->c, pool);
+    if (pool_is_dir(record) || pool_quorum(q->c, pool, &online)) {
+        return 0;
+    }
+    (void)ERR_SET(q->e, NO_QUORUM, "pool '%s' has no quorum: %u of its %zu bricks are online", pool,
+                  online, json_array_size(json_object_get(record, "bricks")));
+    err_hint(q->e, "see 'mortar pool show %s'", pool);
+    return -ERR_NO_QUORUM;
+}
+
 static int need_mount_here(struct req *q, const char *pool)
 {
     if (!pool_is_usable_on(q->c, pool, q->c->host)) {
@@ -574,7 +587,8 @@ static int req_vm_create(struct req *q)
         .cpus = json_u64_of(spec, "cpus", 1),
         .only = json_text_of(q->args, "host"),
     };
-    r = is_local ? need_mount_here(q, pool) : 0;
+    r = need_quorum(q, pool);
+    r = r < 0 || !is_local ? r : need_mount_here(q, pool);
     r = r < 0 ? r : place_vm(q->c, &need, &host, why, sizeof(why), q->e);
     if (r < 0) {
         json_decref(spec);
@@ -635,7 +649,8 @@ static int req_vm_start(struct req *q)
     if (is_running(q->c, name)) {
         host = json_text_of(vm_own(q->c, name), "owner"); /* already there: the task ends at once */
     } else {
-        r = place_vm(q->c, &need, &host, why, sizeof(why), q->e);
+        r = need_quorum(q, need.pool);
+        r = r < 0 ? r : place_vm(q->c, &need, &host, why, sizeof(why), q->e);
     }
     if (r < 0) {
         return r;
@@ -697,10 +712,8 @@ static int req_vm_migrate(struct req *q)
     if (to && str_eq(to, json_text_of(vm_own(q->c, name), "owner"))) {
         return ERR_SET(q->e, STATE, "vm '%s' runs on %s already", name, to);
     }
-    if (!pool_quorum(q->c, pool, NULL)) {
-        return ERR_SET(q->e, NO_QUORUM, "pool '%s' has no quorum", pool);
-    }
-    return on_owner(q, "vm.migrate", true);
+    r = need_quorum(q, pool);
+    return r < 0 ? r : on_owner(q, "vm.migrate", true);
 }
 
 static int req_vm_remove(struct req *q)
@@ -807,6 +820,13 @@ static const struct verb verbs[] = {
     {"task.cancel", req_task_cancel, true},
 };
 
+int request_refuse_without_store(struct err *e)
+{
+    (void)ERR_SET(e, UNAVAILABLE, "the cluster's store does not answer");
+    err_hint(e, "running virtual machines are not affected; see 'systemctl status etcd' on its hosts");
+    return -ERR_UNAVAILABLE;
+}
+
 int request_take(struct core *c, const json_t *event, struct err *e)
 {
     const char *name = json_text_of(event, "verb");
@@ -822,10 +842,10 @@ int request_take(struct core *c, const json_t *event, struct err *e)
         if (!str_eq(verbs[i].name, name)) {
             continue;
         }
-        if (verbs[i].needs_cluster && (!c->host || !c->world.is_listed)) {
-            if (c->host) {
-                return ERR_SET(e, UNAVAILABLE, "the cluster's store does not answer yet");
-            }
+        if (verbs[i].needs_cluster && c->host && (!c->world.is_listed || c->store_is_lost)) {
+            return request_refuse_without_store(e);
+        }
+        if (verbs[i].needs_cluster && !c->host) {
             (void)ERR_SET(e, NO_CLUSTER, "this host is not part of a cluster");
             err_hint(e, "begin with 'mortar init NAME', or 'mortar join ADDRESS --token TOKEN'");
             return -ERR_NO_CLUSTER;

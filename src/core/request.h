@@ -11,3 +11,6 @@
  * reason for the refusal
  */
 int request_take(struct core *c, const json_t *event, struct err *e);
+
+/** request_refuse_without_store - set @e for what needs the store. Return: -ERR_UNAVAILABLE */
+int request_refuse_without_store(struct err *e);
