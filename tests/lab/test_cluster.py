@@ -19,7 +19,7 @@ from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
 
 # Exit codes of the command: mortar(1).
-FAILED, USAGE, NOT_FOUND, REFUSED, AGAIN, DENIED = 1, 2, 3, 4, 5, 7
+FAILED, USAGE, NOT_FOUND, REFUSED, AGAIN, UNKNOWN, DENIED = 1, 2, 3, 4, 5, 6, 7
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
 HOSTS = ("host1", "host2", "host3")
@@ -433,8 +433,9 @@ def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, living):
         try:
             start = heart.wait_for(lambda line: True)
             done = cluster.mortar("host1", "vm", "migrate", living.name, check=False, timeout=120)
-            assert done.returncode == AGAIN, (done.returncode, done.stdout, done.stderr)
-            assert "store" in done.stderr and "\nhint: " in done.stderr
+            # A commit that was sent before the silence was noticed may have happened.
+            assert done.returncode in (AGAIN, UNKNOWN), (done.stdout, done.stderr)
+            assert re.search("store|etcd", done.stderr) and "\nhint: " in done.stderr
             heart.wait_for(lambda line: line[3]["flushed"] > start[3]["flushed"] + 50)
         finally:
             for host in HOSTS:
