@@ -133,7 +133,8 @@ def main():
     seed = args.seed if args.seed is not None else memory.seed or random.SystemRandom().getrandbits(31)
     memory.begin(seed)
     print(f"mortar tests: {args.only or args.level}, seed {seed}", flush=True)
-    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell starts background jobs with it ignored.
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.default_int_handler)
     runner = Runner(TREE, WORK / "logs", seed, args.level == "full")
     settings = suites.Settings(TREE, args.level, args.daemons)

@@ -13,7 +13,7 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 POLITE_S = 90  # fixtures take a lab down within this after SIGINT
 BEAT_S = 30
-TEMPORARY_PREFIX = "mortar-test-"
+TEMPORARY_PREFIX = "mortar-run-"
 
 
 class Interrupted(Exception):
