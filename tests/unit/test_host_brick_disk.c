@@ -187,7 +187,13 @@ static void removed_brick_is_empty_only_with_wipe(void **state)
     assert_int_equal(brick_remove(&o, NULL), 0);
     assert_int_equal(brick_observe_device(&o, &seen, NULL), 0);
     assert_null(seen.fs_type);
+    assert_false(seen.has_bytes);
     brick_seen_done(&seen);
+    o.wipe = false;
+    o.uuid = OTHER_UUID; /* the next pool needs no consent to take what was ours */
+    expect(&o, 0);
+    o.wipe = true;
+    assert_int_equal(brick_remove(&o, NULL), 0);
 }
 
 static void directory_is_taken_only_when_empty_or_ours(void **state)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -28,6 +29,8 @@
 #define UDEV_TIMEOUT "--timeout=5"
 #define SETTLE_US (3 * USEC_PER_SEC)
 #define SAMPLES 64
+/* Stands in the first sector of a disk whose brick was removed: what else is left on it is ours. */
+#define RELEASED "Mortar released this disk; it held brick "
 #define SAMPLE_BYTES ((size_t)(64 * KIB))
 
 void brick_result_done(struct brick_result *r)
@@ -161,7 +164,9 @@ int brick_observe_device(const struct brick_opts *opts, struct brick_seen *ret, 
     (void)brick_find_mount(mounts, devno, NULL, NULL, &ret->mounted_at); /* NULL stays: not mounted */
     ssize_t got = pread(fd, head, sizeof(head), 0);
     ret->unfinished = got > 0 && brick_parse_xfs_head(head, (size_t)got);
-    ret->has_bytes = find_bytes(fd, ret->size_bytes);
+    bool is_released = got > (ssize_t)strlen(RELEASED) &&
+                       memcmp(head, RELEASED, strlen(RELEASED)) == 0;
+    ret->has_bytes = !is_released && find_bytes(fd, ret->size_bytes);
     close_fdp(&fd);
     fd = -1;
     ret->busy = is_held(opts->device);
@@ -481,6 +486,20 @@ static int unmount(const char *path, struct err *e)
     return r;
 }
 
+/* Signatures go, and the words say whose the rest is: a new pool may take the disk without --wipe. */
+static int release_device(const struct brick_opts *o, struct err *e)
+{
+    char sector[512] = "";
+    (void)snprintf(sector, sizeof(sector), RELEASED "%s\n", o->uuid);
+    int r = cmd_check(CMD("wipefs", "-a", "--", o->device), NULL, NULL, e);
+    _cleanup_close_ int fd = r < 0 ? -1 : open(o->device, O_WRONLY | O_CLOEXEC);
+    if (r == 0 && (fd < 0 || pwrite(fd, sector, sizeof(sector), 0) != (ssize_t)sizeof(sector) ||
+                   fsync(fd) < 0)) {
+        r = ERR_SYS(e, IO, errno, "cannot write to %s", o->device);
+    }
+    return r;
+}
+
 static int erase(const struct brick_opts *o, const struct brick_names *n, struct err *e)
 {
     _cleanup_brick_seen_ struct brick_seen seen = {0};
@@ -491,7 +510,7 @@ static int erase(const struct brick_opts *o, const struct brick_names *n, struct
     }
     if (o->device) {
         bool erase_it = str_eq(seen.fs_type, "xfs") && str_eq(seen.fs_uuid, o->uuid) && !seen.busy;
-        return erase_it ? cmd_check(CMD("wipefs", "-a", "--", o->device), NULL, NULL, e) : 0;
+        return erase_it ? release_device(o, e) : 0;
     }
     if (ours) { /* the marker goes last: until then a second run knows what is ours */
         r = cmd_check(CMD("rm", "-rf", "--one-file-system", "--", n->dir), NULL, NULL, e);

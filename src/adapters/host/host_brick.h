@@ -49,6 +49,6 @@ int brick_observe_device(const struct brick_opts *opts, struct brick_seen *ret, 
 /**
  * brick_remove - unmount it and take its units away; the data stays unless @opts->wipe
  * With wipe the signatures of the disk, or the subdirectory "brick", are deleted, if and only if
- * the brick's marker or file system carries @opts->uuid. What is gone already is fine.
+ * the brick's marker or file system carries @opts->uuid; such a disk counts as empty from then on. What is gone already is fine.
  */
 int brick_remove(const struct brick_opts *opts, struct err *e);
