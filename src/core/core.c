@@ -237,6 +237,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
         plan_host(c);
         plan_pools(c);
         plan_vms(c);
+        plan_sweep(c);
     }
     plan_observe(c);
     if (c->host && c->world.is_listed && node_get(c, c->host)) {

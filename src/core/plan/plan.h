@@ -15,3 +15,5 @@ void plan_host(struct core *c);
 void plan_pools(struct core *c);
 /** plan_vms - virtual machines that this host owns, and those that it must no longer run */
 void plan_vms(struct core *c);
+/** plan_sweep - one host deletes old records: tasks after a day or beyond the newest 200, tokens */
+void plan_sweep(struct core *c);
