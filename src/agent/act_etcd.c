@@ -8,13 +8,16 @@
 #include "adapters/etcd/etcd_member.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/systemd/unit_text.h"
+#include "agent/config.h"
 #include "agent/env.h"
 #include "agent/files.h"
 #include "base/str.h"
 #include "io/clock.h"
+#include "io/cmd.h"
 #include "io/file.h"
 
 #define PATH_DEFAULTS "/etc/default/etcd"
+#define PATH_BEFORE PATH_STATE "/etcd-before.json" /* {enabled, active, defaults}: as we found it */
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)
 
 static int format_defaults(const struct env *env, const json_t *args, bool is_first, char **ret,
@@ -46,11 +49,66 @@ static int make_data_dir(struct err *e)
     return r;
 }
 
+/* Once, before anything is changed. */
+static int remember_before(struct err *e)
+{
+    struct unit_state unit = {0};
+    _cleanup_free_ char *text = NULL;
+    if (file_exists(PATH_BEFORE)) {
+        return 0;
+    }
+    int r = unit_observe("etcd.service", &unit, e);
+    if (r < 0) {
+        return r;
+    }
+    (void)file_read(PATH_DEFAULTS, MIB, &text, NULL, NULL); /* no file is a state, too */
+    _cleanup_json_ json_t *before = json_pack("{s:b,s:b,s:s?}", "enabled", unit.enabled, "active",
+                                              unit.active, "defaults", text);
+    return json_file_save(PATH_BEFORE, before, 0600, e);
+}
+
+static int put_defaults_back(const json_t *before, struct err *e)
+{
+    const char *text = json_text_of(before, "defaults");
+    if (text) {
+        return file_replace(PATH_DEFAULTS, text, strlen(text), 0644, e);
+    }
+    (void)unlink(PATH_DEFAULTS); /* absent is what we want */
+    return 0;
+}
+
+int restore_etcd(struct err *e)
+{
+    json_t *loaded = NULL;
+    int r = json_file_load(PATH_BEFORE, &loaded, e);
+    _cleanup_json_ json_t *before = loaded;
+    if (r < 0 || !before) {
+        return r; /* this host never had a member */
+    }
+    r = unit_stop("etcd.service", 0, e);
+    r = r < 0 ? r : unit_reset_failed("etcd.service", e);
+    r = r < 0 ? r : unit_remove_dropin("", "etcd.service", "mortar.conf", NULL, e);
+    r = r < 0 ? r : put_defaults_back(before, e);
+    r = r < 0 ? r : systemd_reload(e);
+    r = r < 0 ? r : cmd_check(CMD("rm", "-rf", "--", ETCD_DATA_DIR), NULL, NULL, e);
+    if (r == 0 && !json_bool_of(before, "enabled", false)) {
+        r = unit_disable("etcd.service", e);
+    }
+    if (r == 0 && json_bool_of(before, "active", false)) {
+        r = unit_start("etcd.service", 0, e);
+    }
+    if (r == 0) {
+        (void)unlink(PATH_BEFORE); /* there, as read above */
+    }
+    return r;
+}
+
 static int start_member(const char *text, struct err *e)
 {
     _cleanup_free_ char *old = NULL;
     bool is_dropin_new = false;
-    int r = install_etcd_certs(e);
+    int r = remember_before(e);
+    r = r < 0 ? r : install_etcd_certs(e);
     r = r < 0 ? r : make_data_dir(e);
     r = r < 0 ? r
               : unit_write_dropin("", "etcd.service", "mortar.conf", unit_text_etcd_dropin(),

@@ -1,42 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Giving this host back: out of the store and the trusted pool, and Debian's own settings again. */
+ * Giving this host back: Debian's own settings again. The others have taken it out of the store and
+ * the trusted pool before. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "adapters/gluster/gluster_drive.h"
 #include "adapters/host/host_net.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/virt_host.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "agent/files.h"
-#include "base/str.h"
 #include "io/cmd.h"
-#include "io/file.h"
 
-/* The others remove us from etcd and the trusted pool: a member cannot safely remove itself and
- * a glusterd cannot detach itself. They do so when they see the state "leaving". */
-int act_host_detach(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
-                    struct err *e)
+static int restore_gluster(struct err *e)
 {
-    (void)net_remove("mortar0", NULL); /* a bridge in use is reported by the next preflight */
-    return unit_stop("glusterd.service", 0, e);
+    bool is_changed = false;
+    int r = unit_stop("glusterd.service", 0, e);
+    r = r < 0 ? r : unit_disable("glusterd.service", e);
+    r = r < 0 ? r : unit_remove_dropin("", "glusterd.service", "mortar.conf", &is_changed, e);
+    return r < 0 || !is_changed ? r : systemd_reload(e);
+}
+
+static int restore_virt(struct err *e)
+{
+    bool is_changed = false;
+    int r = virt_host_remove(&is_changed, e);
+    r = r < 0 ? r : libvirt_remove_tls(e);
+    r = r < 0 || !is_changed ? r : unit_restart("libvirtd.service", 0, e);
+    return r < 0 ? r : systemd_remove_slices(e);
 }
 
 int act_host_restore(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                      struct err *e)
 {
-    int r = unit_stop("etcd.service", 0, e);
-    r = r < 0 ? r : unit_disable("etcd.service", e);
-    r = r < 0 ? r : unit_disable("glusterd.service", e);
-    r = r < 0 ? r : libvirt_remove_tls(e);
-    r = r < 0 ? r : virt_host_remove(NULL, e);
-    if (r < 0) {
-        return r;
+    size_t i;
+    json_t *bridge;
+    json_array_foreach(json_object_get(json_object_get(args, "data"), "bridges"), i, bridge) {
+        (void)net_remove(json_string_value(bridge), NULL); /* the next boot forgets it anyway */
     }
-    remove_etcd_certs();
-    r = cmd_check(CMD("rm", "-rf", "--", PATH_PKI, ETCD_CERT_DIR, "/var/lib/etcd/mortar"), NULL, NULL,
-                  e);
+    int r = restore_gluster(e);
+    r = r < 0 ? r : restore_virt(e);
+    r = r < 0 ? r : restore_etcd(e);
+    r = r < 0 ? r
+              : cmd_check(CMD("rm", "-rf", "--", PATH_PKI, ETCD_CERT_DIR, PATH_EPOCHS), NULL, NULL, e);
     return r < 0 ? r : config_remove(e);
 }

@@ -12,6 +12,7 @@
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/virt_drive.h"
 #include "agent/brick_dir.h"
+#include "agent/config.h"
 #include "agent/env.h"
 #include "base/str.h"
 #include "io/clock.h"
@@ -66,6 +67,7 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
     json_object_set_new(*ret, "memory_free_bytes",
                         round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));
     json_object_set_new(*ret, "boot_id", json_string(env->boot_id));
+    json_object_set_new(*ret, "ca", json_boolean(file_exists(PATH_PKI "/ca.key")));
     /* Changes now and then on an idle host too: who publishes nothing is silent (NODE_SILENT_US). */
     json_object_set_new(*ret, "beat", json_integer((json_int_t)(clock_boottime_us() / BEAT_US)));
     return 0;

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
@@ -112,6 +113,43 @@ int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx 
     return r < 0 ? r : brick_save_record(name, res.sector_bytes, e);
 }
 
+static void remove_dir(const char *path)
+{
+    _cleanup_free_ char *vms = str_printf("%s/vms", path);
+    _cleanup_free_ char *images = str_printf("%s/images", path);
+    (void)rmdir(vms); /* each only when it is empty: other files are the user's */
+    (void)rmdir(images);
+    (void)rmdir(path);
+}
+
+int act_brick_remove(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                     struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    const json_t *brick = json_object_get(args, "brick");
+    const char *name = json_text_of(pool, "name");
+    _cleanup_free_ char *uuid = brick_uuid_of(json_text_of(pool, "uuid"), index_of(pool, brick));
+    const struct brick_opts opts = {
+        .name = name,
+        .uuid = uuid,
+        .path = json_text_of(brick, "path"),
+        .device = json_text_of(brick, "device"),
+        .wipe = true,
+    };
+    int r = 0;
+    if (str_eq(json_text_of(pool, "kind"), "dir")) {
+        remove_dir(opts.path);
+    } else {
+        r = brick_remove(&opts, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    brick_drop_record(name);
+    *ret = json_pack("{s:O}", "uuid", json_object_get(pool, "uuid"));
+    return 0;
+}
+
 /* --- volumes ------------------------------------------------------------------------------- */
 
 static uint64_t deadline(void)
@@ -123,6 +161,12 @@ int act_gluster_probe(const struct env *env, const json_t *args, struct act_ctx 
                       struct err *e)
 {
     return gluster_peer_probe(json_text_of(args, "addr"), deadline(), e);
+}
+
+int act_gluster_detach(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                       struct err *e)
+{
+    return gluster_peer_detach(json_text_of(args, "addr"), deadline(), e);
 }
 
 int act_gluster_create(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
@@ -256,7 +300,10 @@ int act_mount_remove(const struct env *env, const json_t *args, struct act_ctx *
     int r = unit_stop(unit, MOUNT_TIMEOUT_US, e);
     r = r < 0 ? r : unit_disable(unit, e);
     r = r < 0 ? r : unit_remove("", unit, NULL, e);
-    return r < 0 ? r : systemd_reload(e);
+    r = r < 0 ? r : systemd_reload(e);
+    _cleanup_free_ char *path = gluster_mount_path(json_text_of(args, "pool"));
+    (void)rmdir(path); /* stays when somebody put files under the mount */
+    return r;
 }
 
 /* --- networks ------------------------------------------------------------------------------ */

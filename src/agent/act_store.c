@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "core/model/keys.h"
+#include "core/model/node.h"
 #include "io/clock.h"
 
 #define COMMIT_TIMEOUT_US (5 * USEC_PER_SEC)
@@ -226,7 +227,7 @@ int act_observe_etcd(const struct env *env, const json_t *args, struct act_ctx *
     }
     *ret = json_pack("{s:o,s:I,s:I}", "list", members_json(&list), "healthy",
                      count_healthy(env, &list), "planned_for",
-                     (json_int_t)json_array_size(json_object_get(args, "hosts")));
+                     (json_int_t)node_count_staying(json_object_get(args, "hosts")));
     json_t *step = plan_step(json_object_get(args, "hosts"), &list);
     if (step) {
         json_object_set_new(*ret, "step", step);

@@ -87,23 +87,38 @@ static void answer_aside(struct agent *a, const char *id, const json_t *event)
     (void)smap_del(&a->asides, id);
 }
 
+/* The last phase of a leave is on disk; it goes on in the next life of the agent. */
+static bool has_left(const struct agent *a, const json_t *event)
+{
+    const json_t *task = a->core->local_task;
+    _cleanup_free_ char *saved = str_printf("save/%s", task ? json_text_of(task, "id") : "");
+    return a->env.config && str_eq(json_text_of(task, "kind"), "leave") &&
+           str_eq(json_text_of(task, "phase"), "restart") &&
+           str_eq(json_text_of(event, "id"), saved) && !json_object_get(event, "error");
+}
+
 static void on_mail(void *arg, void *msg)
 {
     struct agent *a = arg;
     struct err e = {0};
-    json_t *event = msg;
+    _cleanup_json_ json_t *event = msg;
     const char *id = json_text_of(event, "id");
     bool is_done = str_eq(json_text_of(event, "ev"), "done");
     if (is_done && str_starts(id, "aside/")) {
         answer_aside(a, id, event);
-        json_decref(event);
         return;
     }
     bool is_connect = is_done && str_starts(id, "task/") && strstr(id, "/store/") &&
                       !json_object_get(event, "error");
-    (void)agent_feed(a, event, &e); /* only requests are refused */
+    (void)agent_feed(a, json_incref(event), &e); /* only requests are refused */
     if (is_connect && !a->feed && agent_enter_cluster(a, &e) < 0) {
         log_err(LOG_LV_ERROR, "cannot enter the cluster", &e);
+    }
+    if (is_done && has_left(a, event)) {
+        log_notice("this host has left its cluster", "cluster=%s",
+                   json_text_of(a->env.config, "cluster_uuid"));
+        loop_quit(a->loop);
+        return;
     }
     api_wake(a);
 }

@@ -57,7 +57,6 @@ int act_local_save(const struct env *, const json_t *, struct act_ctx *, json_t 
 /* api_local.c */
 int act_host_check(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_leave.c */
-int act_host_detach(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_restore(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_store.c */
 int act_store_commit(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
@@ -71,12 +70,14 @@ int act_observe_gluster(const struct env *, const json_t *, struct act_ctx *, js
 int act_observe_pool(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_pool.c */
 int act_gluster_probe(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_gluster_detach(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_create(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_profile(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_start(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_delete(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_guard(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_brick_prepare(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_brick_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_mount_ensure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

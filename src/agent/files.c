@@ -61,10 +61,3 @@ int install_etcd_certs(struct err *e)
     }
     return 0;
 }
-
-void remove_etcd_certs(void)
-{
-    for (size_t i = 0; i < ELEMENTS(etcd_files); i++) {
-        (void)unlink(etcd_files[i].to); /* absent is what we want */
-    }
-}

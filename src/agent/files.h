@@ -8,5 +8,8 @@
 
 /** install_etcd_certs - copies that the user etcd can read. Return: 0, -ERR_PREFLIGHT or -ERR_IO */
 int install_etcd_certs(struct err *e);
-/** remove_etcd_certs - absent is fine */
-void remove_etcd_certs(void);
+/**
+ * restore_etcd - end this host's member, delete its data, and give Debian's etcd.service the settings
+ * and the state back that it had before; may be repeated
+ */
+int restore_etcd(struct err *e);

@@ -87,6 +87,13 @@ void unit_parse_show(const char *text, struct unit_state *ret)
     }
 }
 
+int unit_reset_failed(const char *name, struct err *e)
+{
+    struct unit_state state = {0};
+    int r = unit_observe(name, &state, e);
+    return r < 0 || !state.failed ? r : run_verb("reset-failed", name, 0, e);
+}
+
 int unit_observe(const char *name, struct unit_state *ret, struct err *e)
 {
     _cleanup_free_ char *out = NULL;
@@ -172,24 +179,38 @@ int unit_remove_dropin(const char *root, const char *name, const char *dropin, b
     return r;
 }
 
+static const char *const slices[] = {"mortar-vms.slice", "mortar-vms-ha.slice"};
+
 int systemd_apply_slices(struct err *e)
 {
-    static const char *const names[] = {"mortar-vms.slice", "mortar-vms-ha.slice"};
     bool any = false;
-    for (size_t i = 0; i < ELEMENTS(names); i++) {
+    for (size_t i = 0; i < ELEMENTS(slices); i++) {
         _cleanup_free_ char *text = unit_text_vm_slice(i == 1);
         bool changed = false;
-        int r = unit_write("", names[i], text, &changed, e);
+        int r = unit_write("", slices[i], text, &changed, e);
         if (r < 0) {
             return r;
         }
         any = any || changed;
     }
     int r = any ? systemd_reload(e) : 0;
-    for (size_t i = 0; r == 0 && i < ELEMENTS(names); i++) {
-        r = unit_start(names[i], 0, e);
+    for (size_t i = 0; r == 0 && i < ELEMENTS(slices); i++) {
+        r = unit_start(slices[i], 0, e);
     }
     return r;
+}
+
+int systemd_remove_slices(struct err *e)
+{
+    bool any = false;
+    int r = 0;
+    for (size_t i = ELEMENTS(slices); r == 0 && i-- > 0;) {
+        bool changed = false;
+        r = unit_stop(slices[i], 0, e);
+        r = r < 0 ? r : unit_remove("", slices[i], &changed, e);
+        any = any || changed;
+    }
+    return r == 0 && any ? systemd_reload(e) : r;
 }
 
 /* A socket unit refuses to start while its service runs without it ("already active, refusing"),

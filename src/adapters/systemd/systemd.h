@@ -33,6 +33,8 @@ int unit_restart(const char *name, uint64_t timeout_us, struct err *e);
 /** unit_enable, unit_disable - start at boot or not; nothing is started or stopped now */
 int unit_enable(const char *name, struct err *e);
 int unit_disable(const char *name, struct err *e);
+/** unit_reset_failed - forget that @name failed; one that did not is fine */
+int unit_reset_failed(const char *name, struct err *e);
 /** unit_observe - what systemd says about @name. An unknown unit is not an error: !loaded. */
 int unit_observe(const char *name, struct unit_state *ret, struct err *e);
 /** unit_is_active - unit_observe() in short; false also when systemd does not answer */
@@ -63,6 +65,8 @@ void unit_parse_show(const char *text, struct unit_state *ret);
  * systemd_apply_slices - write both VM slices and start them. Return: 0, -ERR_IO or -ERR_COMMAND
  */
 int systemd_apply_slices(struct err *e);
+/** systemd_remove_slices - the opposite; absent is fine */
+int systemd_remove_slices(struct err *e);
 
 /**
  * libvirt_apply_tls - libvirtd listens for TLS on its port 16514, now and after each boot

@@ -77,6 +77,16 @@ bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
     return false;
 }
 
+bool node_has_others(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (!str_eq(it.name, c->host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 json_t *node_addresses(const struct core *c)
 {
     json_t *addrs = json_object();
@@ -122,6 +132,17 @@ json_t *node_list(const struct core *c)
     return list;
 }
 
+size_t node_count_staying(const json_t *list)
+{
+    size_t n = 0;
+    size_t i;
+    json_t *host;
+    json_array_foreach(list, i, host) {
+        n += !json_bool_of(host, "leaving", false);
+    }
+    return n;
+}
+
 static const json_t *member_of(const struct core *c, const json_t *node)
 {
     _cleanup_free_ char *url = str_printf("https://%s:2380", json_text_of(node, "mgmt"));
@@ -158,6 +179,11 @@ bool etcd_is_settled(const struct core *c)
         }
     }
     return json_array_size(json_object_get(seen, "list")) && !json_object_get(seen, "step");
+}
+
+bool etcd_has_member(const struct core *c, const json_t *node)
+{
+    return member_of(c, node) != NULL;
 }
 
 bool etcd_is_member(const struct core *c, const json_t *node)

@@ -26,6 +26,9 @@ const json_t *node_seen(const struct core *c, const char *host, const char *what
  */
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node));
 
+/** node_has_others - does the cluster have a host besides this one? */
+bool node_has_others(const struct core *c);
+
 /** node_addresses - {host: storage address} of all hosts. New reference. */
 json_t *node_addresses(const struct core *c);
 
@@ -37,9 +40,14 @@ uint64_t node_seen_age_us(const struct core *c, const char *host);
 /** node_list - [{name, role, mgmt, up, leaving}] in the order of joining. New reference. */
 json_t *node_list(const struct core *c);
 
+/** node_count_staying - hosts of a node_list() that are not leaving */
+size_t node_count_staying(const json_t *list);
+
 /** etcd_must_start - was this host made a member of the store that has not started yet? */
 bool etcd_must_start(const struct core *c);
 /** etcd_is_settled - is no change of the membership due or under way, as this host sees it? */
 bool etcd_is_settled(const struct core *c);
+/** etcd_has_member - does the store list a member at @node, of any kind? */
+bool etcd_has_member(const struct core *c, const json_t *node);
 /** etcd_is_member - does @node carry a voting member? */
 bool etcd_is_member(const struct core *c, const json_t *node);
