@@ -115,7 +115,8 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             c->domains_at_us = a->started_us;
         }
     }
-    if ((str_starts(id, "net/") || str_starts(id, "guard/")) && a->result) {
+    if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/")) &&
+        a->result) {
         smap_put(&c->seen, id, json_incref(a->result));
     }
     if (str_starts(id, "etcd/")) {
@@ -127,7 +128,8 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     if (str_starts(id, "vm/") && !is_commit) { /* a commit changes no domain */
         c->domains_stale = true;
     }
-    if (str_starts(id, "mount/") || str_starts(id, "brick/") || str_starts(id, "unmount/")) {
+    if (str_starts(id, "mount/") || str_starts(id, "brick/") || str_starts(id, "unmount/") ||
+        str_starts(id, "freed/")) {
         _cleanup_free_ char *again = str_printf("observe/pool/%s", strchr(id, '/') + 1);
         act_forget(c, again); /* look at once */
         _cleanup_free_ char *what = str_printf("failed/%s", id);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/pool.h"
 
+#include <string.h>
+
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
@@ -76,6 +78,20 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
 
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host)
 {
-    return !pool_is_dir(pool) && str_eq(json_text_of(pool, "state"), "ready") &&
-           node_has_vms(node_get(c, host));
+    const json_t *node = node_get(c, host);
+    return !pool_is_dir(pool) && str_eq(json_text_of(pool, "state"), "ready") && node_has_vms(node) &&
+           !str_eq(json_text_of(node, "state"), "leaving");
+}
+
+const char *pool_of_seen(const char *what)
+{
+    static const char *const prefixes[] = {"pool/",         "guard/",        "freed/",
+                                           "failed/brick/", "failed/mount/", "failed/unmount/",
+                                           "failed/freed/"};
+    for (size_t i = 0; i < ELEMENTS(prefixes); i++) {
+        if (str_starts(what, prefixes[i])) {
+            return what + strlen(prefixes[i]);
+        }
+    }
+    return NULL;
 }

@@ -24,3 +24,6 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
 /** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);
+
+/** pool_of_seen - the name of the pool that an observation "@what" is about, or NULL. Borrows. */
+const char *pool_of_seen(const char *what);

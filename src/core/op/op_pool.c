@@ -199,6 +199,42 @@ static enum op_verdict delete_volume(struct op *o)
     return pool_of(o) ? on_volume(o, "gluster.delete") : OP_NEXT;
 }
 
+/* From now on the hosts may give their bricks back: no volume uses them any more. */
+static enum op_verdict free_bricks(struct op *o)
+{
+    const json_t *pool = pool_of(o);
+    if (!pool || json_bool_of(pool, "deleted", false)) {
+        return OP_NEXT;
+    }
+    json_t *next = json_deep_copy(pool);
+    struct commit t = commit_new();
+    json_object_set_new(next, "deleted", json_true());
+    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
+    return op_commit(o, "", &t);
+}
+
+static enum op_verdict wait_freed(struct op *o)
+{
+    const char *name = json_text_of(o->args, "name");
+    const json_t *pool = pool_of(o);
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        const json_t *freed = seen_on(o->c, host, "freed", name);
+        if (!node_get(o->c, host) ||
+            str_eq(json_text_of(freed, "uuid"), json_text_of(pool, "uuid"))) {
+            continue;
+        }
+        if (has_failed(o, host, "failed/freed")) {
+            return OP_FAIL;
+        }
+        op_note(o, "waiting for %s to give its brick back", host);
+        return OP_WAIT;
+    }
+    return OP_NEXT;
+}
+
 static enum op_verdict forget_pool(struct op *o)
 {
     const char *name = json_text_of(o->args, "name");
@@ -206,13 +242,7 @@ static enum op_verdict forget_pool(struct op *o)
         return OP_NEXT;
     }
     struct commit t = commit_new();
-    commit_del(o->c, &t, KEY_POOL, name);
-    for (struct world_iter it = {0}; world_next(&o->c->world, KEY_NODE, &it);) {
-        _cleanup_free_ char *seen = str_printf("%s/pool/%s", it.name, name);
-        if (world_get(&o->c->world, KEY_SEEN, seen)) {
-            commit_del(o->c, &t, KEY_SEEN, seen);
-        }
-    }
+    commit_del(o->c, &t, KEY_POOL, name); /* each host takes back what it has said of it */
     return op_commit(o, "", &t);
 }
 
@@ -220,6 +250,8 @@ static const struct op_phase remove_phases[] = {
     {"mark", "Announce the removal", mark_removing, MINUTES(1)},
     {"unmount", "Unmount it everywhere", wait_unmounted, MINUTES(2)},
     {"volume", "Delete the volume", delete_volume, MINUTES(3)},
+    {"free", "Free the bricks", free_bricks, MINUTES(1)},
+    {"bricks", "Give the bricks back", wait_freed, MINUTES(3)},
     {"forget", "Remove the record", forget_pool, MINUTES(1)},
     {0},
 };

@@ -26,6 +26,19 @@ static void plan_brick(struct core *c, const char *name, const json_t *pool)
                   ACT_PAUSE_US);
 }
 
+static void plan_free(struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *brick = pool_brick_of(pool, c->host);
+    _cleanup_free_ char *id = str_printf("freed/%s", name);
+    const json_t *freed = smap_get(&c->seen, id);
+    if (!brick || !json_bool_of(pool, "deleted", false) ||
+        str_eq(json_text_of(freed, "uuid"), json_text_of(pool, "uuid"))) {
+        return;
+    }
+    (void)act_try(c, id, "brick.remove", json_pack("{s:O,s:O}", "pool", pool, "brick", brick),
+                  ACT_PAUSE_US);
+}
+
 /* Volfile servers for a mount: this host first when it has a brick, then the others in order. */
 static json_t *servers_of(const struct core *c, const json_t *pool)
 {
@@ -69,7 +82,7 @@ static void plan_guard(struct core *c, const char *name, const json_t *pool)
                   json_pack("{s:O,s:o}", "pool", pool, "addrs", node_addresses(c)), GUARD_US);
 }
 
-/* A pool that is gone, or going, is unmounted; its brick is given back by the removing task. */
+/* A pool that is gone, or going, is unmounted. */
 static void plan_unmount(struct core *c, const char *name)
 {
     const json_t *pool = pool_get(c, name);
@@ -82,6 +95,21 @@ static void plan_unmount(struct core *c, const char *name)
     (void)act_try(c, id, "mount.remove", json_pack("{s:s}", "pool", name), ACT_PAUSE_US);
 }
 
+/* What was seen of a pool that is gone says nothing of a later one with its name. */
+static void forget_gone(struct core *c)
+{
+    for (size_t i = 0; i < c->seen.n;) {
+        const char *what = c->seen.items[i].key;
+        const char *name = pool_of_seen(what);
+        const json_t *mount = json_object_get(c->seen.items[i].value, "mount");
+        if (name && !pool_get(c, name) && !str_eq(json_text_of(mount, "state"), "mounted")) {
+            (void)smap_del(&c->seen, what);
+        } else {
+            i++;
+        }
+    }
+}
+
 void plan_pools(struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
@@ -89,8 +117,11 @@ void plan_pools(struct core *c)
             plan_brick(c, it.name, it.value);
             plan_mount(c, it.name, it.value);
             plan_guard(c, it.name, it.value);
+        } else {
+            plan_free(c, it.name, it.value);
         }
     }
+    forget_gone(c);
     for (size_t i = 0; i < c->seen.n; i++) {
         if (str_starts(c->seen.items[i].key, "pool/")) {
             plan_unmount(c, c->seen.items[i].key + sizeof("pool/") - 1);
