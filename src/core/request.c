@@ -137,6 +137,17 @@ static const char *what_needs(const struct core *c, const char *host, char *buf,
     return NULL;
 }
 
+static int check_keeps_ca(struct req *q)
+{
+    bool has_ca = json_bool_of(smap_get(&q->c->seen, "host"), "ca", false);
+    if (has_ca && node_has_others(q->c)) {
+        (void)ERR_SET(q->e, STATE, "this host cannot leave: it alone can let other hosts in");
+        err_hint(q->e, "it holds the cluster's CA; it can leave as the last one");
+        return -ERR_STATE;
+    }
+    return 0;
+}
+
 static int req_leave(struct req *q)
 {
     char buf[128];
@@ -149,7 +160,8 @@ static int req_leave(struct req *q)
         err_hint(q->e, "move or remove it first: 'mortar host evacuate', 'mortar pool rm'");
         return -ERR_STATE;
     }
-    return start_local(q, "leave");
+    int r = q->c->host ? check_keeps_ca(q) : 0;
+    return r < 0 ? r : start_local(q, "leave");
 }
 
 /* --- hosts --------------------------------------------------------------------------------- */
@@ -363,6 +375,9 @@ static int req_pool_remove(struct req *q)
             return ERR_SET(q->e, STATE, "pool '%s' still holds the disks of vm '%s'", name, held);
         }
     }
+    if (op_is_running(q->c, NULL, name)) {
+        return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
+    }
     struct commit t = commit_new();
     const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
     put_task(q, &t, "pool.remove", name, json_text_of(first, "host"));
@@ -405,10 +420,16 @@ static int need_quorum(struct req *q, const char *pool)
 
 static int need_mount_here(struct req *q, const char *pool)
 {
+    if (!node_has_vms(node_get(q->c, q->c->host))) {
+        (void)ERR_SET(q->e, STATE, "host '%s' is a %s host and has no pool mounted", q->c->host,
+                      json_text_of(node_get(q->c, q->c->host), "role"));
+        err_hint(q->e, "files are read on the host where the command runs: use a VM host");
+        return -ERR_STATE;
+    }
     if (!pool_is_usable_on(q->c, pool, q->c->host)) {
         (void)ERR_SET(q->e, NO_QUORUM, "pool '%s' is not mounted with quorum on %s", pool,
                       q->c->host);
-        err_hint(q->e, "files are read on the host where the command runs: use a VM host");
+        err_hint(q->e, "see 'mortar pool show %s'", pool);
         return -ERR_NO_QUORUM;
     }
     return 0;
@@ -675,7 +696,8 @@ static int on_owner(struct req *q, const char *kind, bool needs_running)
         return ERR_SET(q->e, STATE, "vm '%s' is not running", name);
     }
     struct commit t = commit_new();
-    put_task(q, &t, kind, name, json_text_of(vm_own(q->c, name), "owner"));
+    const char *owner = json_text_of(vm_own(q->c, name), "owner");
+    put_task(q, &t, kind, name, node_get(q->c, owner) ? owner : q->c->host); /* it may have left */
     return finish(q, &t);
 }
 

@@ -183,12 +183,23 @@ static const struct op_phase join_phases[] = {
 
 const struct op_kind op_join = {"join", join_phases, NULL, false};
 
-/* What still needs this host is checked when leaving is asked for, and again here. */
+/* --- leaving ------------------------------------------------------------------------------- */
+
+/* The others see the state and take this host out of the trusted pool and the store: a member cannot
+ * safely remove itself, and a glusterd cannot detach itself. */
 static enum op_verdict retire(struct op *o)
 {
     struct core *c = o->c;
     const json_t *me = c->host ? node_get(c, c->host) : NULL;
-    if (!me || str_eq(json_text_of(me, "state"), "leaving")) {
+    if (!me) {
+        return OP_NEXT;
+    }
+    json_t *bridges = json_array(); /* for the last phase, when the records are gone */
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
+        json_array_append(bridges, json_object_get(it.value, "bridge"));
+    }
+    json_object_set_new(o->data, "bridges", bridges);
+    if (str_eq(json_text_of(me, "state"), "leaving")) {
         return OP_NEXT;
     }
     json_t *next = json_deep_copy(me);
@@ -198,9 +209,59 @@ static enum op_verdict retire(struct op *o)
     return op_commit(o, "", &t);
 }
 
-static enum op_verdict detach(struct op *o)
+static enum op_verdict wait_unused(struct op *o)
 {
-    return run_simple(o, "host.detach");
+    const struct core *c = o->c;
+    for (size_t i = 0; c->host && i < c->seen.n; i++) {
+        const json_t *mount = json_object_get(c->seen.items[i].value, "mount");
+        if (str_starts(c->seen.items[i].key, "pool/") &&
+            str_eq(json_text_of(mount, "state"), "mounted")) {
+            op_note(o, "waiting for the end of mount %s", c->seen.items[i].key);
+            return OP_WAIT;
+        }
+    }
+    return OP_NEXT;
+}
+
+static bool has_peer(const json_t *gluster, const char *addr)
+{
+    size_t i;
+    json_t *peer;
+    json_array_foreach(json_object_get(gluster, "peers"), i, peer) {
+        if (str_eq(json_text_of(peer, "addr"), addr)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum op_verdict wait_detached(struct op *o)
+{
+    const struct core *c = o->c;
+    const char *addr = json_text_of(node_get(c, c->host), "storage");
+    for (struct world_iter it = {0}; addr && world_next(&c->world, KEY_NODE, &it);) {
+        if (!str_eq(it.name, c->host) && has_peer(node_seen(c, it.name, "gluster"), addr)) {
+            op_note(o, "%s still has this host as storage peer", it.name);
+            return OP_WAIT;
+        }
+    }
+    return OP_NEXT;
+}
+
+/* The last host takes the store with it. */
+static enum op_verdict wait_removed(struct op *o)
+{
+    const struct core *c = o->c;
+    const json_t *me = c->host ? node_get(c, c->host) : NULL;
+    const json_t *seen = smap_get(&c->seen, "etcd");
+    if (!me || !node_has_others(c)) {
+        return OP_NEXT;
+    }
+    if (!json_array_size(json_object_get(seen, "list")) || etcd_has_member(c, me)) {
+        op_note(o, "the store still has a member on this host");
+        return OP_WAIT;
+    }
+    return OP_NEXT;
 }
 
 static enum op_verdict forget_host(struct op *o)
@@ -223,11 +284,21 @@ static enum op_verdict restore_host(struct op *o)
     return run_simple(o, "host.restore");
 }
 
+/* Nothing of the old cluster may stay in memory: when this phase is saved the agent ends and is
+ * started anew, as that of a host without a cluster. */
+static enum op_verdict start_anew(struct op *o)
+{
+    return o->c->host ? OP_WAIT : OP_NEXT;
+}
+
 static const struct op_phase leave_phases[] = {
     {"retire", "Announce the leave", retire, MINUTES(1)},
-    {"detach", "Leave the store and the trusted pool", detach, MINUTES(3)},
+    {"mounts", "Unmount the pools", wait_unused, MINUTES(2)},
+    {"peers", "Leave the trusted pool", wait_detached, MINUTES(3)},
+    {"members", "Leave the cluster's store", wait_removed, MINUTES(3)},
     {"forget", "Remove this host's records", forget_host, MINUTES(1)},
     {"restore", "Give this host back", restore_host, MINUTES(2)},
+    {"restart", "Start the agent anew", start_anew, MINUTES(1)},
     {0},
 };
 

@@ -28,6 +28,11 @@ static bool is_settling(const struct core *c)
             return true;
         }
     }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "leaving")) {
+            return true;
+        }
+    }
     return c->local_task && str_eq(json_text_of(c->local_task, "state"), "running");
 }
 
@@ -44,9 +49,10 @@ static bool is_concerned(const struct core *c, const char *name, const json_t *p
 static void plan_observe_etcd(struct core *c)
 {
     json_t *hosts = node_list(c);
+    size_t staying = node_count_staying(hosts);
     const json_t *planned_for = json_object_get(smap_get(&c->seen, "etcd"), "planned_for");
     bool is_current = etcd_is_settled(c) &&
-                      json_integer_value(planned_for) == (json_int_t)json_array_size(hosts);
+                      json_integer_value(planned_for) == (json_int_t)staying;
     (void)act_try(c, "observe/etcd", "observe.etcd", json_pack("{s:o}", "hosts", hosts),
                   is_current ? OBSERVE_ETCD_US : FAST_US);
 }
@@ -110,6 +116,18 @@ static bool is_private(const char *what)
     return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_eq(what, "glance");
 }
 
+/* What this host said of pools that are gone, also in an earlier life of its agent. */
+static void take_back(struct core *c, struct commit *t)
+{
+    _cleanup_free_ char *prefix = str_printf("%s%s/", KEY_SEEN, c->host);
+    for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
+        const char *pool = pool_of_seen(it.name);
+        if (pool && !pool_get(c, pool) && !smap_get(&c->seen, it.name)) {
+            commit_del(c, t, prefix, it.name);
+        }
+    }
+}
+
 void plan_publish(struct core *c)
 {
     struct commit t = commit_new();
@@ -121,7 +139,8 @@ void plan_publish(struct core *c)
             commit_put(c, &t, KEY_SEEN, name, json_incref(value));
         }
     }
-    if (json_object_size(t.puts)) {
+    take_back(c, &t);
+    if (json_object_size(t.puts) || json_array_size(t.dels)) {
         (void)commit_try(c, "publish", &t);
         return;
     }
@@ -159,7 +178,20 @@ static bool is_peer(const struct core *c, const char *addr)
     return false;
 }
 
-/* The first host of the trusted pool lets the others in; probing again is harmless. */
+static void plan_peer(struct core *c, const char *host, const json_t *node)
+{
+    const char *addr = json_text_of(node, "storage");
+    bool is_leaving = str_eq(json_text_of(node, "state"), "leaving");
+    _cleanup_free_ char *id = str_printf("peer/%s", host);
+    if (is_leaving && is_peer(c, addr)) {
+        (void)act_try(c, id, "gluster.detach", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
+    } else if (!is_leaving && !is_peer(c, addr) &&
+               json_bool_of(node_seen(c, host, "gluster"), "ready", false)) {
+        (void)act_try(c, id, "gluster.probe", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
+    }
+}
+
+/* The first host of the trusted pool lets the others in and out; doing so again is harmless. */
 static void plan_peers(struct core *c)
 {
     if (!node_is_first(c, node_has_bricks) ||
@@ -167,12 +199,8 @@ static void plan_peers(struct core *c)
         return;
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        const char *addr = json_text_of(it.value, "storage");
-        const json_t *seen = node_seen(c, it.name, "gluster");
-        if (!str_eq(it.name, c->host) && node_has_bricks(it.value) && !is_peer(c, addr) &&
-            json_bool_of(seen, "ready", false)) {
-            _cleanup_free_ char *id = str_printf("peer/%s", it.name);
-            (void)act_try(c, id, "gluster.probe", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
+        if (!str_eq(it.name, c->host) && node_has_bricks(it.value)) {
+            plan_peer(c, it.name, it.value);
         }
     }
 }
@@ -186,7 +214,7 @@ static bool has_any_role(const json_t *node)
 static void plan_members(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
-    if (etcd_must_start(c)) {
+    if (etcd_must_start(c) && !str_eq(json_text_of(me, "state"), "leaving")) {
         (void)act_try(c, "etcd/start", "etcd.setup",
                       json_pack("{s:s,s:O}", "name", c->host, "address", json_object_get(me, "mgmt")),
                       ACT_PAUSE_US);
@@ -199,7 +227,8 @@ static void plan_members(struct core *c)
 
 static void plan_networks(struct core *c)
 {
-    if (!node_has_vms(node_get(c, c->host))) {
+    const json_t *me = node_get(c, c->host);
+    if (!node_has_vms(me) || str_eq(json_text_of(me, "state"), "leaving")) {
         return;
     }
     json_t *peers = json_array();
@@ -210,7 +239,7 @@ static void plan_networks(struct core *c)
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
         json_t *args = json_pack("{s:O,s:O,s:O}", "network", it.value, "local",
-                                 json_object_get(node_get(c, c->host), "storage"), "peers", peers);
+                                 json_object_get(me, "storage"), "peers", peers);
         _cleanup_free_ char *what = str_printf("net/%s", it.name);
         const json_t *seen = smap_get(&c->seen, what);
         bool is_current = json_equal(json_object_get(seen, "peers"), peers);
