@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other shapes of a cluster than the demo's: roles of hosts, kinds of pools, and the way out.
+
+Each lab has a class of its own; the tests of a class build on each other, in the order written.
+"""
+
+import re
+
+import pytest
+
+from mortarcluster import Cluster, Guest
+from mortarcluster import guest as guest_module
+
+REFUSED = 4  # exit code, mortar(1)
+DISK = ["--device", "/dev/mortar-data"]
+
+
+def refused(cluster, host, *words, says):
+    """The command is refused and says why."""
+    done = cluster.mortar(host, *words, check=False)
+    assert done.returncode == REFUSED, (words, done.returncode, done.stdout, done.stderr)
+    assert re.search(says, done.stderr), (words, done.stderr)
+    return done.stderr
+
+
+def form(cluster, **roles):
+    """form(host2="storage", …): host1 is a converged host unless named."""
+    if not cluster.is_member("host1"):
+        role = roles.pop("host1", "converged")
+        cluster.change("host1", "init", "shapes", *cluster.addresses("host1"), "--allow-emulation",
+                       "--role", role)
+    for host, role in roles.items():
+        cluster.join(host, role=role)
+
+
+def sh(cluster, host, script, check=True):
+    """What a shell in a host prints."""
+    return cluster.lab.exec(host, ["sh", "-c", script], check=check).stdout.strip()
+
+
+def is_mounted(cluster, host, path):
+    """Is something mounted at path in a host?"""
+    return cluster.lab.exec(host, ["mountpoint", "-q", path], check=False).returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def explanation(request, cluster):
+    """After a failure: what the cluster knows of it."""
+    yield
+    if not request.node.report_call.failed:
+        return
+    for entry in cluster.lab.hosts():
+        script = "mortar task ls; journalctl -u mortard -n 25 --no-pager -o short-precise"
+        print(f"--- {entry.name}\n{sh(cluster, entry.name, script, check=False)}")
+
+
+class TestStorageAndCompute:
+    """Three storage hosts and two that only run VMs."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self, make_lab, debs_dir):
+        lab = make_lab(hosts=5, disk_size="2G", debs=debs_dir)
+        yield Cluster(lab)
+        lab.down()
+
+    @pytest.fixture(scope="class")
+    def guest(self, cluster):
+        guest = Guest(cluster)
+        guest.put_files(guest_module.build(), "host4")
+        return guest
+
+    def test_hosts_take_their_roles(self, cluster):
+        form(cluster, host1="storage", host2="storage", host3="storage", host4="compute",
+             host5="compute")
+        roles = {h["name"]: h["role"] for h in cluster.show("host5", "host", "ls")["items"]}
+        assert list(roles.values()) == ["storage"] * 3 + ["compute"] * 2
+        for host in ("host4", "host5"):
+            assert sh(cluster, host, "systemctl is-active glusterd", check=False) == "inactive"
+
+    def test_compute_hosts_mount_what_storage_hosts_hold(self, cluster):
+        cluster.create_pool()
+        pool = cluster.show("host4", "pool", "show", "vms")
+        assert [b["host"] for b in pool["bricks"]] == ["host1", "host2", "host3"]
+        mounted = [is_mounted(cluster, f"host{n}", "/mnt/vms") for n in range(1, 6)]
+        assert mounted == [False] * 3 + [True] * 2
+
+    def test_a_storage_host_says_where_images_can_be_read(self, cluster):
+        said = refused(cluster, "host1", "image", "import", "/etc/hostname", "--name", "x",
+                       says="storage host")
+        assert "VM host" in said
+
+    def test_a_guest_lives_and_moves_on_compute_hosts_only(self, cluster, guest):
+        guest.create("vms", "host4")
+        first = guest.seen("host4")["host"]
+        assert first in ("host4", "host5")
+        cluster.mortar("host1", "vm", "migrate", guest.name)
+        second = guest.seen("host1")["host"]
+        assert {first, second} == {"host4", "host5"}
+        for storage in ("host1", "host2", "host3"):
+            refused(cluster, "host4", "vm", "migrate", guest.name, "--to", storage,
+                    says="does not run virtual machines")
+        assert guest.seen("host4")["state"] == "running"
+
+
+class TestPools:
+    """Three equal hosts: what a pool may be, what it may not, and that it goes without a trace."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self, make_lab, debs_dir):
+        lab = make_lab(hosts=3, disk_size="2G", witness=False, debs=debs_dir)
+        yield Cluster(lab)
+        lab.down()
+
+    def test_two_copies_of_two_hosts_need_consent(self, cluster):
+        form(cluster, host2="converged")
+        refused(cluster, "host1", "pool", "create", "pair", *DISK, says="arbiter")
+        refused(cluster, "host1", "pool", "create", "three", "--copies", "3", *DISK,
+                says="3 copies need 3 storage hosts")
+        refused(cluster, "host1", "pool", "create", "root", "--no-ha", says="root file system")
+        cluster.mortar("host1", "pool", "rm", "root")
+
+    def test_two_hosts_with_consent(self, cluster):
+        cluster.mortar("host1", "pool", "create", "pair", "--no-ha", *DISK)
+        pool = cluster.show("host2", "pool", "show", "pair")
+        assert pool["copies"] == 2 and pool["arbiter"] is False and pool["quorum"] is True
+        assert [b["role"] for b in pool["bricks"]] == ["data", "data"]
+        quorum = sh(cluster, "host1", "gluster --mode=script volume get pair cluster.quorum-type")
+        assert quorum.split()[-1] == "auto"
+        assert is_mounted(cluster, "host1", "/mnt/pair") and is_mounted(cluster, "host2", "/mnt/pair")
+
+    def test_a_removed_pool_leaves_nothing(self, cluster):
+        cluster.mortar("host2", "pool", "rm", "pair")
+        assert cluster.names("host1", "pool") == []
+        for host in ("host1", "host2"):
+            assert sh(cluster, host, "ls -A /data/gluster /mnt /var/lib/mortar/brick") == (
+                "/data/gluster:\n\n/mnt:\n\n/var/lib/mortar/brick:")
+            assert sh(cluster, host, "systemctl list-unit-files | grep pair", check=False) == ""
+            assert "fs" not in sh(cluster, host, "blkid -p /dev/mortar-data", check=False)
+
+    def test_three_copies_on_the_freed_disks(self, cluster):
+        form(cluster, host3="converged")
+        cluster.mortar("host1", "pool", "create", "pair", "--copies", "3", *DISK)
+        pool = cluster.show("host3", "pool", "show", "pair")
+        assert pool["copies"] == 3 and pool["arbiter"] is False
+        assert [b["role"] for b in pool["bricks"]] == ["data"] * 3
+        cluster.mortar("host1", "pool", "rm", "pair")
+
+    def test_a_disk_with_data_is_left_alone(self, cluster):
+        sh(cluster, "host2", "wipefs -qa /dev/mortar-data; mkfs.ext4 -qFL precious /dev/mortar-data")
+        refused(cluster, "host1", "pool", "create", "vms", *DISK, says="host2.*holds 'ext4'")
+        assert "precious" in sh(cluster, "host2", "blkid -p /dev/mortar-data")
+        cluster.mortar("host1", "pool", "create", "vms", "--wipe", *DISK)
+        cluster.mortar("host1", "pool", "rm", "vms")
+
+    def test_a_guest_on_a_local_pool_stays_where_it_is(self, cluster):
+        guest = Guest(cluster)
+        guest.put_files(guest_module.build(), "host2")
+        cluster.mortar("host1", "pool", "create", "local", "--type", "dir", "--hosts", "host2")
+        guest.create("local", "host2")
+        assert guest.seen()["host"] == "host2" and guest.seen()["state"] == "running"
+        refused(cluster, "host1", "vm", "migrate", guest.name, says="local")
+        refused(cluster, "host1", "vm", "migrate", guest.name, "--to", "host1", says="local")
+        refused(cluster, "host2", "leave", says="pool 'local' has a brick here")
+        cluster.mortar("host1", "vm", "stop", guest.name, "--force")
+        cluster.mortar("host1", "vm", "rm", guest.name)
+        cluster.mortar("host2", "image", "rm", guest_module.IMAGE)
+        cluster.mortar("host1", "pool", "rm", "local")
+        assert sh(cluster, "host2", "ls -A /var/lib/mortar/pools", check=False) == ""
+
+
+class TestLeave:
+    """Hosts come and go."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self, make_lab, debs_dir):
+        lab = make_lab(hosts=3, disk_size="2G", witness=False, debs=debs_dir)
+        yield Cluster(lab)
+        lab.down()
+
+    def members(self, cluster, host="host1"):
+        """(members, healthy members) of the store."""
+        etcd = cluster.show(host, "status")["cluster"]["etcd"]
+        return etcd["members"], etcd["healthy"]
+
+    def is_bare(self, cluster, host):
+        """Has a host Debian's own settings again, and a systemd without complaints?"""
+        assert not cluster.is_member(host)
+        assert sh(cluster, host, "systemctl is-system-running", check=False) == "running"
+        assert sh(cluster, host, "systemctl is-active glusterd mortar-api", check=False) == (
+            "inactive\ninactive")
+        assert sh(cluster, host, "systemctl is-active etcd libvirtd mortard") == "\n".join(
+            ["active"] * 3)
+        left = sh(cluster, host, "grep -rIl mortar /etc --exclude-dir=systemd --exclude-dir=rc?.d "
+                  "--exclude-dir=init.d | grep -v -e /etc/hosts -e passwd -e group -e shadow "
+                  "-e sub -e host", check=False)
+        assert left == "", left
+        assert sh(cluster, host, "ls /sys/class/net").split() == ["lo", "mgmt0", "stor0"]
+        assert sh(cluster, host, "ls -A /var/lib/etcd").split() == ["default"]
+
+    def test_a_host_with_a_brick_or_the_ca_must_stay(self, cluster):
+        form(cluster, host2="converged", host3="converged")
+        cluster.wait_until("three members", lambda: self.members(cluster) == (3, 3), 90)
+        cluster.mortar("host1", "pool", "create", "vms", "--hosts", "host1,host2", "--no-ha", *DISK)
+        refused(cluster, "host2", "leave", says="pool 'vms' has a brick here")
+        cluster.mortar("host1", "pool", "create", "local", "--type", "dir", "--hosts", "host1")
+        cluster.mortar("host1", "pool", "rm", "local")
+        refused(cluster, "host1", "leave", says="cannot leave")
+
+    def test_a_host_leaves_and_the_others_go_on(self, cluster):
+        assert is_mounted(cluster, "host3", "/mnt/vms")
+        cluster.mortar("host3", "leave")
+        self.is_bare(cluster, "host3")
+        assert cluster.names("host1", "host") == ["host1", "host2"]
+        peers = sh(cluster, "host1", "gluster --mode=script pool list")
+        assert cluster.lab.host("host3").address("stor") not in peers and "host3" not in peers
+        cluster.wait_until("the store is whole", lambda: len(set(self.members(cluster))) == 1)
+
+    def test_it_can_join_again(self, cluster):
+        cluster.join("host3")
+        cluster.wait_until("three members", lambda: self.members(cluster) == (3, 3), 90)
+        assert cluster.wait_until("mounted", lambda: is_mounted(cluster, "host3", "/mnt/vms"))
+
+    def test_used_tokens_do_not_pile_up(self, cluster):
+        script = ("ETCDCTL_API=3 etcdctl --cacert /etc/mortar/pki/ca.crt --cert "
+                  "/etc/mortar/pki/host.crt --key /etc/mortar/pki/host.key --endpoints "
+                  f"https://{cluster.lab.host('host1').address()}:2379 "
+                  "get --prefix --keys-only /mortar/v1/token/")
+        cluster.wait_until("tokens go", lambda: sh(cluster, "host1", script) == "", 90)
+
+    def test_the_package_can_be_purged_after_a_leave(self, cluster):
+        cluster.mortar("host3", "leave")
+        sh(cluster, "host3", "dpkg --purge mortar")
+        assert sh(cluster, "host3", "systemctl is-system-running", check=False) == "running"
+        assert sh(cluster, "host3", "ls -d /etc/mortar /var/lib/mortar /run/mortar", check=False) == ""
+
+    def test_the_last_host_ends_the_cluster(self, cluster):
+        cluster.mortar("host1", "pool", "rm", "vms")
+        cluster.mortar("host2", "leave")
+        self.is_bare(cluster, "host2")
+        cluster.mortar("host1", "leave")
+        self.is_bare(cluster, "host1")
+        form(cluster)
+        assert cluster.names("host1", "host") == ["host1"]
