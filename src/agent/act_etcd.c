@@ -18,6 +18,7 @@
 
 #define PATH_DEFAULTS "/etc/default/etcd"
 #define PATH_BEFORE PATH_STATE "/etcd-before.json" /* {enabled, active, defaults}: as we found it */
+#define PATH_MEMBER PATH_STATE "/etcd-member" /* id of the member that the data belongs to */
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)
 
 static int format_defaults(const struct env *env, const json_t *args, bool is_first, char **ret,
@@ -98,9 +99,29 @@ int restore_etcd(struct err *e)
         r = unit_start("etcd.service", 0, e);
     }
     if (r == 0) {
+        (void)unlink(PATH_MEMBER); /* absent on the first host */
         (void)unlink(PATH_BEFORE); /* there, as read above */
     }
     return r;
+}
+
+/* Data of an earlier member of this host keeps a new one from starting. Only a learner may lose
+ * data, since it has never had a vote; and lists of members may be old, so a member that runs keeps
+ * its data whatever they say. */
+static int drop_old_data(const json_t *member, struct err *e)
+{
+    const char *id = json_text_of(member, "id");
+    _cleanup_free_ char *old = NULL;
+    if (!id || !json_bool_of(member, "learner", false) ||
+        (file_read(PATH_MEMBER, 64, &old, NULL, NULL) == 0 && str_eq(old, id))) {
+        return 0;
+    }
+    if (file_exists(ETCD_DATA_DIR "/member") && unit_is_active("etcd.service")) {
+        return ERR_SET(e, BUSY, "an earlier etcd member of this host still runs");
+    }
+    int r = unit_stop("etcd.service", 0, e);
+    r = r < 0 ? r : cmd_check(CMD("rm", "-rf", "--", ETCD_DATA_DIR), NULL, NULL, e);
+    return r < 0 ? r : file_replace(PATH_MEMBER, id, strlen(id), 0600, e);
 }
 
 static int start_member(const char *text, struct err *e)
@@ -133,6 +154,8 @@ int act_etcd_setup(const struct env *env, const json_t *args, struct act_ctx *ct
 {
     _cleanup_free_ char *text = NULL;
     int r = format_defaults(env, args, false, &text, e);
+    r = r < 0 ? r : remember_before(e);
+    r = r < 0 ? r : drop_old_data(json_object_get(args, "member"), e);
     return r < 0 ? r : start_member(text, e);
 }
 

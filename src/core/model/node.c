@@ -143,7 +143,7 @@ size_t node_count_staying(const json_t *list)
     return n;
 }
 
-static const json_t *member_of(const struct core *c, const json_t *node)
+const json_t *etcd_find_member(const struct core *c, const json_t *node)
 {
     _cleanup_free_ char *url = str_printf("https://%s:2380", json_text_of(node, "mgmt"));
     size_t i;
@@ -164,7 +164,7 @@ static bool has_started(const json_t *member)
 
 bool etcd_must_start(const struct core *c)
 {
-    const json_t *own = member_of(c, node_get(c, c->host));
+    const json_t *own = etcd_find_member(c, node_get(c, c->host));
     return own && !has_started(own);
 }
 
@@ -181,13 +181,8 @@ bool etcd_is_settled(const struct core *c)
     return json_array_size(json_object_get(seen, "list")) && !json_object_get(seen, "step");
 }
 
-bool etcd_has_member(const struct core *c, const json_t *node)
-{
-    return member_of(c, node) != NULL;
-}
-
 bool etcd_is_member(const struct core *c, const json_t *node)
 {
-    const json_t *m = member_of(c, node);
+    const json_t *m = etcd_find_member(c, node);
     return m && has_started(m) && !json_bool_of(m, "learner", false);
 }

@@ -47,7 +47,7 @@ size_t node_count_staying(const json_t *list);
 bool etcd_must_start(const struct core *c);
 /** etcd_is_settled - is no change of the membership due or under way, as this host sees it? */
 bool etcd_is_settled(const struct core *c);
-/** etcd_has_member - does the store list a member at @node, of any kind? */
-bool etcd_has_member(const struct core *c, const json_t *node);
+/** etcd_find_member - the store's member at @node, of any kind, as it lists it, or NULL. Borrowed. */
+const json_t *etcd_find_member(const struct core *c, const json_t *node);
 /** etcd_is_member - does @node carry a voting member? */
 bool etcd_is_member(const struct core *c, const json_t *node);

@@ -257,7 +257,7 @@ static enum op_verdict wait_removed(struct op *o)
     if (!me || !node_has_others(c)) {
         return OP_NEXT;
     }
-    if (!json_array_size(json_object_get(seen, "list")) || etcd_has_member(c, me)) {
+    if (!json_array_size(json_object_get(seen, "list")) || etcd_find_member(c, me)) {
         op_note(o, "the store still has a member on this host");
         return OP_WAIT;
     }

@@ -214,9 +214,11 @@ static bool has_any_role(const json_t *node)
 static void plan_members(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
-    if (etcd_must_start(c) && !str_eq(json_text_of(me, "state"), "leaving")) {
+    const json_t *own = etcd_find_member(c, me);
+    if (own && etcd_must_start(c) && !str_eq(json_text_of(me, "state"), "leaving")) {
         (void)act_try(c, "etcd/start", "etcd.setup",
-                      json_pack("{s:s,s:O}", "name", c->host, "address", json_object_get(me, "mgmt")),
+                      json_pack("{s:s,s:O,s:O}", "name", c->host, "address",
+                                json_object_get(me, "mgmt"), "member", own),
                       ACT_PAUSE_US);
     }
     json_t *step = json_object_get(smap_get(&c->seen, "etcd"), "step");
