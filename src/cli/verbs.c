@@ -56,10 +56,6 @@ static const struct param join_options[] = {
      .help = "what this host is for (default: what the token says)"},
     {0},
 };
-static const struct param leave_options[] = {
-    FORCE("leave although the cluster cannot be asked or loses its quorum"),
-    {0},
-};
 static const struct param token_options[] = {
     ROLE("role of the host that uses it"),
     {.name = "valid", .kind = VAL_DURATION, .value = "TIME", .field = "valid_s", .min = 60,
@@ -175,9 +171,12 @@ static const struct verb verbs[] = {
      .run = run_change, .method = "POST", .path = "/v1/join",
      .done = "this host is a member of the cluster",
      .more = "Run again after an interruption it finishes what is left."},
-    {.words = "leave", .options = leave_options, .help = "take this host out of its cluster",
+    {.words = "leave", .help = "take this host out of its cluster",
      .run = run_change, .method = "POST", .path = "/v1/leave",
-     .done = "this host left the cluster"},
+     .done = "this host left the cluster",
+     .more = "The other hosts take it out of the storage peers and the cluster's store; then it gets "
+             "the settings back that it had before. Bricks and running virtual machines must be "
+             "elsewhere; the host where the cluster was made leaves last."},
     {.words = "token create", .options = token_options, .help = "make a token for one join",
      .run = run_token_create, .method = "POST", .path = "/v1/tokens",
      .more = "Prints the command to run on the new host. A token can be used once."},

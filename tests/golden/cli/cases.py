@@ -167,7 +167,7 @@ CASES = {
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
-                 ["leave", "--force"], ["host", "evacuate", "host1"]],
+                 ["leave"], ["host", "evacuate", "host1"]],
     },
     "pool-change": {
         "answers": {"POST /v1/pools": [STARTED], "DELETE /v1/pools/vms": [STARTED],
