@@ -299,6 +299,7 @@ int act_mount_remove(const struct env *env, const json_t *args, struct act_ctx *
     _cleanup_free_ char *unit = gluster_mount_unit(json_text_of(args, "pool"));
     int r = unit_stop(unit, MOUNT_TIMEOUT_US, e);
     r = r < 0 ? r : unit_disable(unit, e);
+    r = r < 0 ? r : unit_reset_failed(unit, e); /* glusterfs ends with a failure when unmounted */
     r = r < 0 ? r : unit_remove("", unit, NULL, e);
     r = r < 0 ? r : systemd_reload(e);
     _cleanup_free_ char *path = gluster_mount_path(json_text_of(args, "pool"));
