@@ -5,6 +5,7 @@ The tests of this file build on each other, as a user's days do: one lab, in the
 MORTAR_FULL=1 the sampled parts are done whole. What is random comes from MORTAR_SEED.
 """
 
+import contextlib
 import os
 import pty
 import random
@@ -71,6 +72,17 @@ def living(cluster, guest):
 def other(cluster):
     """other(host): the data host that is not this one."""
     return {"host1": "host2", "host2": "host1"}.get
+
+
+@contextlib.contextmanager
+def emulated_guest_may_panic(guest):
+    """docs/bugs.md B1: the one failure of a move that is expected, and only where it is seen."""
+    try:
+        yield
+    except (AssertionError, TimeoutError):
+        if guest.has_panicked():
+            pytest.xfail("docs/bugs.md B1: the emulated guest's kernel panicked after a move")
+        raise
 
 
 def refused(cluster, code, *words, host="host1", says=""):
@@ -339,7 +351,7 @@ def test_the_console_talks_to_the_guest(cluster, guest):
 
 def test_moves_under_load_lose_nothing(cluster, guest, other):
     totals, blackouts = [], []
-    with Recorder(cluster.lab, guest.name) as heart:
+    with emulated_guest_may_panic(guest), Recorder(cluster.lab, guest.name) as heart:
         for _ in range(MOVES):
             source = guest.seen()["host"]
             epoch = guest.seen()["epoch"]
@@ -385,7 +397,7 @@ def test_killed_agents_harm_no_move(cluster, living, other):
         cluster.wait_until(f"the move is over after {victim}'s agent was killed", is_settled, 120)
         counts = {host: len(qemus(cluster, host, living.name)) for host in ("host1", "host2")}
         assert counts[living.seen()["host"]] == 1 and sum(counts.values()) == 1, counts
-    with Recorder(cluster.lab, living.name) as heart:
+    with emulated_guest_may_panic(living), Recorder(cluster.lab, living.name) as heart:
         first = heart.wait_for(lambda line: True)
         heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 20)
 

@@ -149,6 +149,7 @@ SUITES = [
     Suite("build", "quick", "everything, warnings are errors", run_build),
     Suite("purity", "quick", "pure objects, layer law, banned calls", meson_suite("purity", 60)),
     Suite("unit", "quick", "one program per module", meson_suite("unit", 300)),
+    Suite("sim", "quick", "many cores, one model of the world", meson_suite("sim", 300)),
     Suite("golden", "quick", "outputs against files", meson_suite("golden", 300)),
     Suite("fuzz", "quick", "corpora through every parser", meson_suite("fuzz", 120)),
     Suite("integration", "all", "adapters against captive real daemons", run_integration),
