@@ -268,6 +268,7 @@ int act_vm_resume(const struct env *env, const json_t *args, struct act_ctx *ctx
 #define CONFIRM_TRIES 100       /* libvirt writes its verdict within milliseconds of QEMU's end */
 #define CONFIRM_MS 2
 #define OUTCOME_TIMEOUT_US (30 * USEC_PER_SEC)
+#define VERDICT_TIMEOUT_US (10 * USEC_PER_SEC) /* also for a libvirtd that starts again */
 
 /* What the migrating thread and the one that watches the source's QEMU share. */
 struct migration {
@@ -320,8 +321,18 @@ static void watch_source(void *arg)
     }
 }
 
-static int lost(struct err *e)
+/* The source's QEMU has gone and nobody watched: libvirt's log keeps its verdict. Without one that says
+ * "migrated" the guest is lost here, and the copy on the target must not run. */
+static int judge_end(const char *name, struct err *e)
 {
+    enum virt_end end = VIRT_END_UNTOLD;
+    uint64_t deadline = clock_boottime_us() + VERDICT_TIMEOUT_US;
+    while ((end = virt_last_end(name)) == VIRT_END_UNTOLD && clock_boottime_us() < deadline) {
+        clock_sleep_ms(OUTCOME_POLL_MS);
+    }
+    if (end == VIRT_END_MIGRATED) {
+        return 0;
+    }
     return ERR_SET(e, STATE, "the guest's QEMU ended during the migration; it is started again");
 }
 
@@ -339,8 +350,8 @@ static int stays_here(enum virt_outcome left, const struct err *said, struct err
 
 /* libvirt says that it failed; what is left here decides. The target's copy is never promoted on the
  * strength of its own completeness: libvirt may have resumed the source in between, and the source
- * may have written before it died (facts/ha.md 3.9 case 23). Only libvirt's verdict counts, which the
- * watcher has told already if there was one. Return: -ERR_TIMEOUT while nobody knows, -ERR_STATE when
+ * may have written before it died (facts/ha.md 3.9 case 23). Only libvirt's verdict counts, which
+ * the watcher has told already or its log keeps. Return: 0 when it was "migrated", -ERR_TIMEOUT while nobody knows, -ERR_STATE when
  * the guest is lost here, else as in @said */
 static int judge_failure(struct migration *m, const struct err *said, struct err *e)
 {
@@ -349,7 +360,7 @@ static int judge_failure(struct migration *m, const struct err *said, struct err
     do {
         virt_migration_outcome(m->env->virt, m->name, &left);
         if (left == VIRT_LEFT_GONE) {
-            return lost(e);
+            return judge_end(m->name, e);
         }
         if (left != VIRT_LEFT_BUSY && left != VIRT_LEFT_UNKNOWN) {
             return stays_here(left, said, e);
@@ -386,7 +397,9 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
     m.started_us = clock_boottime_us();
     int r = virt_pidfd(m.name, &m.pid, &pidfd, &why);
     if (r == -ERR_NOT_FOUND) {
-        return lost(e); /* an agent before us may have seen it end; nobody can tell how */
+        r = judge_end(m.name, e); /* an agent before us began it */
+        *ret = r == 0 ? migration_result(&m) : NULL;
+        return r;
     }
     m.pidfd = pidfd;
     const struct virt_migrate_args margs = {

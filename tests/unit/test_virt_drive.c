@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "adapters/virt/virt_conn.h"
+#include "adapters/virt/virt_migrate.h"
 #include "io/clock.h"
 
 #define VM_UUID "0d5b1f8e-2a51-4d0c-9d5e-6f1f5c3d7a10"
@@ -156,6 +157,30 @@ static void job_fields_become_ours(void **state)
     assert_int_equal(job.throttle_percent, 20);
 }
 
+#define LOG_START "2026-11-22 23:41:59.669+0000: starting up libvirt version: 9.0.0, package\n-name\n"
+#define LOG_END(how) "2026-11-22 23:42:11.919+0000: shutting down, reason=" how "\n"
+
+static void the_log_tells_how_the_newest_instance_ended(void **state)
+{
+    static const struct {
+        const char *text;
+        enum virt_end end;
+    } cases[] = {
+        {"", VIRT_END_UNTOLD},
+        {LOG_START, VIRT_END_UNTOLD},
+        {LOG_START LOG_END("migrated"), VIRT_END_MIGRATED},
+        {LOG_START LOG_END("migrated") LOG_END("unknown"), VIRT_END_MIGRATED},
+        {LOG_START LOG_END("unknown") LOG_END("migrated"), VIRT_END_OTHER},
+        {LOG_START LOG_END("migrated") LOG_START, VIRT_END_UNTOLD},
+        {LOG_START LOG_END("migrated") LOG_START LOG_END("crashed"), VIRT_END_OTHER},
+        {LOG_START LOG_END("migrated, perhaps"), VIRT_END_OTHER},
+        {LOG_END("migrated"), VIRT_END_UNTOLD},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        assert_int_equal(virt_log_end(cases[i].text, strlen(cases[i].text)), cases[i].end);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +191,7 @@ int main(void)
         cmocka_unit_test(a_process_is_in_its_own_cgroup_only),
         cmocka_unit_test(without_qemu_there_is_no_pidfd_and_no_console),
         cmocka_unit_test(job_fields_become_ours),
+        cmocka_unit_test(the_log_tells_how_the_newest_instance_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

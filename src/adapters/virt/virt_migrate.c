@@ -10,6 +10,8 @@
 
 #define CONVERGE_INITIAL_PERCENT 20 /* QEMU's own defaults, stated so that they stay */
 #define CONVERGE_STEP_PERCENT 10
+#define VIRT_LOG_DIR "/var/log/libvirt/qemu" /* libvirt 9.0.0, logDir */
+#define LOG_LIMIT_BYTES (8 * MIB)            /* virtlogd begins a new one at 2 MiB */
 
 static const unsigned migrate_flags =
     VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_PAUSED | VIR_MIGRATE_TLS |
@@ -129,6 +131,37 @@ bool virt_migration_is_confirmed(const char *name, pid_t pid)
         return false; /* gone already, or of a shape that we do not know: the event decides */
     }
     return st.phase == DOM_JOB_CONFIRMED && st.pid == pid;
+}
+
+/* Return: the last place of @what in @text, or NULL */
+static const char *find_last(const char *text, const char *what)
+{
+    const char *found = NULL;
+    for (const char *p = text; (p = strstr(p, what)); p++) {
+        found = p;
+    }
+    return found;
+}
+
+enum virt_end virt_log_end(const char *text, size_t len)
+{
+    static const char *const told = ": shutting down, reason=";
+    _cleanup_free_ char *copy = str_printf("%.*s", (int)len, text); /* ends at a NUL within */
+    const char *start = find_last(copy, ": starting up libvirt version: ");
+    const char *end = start ? strstr(start, told) : NULL;
+    if (!end) {
+        return VIRT_END_UNTOLD;
+    }
+    return str_starts(end + strlen(told), "migrated\n") ? VIRT_END_MIGRATED : VIRT_END_OTHER;
+}
+
+enum virt_end virt_last_end(const char *name)
+{
+    _cleanup_free_ char *path = str_printf(VIRT_LOG_DIR "/%s.log", name);
+    _cleanup_free_ char *text = NULL;
+    size_t len = 0;
+    return file_read(path, LOG_LIMIT_BYTES, &text, &len, NULL) < 0 ? VIRT_END_UNTOLD
+                                                                   : virt_log_end(text, len);
 }
 
 const char *virt_outcome_name(enum virt_outcome o)

@@ -59,6 +59,24 @@ int virt_migrate_abort(struct virt *v, const char *name, struct err *e);
  */
 bool virt_migration_is_confirmed(const char *name, pid_t pid);
 
+/* How the newest instance of a domain on this host ended. */
+enum virt_end {
+    VIRT_END_UNTOLD,   /* it may still run, or libvirt has not yet said how it ended */
+    VIRT_END_MIGRATED, /* its migration was complete, and libvirt ended it for that */
+    VIRT_END_OTHER,    /* in any other way, also "nobody knows" */
+};
+
+/**
+ * virt_log_end - the end that libvirt's log of a domain tells: its first word on it counts, since a
+ * restarted libvirtd adds "unknown"
+ * @text, @len: the log, or its tail; what stands before the newest start is not looked at
+ * Source: libvirt 9.0.0, qemuProcessStop() and qemuDomainLogAppendMessage(), seen 2026-11-22
+ */
+enum virt_end virt_log_end(const char *text, size_t len);
+
+/** virt_last_end - virt_log_end() of @name's log on this host; a log that cannot be read tells nothing */
+enum virt_end virt_last_end(const char *name);
+
 /* What a migration left on its source. */
 enum virt_outcome {
     VIRT_LEFT_GONE,    /* no QEMU of that name runs here */
