@@ -101,6 +101,8 @@ int act_store_commit(const struct env *env, const json_t *args, struct act_ctx *
     fill_txn(args, &t);
     int r = store_commit(env->store, &t, clock_boottime_us() + COMMIT_TIMEOUT_US, &res, e);
     if (r < 0) {
+        err_hint(e, "running virtual machines are not affected; see 'systemctl status etcd' on its "
+                 "hosts");
         return r;
     }
     if (!res.succeeded) {
