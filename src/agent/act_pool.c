@@ -51,11 +51,11 @@ json_t *brick_seen_record(const char *pool)
     return j;
 }
 
-int brick_save_record(const char *pool, uint64_t sector_bytes, struct err *e)
+int brick_save_record(const char *pool, const char *pool_uuid, uint64_t sector_bytes, struct err *e)
 {
     _cleanup_free_ char *path = record_path(pool);
-    _cleanup_json_ json_t *j = json_pack("{s:s,s:I}", "state", "ready", "sector_bytes",
-                                         (json_int_t)sector_bytes);
+    _cleanup_json_ json_t *j = json_pack("{s:s,s:I,s:s}", "state", "ready", "sector_bytes",
+                                         (json_int_t)sector_bytes, "pool_uuid", pool_uuid);
     int r = file_mkdirs(PATH_BRICKS, 0700, e);
     return r < 0 ? r : json_file_save(path, j, 0600, e);
 }
@@ -94,10 +94,11 @@ int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx 
     const json_t *brick = json_object_get(args, "brick");
     const char *name = json_text_of(pool, "name");
     _cleanup_brick_result_ struct brick_result res = {0};
-    _cleanup_free_ char *uuid = brick_uuid_of(json_text_of(pool, "uuid"), index_of(pool, brick));
+    const char *pool_uuid = json_text_of(pool, "uuid");
+    _cleanup_free_ char *uuid = brick_uuid_of(pool_uuid, index_of(pool, brick));
     if (str_eq(json_text_of(pool, "kind"), "dir")) {
         int r = prepare_dir(brick, e);
-        return r < 0 ? r : brick_save_record(name, 512, e);
+        return r < 0 ? r : brick_save_record(name, pool_uuid, 512, e);
     }
     const struct brick_opts opts = {
         .name = name,
@@ -110,7 +111,7 @@ int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx 
                  str_eq(json_text_of(brick, "role"), "arbiter"),
     };
     int r = brick_prepare(&opts, &res, e);
-    return r < 0 ? r : brick_save_record(name, res.sector_bytes, e);
+    return r < 0 ? r : brick_save_record(name, pool_uuid, res.sector_bytes, e);
 }
 
 static void remove_dir(const char *path)

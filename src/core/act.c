@@ -56,10 +56,15 @@ struct attempt *act_once(struct core *c, const char *id, const char *name, json_
 
 void act_forget(struct core *c, const char *prefix)
 {
+    act_forget_others(c, prefix, NULL);
+}
+
+void act_forget_others(struct core *c, const char *prefix, const char *keep)
+{
     for (size_t i = smap_lower(&c->attempts, prefix);
          i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
         const struct attempt *a = c->attempts.items[i].value;
-        if (a->in_flight) {
+        if (a->in_flight || (keep && str_starts(c->attempts.items[i].key, keep))) {
             i++;
         } else {
             (void)smap_del(&c->attempts, c->attempts.items[i].key);
@@ -91,6 +96,13 @@ void commit_del(struct core *c, struct commit *t, const char *prefix, const char
     _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
     commit_guard(c, t, prefix, name);
     json_array_append_new(t->dels, json_string(key));
+}
+
+void commit_drop(struct commit *t)
+{
+    json_decref(t->compares);
+    json_decref(t->puts);
+    json_decref(t->dels);
 }
 
 static json_t *commit_args(struct commit *t)

@@ -28,6 +28,8 @@ struct attempt *act_once(struct core *c, const char *id, const char *name, json_
 
 /** act_forget - drop the outcomes of all ids that start with @prefix and are not in flight */
 void act_forget(struct core *c, const char *prefix);
+/** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */
+void act_forget_others(struct core *c, const char *prefix, const char *keep);
 
 /* A commit under construction: compares and puts of one transaction. */
 struct commit {
@@ -49,3 +51,5 @@ void commit_guard(struct core *c, struct commit *t, const char *prefix, const ch
 bool commit_try(struct core *c, const char *id, struct commit *t);
 /** commit_once - emit by act_once(). Ends the commit. */
 struct attempt *commit_once(struct core *c, const char *id, struct commit *t);
+/** commit_drop - end a commit that is not needed after all */
+void commit_drop(struct commit *t);

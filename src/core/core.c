@@ -8,11 +8,13 @@
 #include "core/act.h"
 #include "core/events.h"
 #include "core/model/node.h"
+#include "core/model/vm.h"
 #include "core/op/op.h"
 #include "core/plan/plan.h"
 #include "core/request.h"
 
 #define BACKOFF_FIRST_US (500 * USEC_PER_MSEC)
+#define CONFLICTS_FREE 3 /* in a row: a commit that never fits must not turn into a busy loop */
 
 static void attempt_free(void *p)
 {
@@ -143,6 +145,18 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     }
 }
 
+/* A conflict has brought the newest records along: to try again at once is right, a few times. */
+static uint64_t backoff_us(const struct attempt *a)
+{
+    bool is_conflict = a->error.code == ERR_CONFLICT;
+    if (is_conflict && a->fails < CONFLICTS_FREE) {
+        return 0;
+    }
+    unsigned shift = is_conflict ? a->fails - CONFLICTS_FREE : a->fails;
+    uint64_t wait = BACKOFF_FIRST_US << (shift < 7 ? shift : 7);
+    return wait > ACT_BACKOFF_MAX_US ? ACT_BACKOFF_MAX_US : wait;
+}
+
 static void on_done(struct core *c, const json_t *event)
 {
     const char *id = json_text_of(event, "id");
@@ -157,9 +171,7 @@ static void on_done(struct core *c, const json_t *event)
     a->not_before_us = c->now_us;
     if (error) {
         err_from_json(&a->error, error);
-        unsigned shift = a->fails < 7 ? a->fails : 7;
-        uint64_t wait = a->error.code == ERR_CONFLICT ? 0 : BACKOFF_FIRST_US << shift;
-        a->not_before_us += wait > ACT_BACKOFF_MAX_US ? ACT_BACKOFF_MAX_US : wait;
+        a->not_before_us += backoff_us(a);
         a->fails++;
     } else {
         a->result = json_incref(json_object_get(event, "result"));
@@ -185,14 +197,17 @@ static void on_progress(struct core *c, const json_t *event)
 static void on_domain(struct core *c, const json_t *event)
 {
     const char *name = json_text_of(event, "name");
-    if (name && str_eq(json_text_of(event, "kind"), "gone")) {
+    if (!name || !vm_spec(c, name)) {
+        return; /* the user's own domains are no concern of ours */
+    }
+    if (str_eq(json_text_of(event, "kind"), "gone")) {
         _cleanup_free_ char *what = str_printf("gone/%s", name);
         json_t *value = json_deep_copy(event);
         const json_t *dom = json_object_get(smap_get(&c->seen, "domains"), name);
         json_object_set_new(value, "epoch", json_integer((json_int_t)json_u64_of(dom, "epoch", 0)));
         smap_put(&c->seen, what, value);
     }
-    if (name && str_eq(json_text_of(event, "kind"), "suspended")) {
+    if (str_eq(json_text_of(event, "kind"), "suspended")) {
         _cleanup_free_ char *what = str_printf("suspended/%s", name);
         smap_put(&c->seen, what, json_deep_copy(event));
     }

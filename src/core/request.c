@@ -168,10 +168,13 @@ static int req_leave(struct req *q)
 
 static int req_token(struct req *q)
 {
-    const char *hash = json_text_of(q->args, "hash");
+    const char *hash = NULL;
     const char *role = json_text_of(q->args, "role");
     uint64_t valid_s = json_u64_of(q->args, "valid_s", TOKEN_VALID_S);
-    assert(hash);
+    int r = json_need_text(q->args, "hash", &hash, q->e);
+    if (r < 0) {
+        return r;
+    }
     if (role && !node_is_role(role)) {
         return ERR_SET(q->e, INVALID, "'%s' is no role", role);
     }
@@ -201,8 +204,12 @@ static int check_token(struct req *q, const json_t *token, const char *uuid)
 static int check_newcomer(struct req *q, const char *host, const char *uuid)
 {
     for (struct world_iter it = {0}; world_next(&q->c->world, KEY_NODE, &it);) {
-        if (str_eq(json_text_of(it.value, "uuid"), uuid)) {
+        bool is_same = str_eq(json_text_of(it.value, "uuid"), uuid);
+        if (is_same && str_eq(it.name, host)) {
             continue; /* it asks again */
+        }
+        if (is_same) {
+            return ERR_SET(q->e, EXISTS, "this host is in the cluster as '%s'", it.name);
         }
         if (str_eq(it.name, host)) {
             return ERR_SET(q->e, EXISTS, "the cluster has a host called '%s' already", host);
@@ -215,18 +222,29 @@ static int check_newcomer(struct req *q, const char *host, const char *uuid)
     return 0;
 }
 
+/* An address becomes an argument of commands and part of URLs, so it is nothing but one. */
+static int check_address(struct req *q, const char *field)
+{
+    const char *text = NULL;
+    int r = json_need_text(q->args, field, &text, q->e);
+    if (r == 0 && (!*text || strlen(text) > 45 || text[strspn(text, "0123456789abcdef.:")])) {
+        r = ERR_SET(q->e, INVALID, "'%.64s' is not an IP address", text);
+    }
+    return r;
+}
+
 /* A new host asks to be let in. The agent signs its certificate when this commit has succeeded. */
 static int req_admit(struct req *q)
 {
     struct core *c = q->c;
-    const char *hash = json_text_of(q->args, "hash");
+    const char *hash = NULL;
     const char *host = NULL;
     const char *uuid = NULL;
-    const char *text = NULL;
     int r = need_name(q, &host);
     r = r < 0 ? r : json_need_text(q->args, "uuid", &uuid, q->e);
-    r = r < 0 ? r : json_need_text(q->args, "storage", &text, q->e);
-    r = r < 0 ? r : json_need_text(q->args, "mgmt", &text, q->e);
+    r = r < 0 ? r : check_address(q, "storage");
+    r = r < 0 ? r : check_address(q, "mgmt");
+    r = r < 0 ? r : json_need_text(q->args, "hash", &hash, q->e);
     const json_t *token = r < 0 ? NULL : world_get(&c->world, KEY_TOKEN, hash);
     r = r < 0 ? r : check_token(q, token, uuid);
     r = r < 0 ? r : check_newcomer(q, host, uuid);
@@ -243,7 +261,7 @@ static int req_admit(struct req *q)
     json_t *used = json_deep_copy(token);
     json_object_set_new(used, "used_by", json_string(uuid));
     commit_put(c, &t, KEY_TOKEN, hash, used);
-    if (!node_is_online(node_get(c, host))) {
+    if (!node_may_run_vms(node_get(c, host))) {
         commit_put(c, &t, KEY_NODE, host,
                    json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:O,s:O}", "name", host, "uuid", uuid, "role",
                              role, "state", "joining", "inc", 0, "boot_id", "", "mgmt",
@@ -263,6 +281,9 @@ static int req_evacuate(struct req *q)
     }
     if (!node) {
         return ERR_SET(q->e, NOT_FOUND, "there is no host '%s'", host);
+    }
+    if (!node_may_run_vms(node)) {
+        return ERR_SET(q->e, STATE, "host '%s' is %s", host, json_text_of(node, "state"));
     }
     if (op_is_running(q->c, "host.evacuate", host)) {
         return ERR_SET(q->e, BUSY, "host '%s' is being evacuated already", host);
@@ -362,6 +383,9 @@ static int req_pool_remove(struct req *q)
     }
     if (!pool) {
         return ERR_SET(q->e, NOT_FOUND, "there is no pool '%s'", name);
+    }
+    if (op_is_running(q->c, NULL, name)) {
+        return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
     }
     for (struct world_iter it = {0}; world_next(&q->c->world, KEY_IMAGE, &it);) {
         if (str_eq(json_text_of(it.value, "pool"), name)) {
@@ -625,7 +649,7 @@ static int req_vm_create(struct req *q)
     return finish(q, &t);
 }
 
-static int need_vm(struct req *q, const char **ret_name)
+static int need_known_vm(struct req *q, const char **ret_name)
 {
     int r = need_name(q, ret_name);
     if (r < 0) {
@@ -635,6 +659,18 @@ static int need_vm(struct req *q, const char **ret_name)
         (void)ERR_SET(q->e, NOT_FOUND, "there is no vm '%s'", *ret_name);
         err_hint(q->e, "see 'mortar vm ls'");
         return -ERR_NOT_FOUND;
+    }
+    if (!json_text_of(vm_own(q->c, *ret_name), "owner")) { /* heard of in part, until the next list */
+        return ERR_SET(q->e, UNAVAILABLE, "the records of vm '%s' are not all here yet", *ret_name);
+    }
+    return 0;
+}
+
+static int need_vm(struct req *q, const char **ret_name)
+{
+    int r = need_known_vm(q, ret_name);
+    if (r < 0) {
+        return r;
     }
     if (op_is_running(q->c, NULL, *ret_name)) {
         (void)ERR_SET(q->e, BUSY, "vm '%s' is being worked on", *ret_name);
@@ -686,9 +722,8 @@ static int req_vm_start(struct req *q)
 static int on_owner(struct req *q, const char *kind, bool needs_running)
 {
     const char *name = NULL;
-    int r = need_name(q, &name);
     bool is_overtaking = str_eq(kind, "vm.stop") && json_bool_of(q->args, "force", false);
-    r = r < 0 ? r : is_overtaking && vm_spec(q->c, name) ? 0 : need_vm(q, &name);
+    int r = is_overtaking ? need_known_vm(q, &name) : need_vm(q, &name);
     if (r < 0) {
         return r;
     }
@@ -872,7 +907,8 @@ int request_take(struct core *c, const json_t *event, struct err *e)
             err_hint(e, "begin with 'mortar init NAME', or 'mortar join ADDRESS --token TOKEN'");
             return -ERR_NO_CLUSTER;
         }
-        return verbs[i].take(&q);
+        int r = request_check(q.args, e);
+        return r < 0 ? r : verbs[i].take(&q);
     }
     return ERR_SET(e, USAGE, "there is no request '%.40s'", name);
 }

@@ -14,3 +14,6 @@ int request_take(struct core *c, const json_t *event, struct err *e);
 
 /** request_refuse_without_store - set @e for what needs the store. Return: -ERR_UNAVAILABLE */
 int request_refuse_without_store(struct err *e);
+
+/** request_check - has each field of @args that is known its type? Return: 0 or -ERR_INVALID */
+int request_check(const json_t *args, struct err *e);

@@ -56,6 +56,11 @@ bool node_is_online(const json_t *node)
     return str_eq(json_text_of(node, "state"), "online");
 }
 
+bool node_may_run_vms(const json_t *node)
+{
+    return node_is_online(node) || str_eq(json_text_of(node, "state"), "maintenance");
+}
+
 const json_t *node_get(const struct core *c, const char *host)
 {
     return host ? world_get(&c->world, KEY_NODE, host) : NULL;

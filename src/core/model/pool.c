@@ -35,6 +35,13 @@ const json_t *pool_brick_of(const json_t *pool, const char *host)
     return NULL;
 }
 
+bool pool_brick_is_ready(const json_t *pool, const json_t *seen)
+{
+    const json_t *brick = json_object_get(seen, "brick");
+    return str_eq(json_text_of(brick, "state"), "ready") &&
+           str_eq(json_text_of(brick, "pool_uuid"), json_text_of(pool, "uuid"));
+}
+
 static const json_t *seen_of(const struct core *c, const char *name, const char *host)
 {
     _cleanup_free_ char *what = str_printf("pool/%s", name);

@@ -13,6 +13,8 @@ bool pool_is_dir(const json_t *pool);
 char *pool_mount_path(const json_t *pool, const char *name);
 /** pool_brick_of - the brick on @host, or NULL. Borrowed. */
 const json_t *pool_brick_of(const json_t *pool, const char *host);
+/** pool_brick_is_ready - does @seen, an observation of the pool, say that this very pool's brick is? */
+bool pool_brick_is_ready(const json_t *pool, const json_t *seen);
 /** pool_is_usable_on - is it mounted on @host, with quorum, as that host's agent says? */
 bool pool_is_usable_on(const struct core *c, const char *name, const char *host);
 /**

@@ -122,15 +122,11 @@ enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t)
     _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
     struct attempt *a = act_find(o->c, id);
     if (a && a->in_flight) {
-        json_decref(t->compares);
-        json_decref(t->puts);
-        json_decref(t->dels);
+        commit_drop(t);
         return OP_WAIT;
     }
     if (a && a->has_ended && !a->error.code) {
-        json_decref(t->compares);
-        json_decref(t->puts);
-        json_decref(t->dels);
+        commit_drop(t);
         return OP_NEXT;
     }
     (void)commit_try(o->c, id, t);
@@ -158,10 +154,22 @@ static bool is_saving(const struct op *o)
     return a && a->in_flight;
 }
 
-static void forget_attempts(struct op *o)
+/* A local task is ahead of its file when that could not be written. */
+static bool is_unsaved(const struct op *o)
 {
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    const struct attempt *a = act_find(o->c, id);
+    return o->is_local && a && a->has_ended && a->error.code;
+}
+
+/* What a phase has done is remembered until the store knows of the next one: while that cannot be
+ * saved the phase runs again, and must find its outcomes instead of acting a second time. */
+static void forget_other_phases(struct op *o)
+{
+    const char *phase = is_undoing(o->task) ? "undo" : json_text_of(o->task, "phase");
     _cleanup_free_ char *prefix = str_printf("task/%s/", o->id);
-    act_forget(o->c, prefix);
+    _cleanup_free_ char *keep = str_printf("%s%s/", prefix, phase);
+    act_forget_others(o->c, prefix, keep);
 }
 
 static void end(struct op *o, const char *state)
@@ -171,7 +179,6 @@ static void end(struct op *o, const char *state)
                         json_integer((json_int_t)(o->c->wall_us / USEC_PER_MSEC)));
     json_object_del(o->task, "progress");
     json_object_del(o->task, "note");
-    forget_attempts(o);
     save(o);
 }
 
@@ -180,7 +187,6 @@ static void begin_phase(struct op *o, const char *name)
     json_object_set_new(o->task, "phase", json_string(name));
     json_object_del(o->task, "progress");
     json_object_del(o->task, "note");
-    forget_attempts(o);
     save(o);
 }
 
@@ -191,7 +197,6 @@ static void on_failure(struct op *o, const struct op_kind *k)
     }
     if (k->undo && !is_undoing(o->task)) {
         json_object_set_new(o->task, "undo", json_true());
-        forget_attempts(o);
         save(o);
         return;
     }
@@ -274,6 +279,11 @@ static void run_task(struct core *c, const char *id, const json_t *task, bool is
     if (!k || is_saving(&o)) {
         return; /* an unknown kind belongs to a newer version: left for it */
     }
+    if (is_unsaved(&o)) {
+        save(&o);
+        return;
+    }
+    forget_other_phases(&o);
     if (phase_index(k, json_text_of(copy, "phase")) < 0) {
         (void)ERR_SET(&o.err, BUG, "the task is in an unknown phase");
         on_failure(&o, k);
@@ -289,10 +299,37 @@ static void run_task(struct core *c, const char *id, const json_t *task, bool is
     run_phase(&o, k, task);
 }
 
+static bool is_run_here(const struct core *c, const char *id)
+{
+    const json_t *task = world_get(&c->world, KEY_TASK, id);
+    if (!task && str_eq(json_text_of(c->local_task, "id"), id)) {
+        return str_eq(json_text_of(c->local_task, "state"), "running");
+    }
+    return str_eq(json_text_of(task, "state"), "running") &&
+           str_eq(json_text_of(task, "runner"), c->host);
+}
+
+/* Outcomes of tasks that have ended. @prefix: what comes before the task's id */
+static void forget_ended(struct core *c, const char *prefix)
+{
+    for (size_t i = smap_lower(&c->attempts, prefix);
+         i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
+        const char *key = c->attempts.items[i].key;
+        const struct attempt *a = c->attempts.items[i].value;
+        const char *id = key + strlen(prefix);
+        _cleanup_free_ char *task = str_printf("%.*s", (int)strcspn(id, "/"), id);
+        if (a->in_flight || is_run_here(c, task)) {
+            i++;
+        } else {
+            (void)smap_del(&c->attempts, key);
+        }
+    }
+}
+
 void op_run_all(struct core *c)
 {
     _cleanup_strv_ struct strv mine = {0};
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+    for (struct world_iter it = {0}; c->world.is_listed && world_next(&c->world, KEY_TASK, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "running") &&
             str_eq(json_text_of(it.value, "runner"), c->host)) {
             strv_add(&mine, it.name);
@@ -308,6 +345,8 @@ void op_run_all(struct core *c)
         _cleanup_json_ json_t *task = json_incref(c->local_task);
         run_task(c, json_text_of(task, "id"), task, true);
     }
+    forget_ended(c, "task/");
+    forget_ended(c, "save/");
 }
 
 static const char *phase_state(const json_t *task, int i, int current)

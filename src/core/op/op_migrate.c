@@ -44,6 +44,9 @@ static enum op_verdict check(struct op *o)
     const json_t *own = vm_own(c, name_of(o));
     char why[128];
     const char *host = NULL;
+    if (!c->domains_at_us) {
+        return OP_WAIT; /* this agent has just started and has not looked yet */
+    }
     if (!str_eq(json_text_of(own, "owner"), c->host) || !vm_domain(c, name_of(o))) {
         return op_fail(o, STATE, "vm '%s' does not run on %s", name_of(o), c->host);
     }
@@ -91,7 +94,7 @@ static enum op_verdict claim(struct op *o) /* T6 */
 static json_t *copy_args(struct op *o)
 {
     struct core *c = o->c;
-    return json_pack("{s:s,s:s,s:O,s:O,s:s,s:O}", "name", name_of(o), "id", o->id, "own",
+    return json_pack("{s:s,s:s,s:O,s:O?,s:s,s:O}", "name", name_of(o), "id", o->id, "own",
                      vm_own(c, name_of(o)), "node", node_get(c, dst_of(o)), "dst", dst_of(o), "spec",
                      vm_spec(c, name_of(o)));
 }

@@ -50,11 +50,10 @@ static enum op_verdict wait_bricks(struct op *o)
     json_t *brick;
     json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
         const char *host = json_text_of(brick, "host");
-        const json_t *seen = json_object_get(seen_on(o->c, host, "pool", name), "brick");
         if (has_failed(o, host, "failed/brick")) {
             return OP_FAIL;
         }
-        if (!str_eq(json_text_of(seen, "state"), "ready")) {
+        if (!pool_brick_is_ready(pool, seen_on(o->c, host, "pool", name))) {
             op_note(o, "waiting for the brick on %s", host);
             return OP_WAIT;
         }
@@ -100,6 +99,9 @@ static json_t *volume_args(struct op *o)
 
 static enum op_verdict on_volume(struct op *o, const char *action)
 {
+    if (!pool_of(o)) {
+        return op_fail(o, NOT_FOUND, "the pool's record is gone");
+    }
     return pool_is_dir(pool_of(o)) ? OP_NEXT : op_do(o, "", action, volume_args(o), NULL);
 }
 
@@ -121,6 +123,9 @@ static enum op_verdict start_volume(struct op *o)
 static enum op_verdict set_ready(struct op *o)
 {
     const json_t *pool = pool_of(o);
+    if (!pool) {
+        return op_fail(o, NOT_FOUND, "the pool's record is gone");
+    }
     if (str_eq(json_text_of(pool, "state"), "ready")) {
         return OP_NEXT;
     }
@@ -135,6 +140,9 @@ static enum op_verdict wait_mounts(struct op *o)
 {
     const char *name = json_text_of(o->args, "name");
     const json_t *pool = pool_of(o);
+    if (!pool) {
+        return op_fail(o, NOT_FOUND, "the pool's record is gone");
+    }
     for (struct world_iter it = {0}; world_next(&o->c->world, KEY_NODE, &it);) {
         if (!node_is_online(it.value) || !pool_wants_mount(o->c, pool, it.name)) {
             continue;

@@ -55,6 +55,11 @@ static enum op_verdict make_disks(struct op *o)
     return op_commit(o, "register", &t);
 }
 
+static bool has_ended(const json_t *act)
+{
+    return !act || str_eq(json_text_of(act, "state"), "stopped");
+}
+
 /* T4 for a VM that its owner has stated to be stopped: a new owner and a new epoch. */
 static enum op_verdict want_running(struct op *o)
 {
@@ -70,8 +75,10 @@ static enum op_verdict want_running(struct op *o)
         json_u64_of(act, "fails", 0) < START_FAILS_MAX) {
         return OP_NEXT;
     }
-    bool is_stopped = !act || (str_eq(json_text_of(act, "state"), "stopped"));
-    if (!is_stopped) {
+    if (str_eq(json_text_of(spec, "making"), "removing")) {
+        return op_fail(o, STATE, "vm '%s' is being removed", name);
+    }
+    if (!has_ended(act)) {
         op_note(o, "waiting until it has stopped");
         return OP_WAIT;
     }
@@ -132,6 +139,25 @@ static enum op_verdict wait_if_wanted(struct op *o)
     return json_bool_of(o->args, "start", true) ? wait_running(o) : OP_NEXT;
 }
 
+/* From here on nobody starts it. What was stopped when this was asked for may run again. */
+static enum op_verdict mark_removing(struct op *o, const json_t *spec)
+{
+    struct core *c = o->c;
+    const char *name = name_of(o);
+    if (!str_eq(json_text_of(spec, "desired"), "stopped") || !has_ended(vm_act(c, name))) {
+        return op_fail(o, STATE, "vm '%s' is %s", name, vm_state(c, name));
+    }
+    json_t *next = json_deep_copy(spec);
+    struct commit t = commit_new();
+    json_object_set_new(next, "making", json_string("removing"));
+    vm_put_spec(c, &t, name, next);
+    _cleanup_free_ char *own_key = str_printf("%s/own", name);
+    _cleanup_free_ char *act_key = str_printf("%s/act", name);
+    commit_guard(c, &t, KEY_VM, own_key);
+    commit_guard(c, &t, KEY_VM, act_key);
+    return op_commit(o, "mark", &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
+}
+
 static enum op_verdict remove_all(struct op *o)
 {
     struct core *c = o->c;
@@ -141,13 +167,7 @@ static enum op_verdict remove_all(struct op *o)
         return OP_NEXT;
     }
     if (!json_text_of(spec, "making")) {
-        json_t *next = json_deep_copy(spec);
-        struct commit t = commit_new();
-        json_object_set_new(next, "making", json_string("removing"));
-        vm_put_spec(c, &t, name, next);
-        _cleanup_free_ char *own_key = str_printf("%s/own", name);
-        commit_guard(c, &t, KEY_VM, own_key);
-        return op_commit(o, "mark", &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
+        return mark_removing(o, spec);
     }
     enum op_verdict v = op_do(o, "disks", "vm.remove_disks", disk_args(o), NULL);
     if (v != OP_NEXT) {

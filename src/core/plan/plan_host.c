@@ -116,13 +116,15 @@ static bool is_private(const char *what)
     return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_eq(what, "glance");
 }
 
-/* What this host said of pools that are gone, also in an earlier life of its agent. */
+/* What this host said of pools that are gone, also in an earlier life of its agent, and failures
+ * that were followed by a success. */
 static void take_back(struct core *c, struct commit *t)
 {
     _cleanup_free_ char *prefix = str_printf("%s%s/", KEY_SEEN, c->host);
     for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
         const char *pool = pool_of_seen(it.name);
-        if (pool && !pool_get(c, pool) && !smap_get(&c->seen, it.name)) {
+        bool is_over = str_starts(it.name, "failed/"); /* nobody may fail of it any more */
+        if ((is_over || (pool && !pool_get(c, pool))) && !smap_get(&c->seen, it.name)) {
             commit_del(c, t, prefix, it.name);
         }
     }
@@ -144,9 +146,7 @@ void plan_publish(struct core *c)
         (void)commit_try(c, "publish", &t);
         return;
     }
-    json_decref(t.compares);
-    json_decref(t.puts);
-    json_decref(t.dels);
+    commit_drop(&t);
 }
 
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
@@ -155,7 +155,7 @@ static void plan_node(struct core *c)
     const json_t *me = node_get(c, c->host);
     const char *boot_id = json_text_of(c->self, "boot_id");
     bool is_rebooted = !str_eq(json_text_of(me, "boot_id"), boot_id);
-    if (!str_eq(json_text_of(me, "state"), "online") || !is_rebooted) {
+    if (!node_may_run_vms(me) || !is_rebooted) {
         return;
     }
     json_t *next = json_deep_copy(me);

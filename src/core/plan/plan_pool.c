@@ -17,8 +17,7 @@ static const json_t *seen_pool(const struct core *c, const char *name)
 static void plan_brick(struct core *c, const char *name, const json_t *pool)
 {
     const json_t *brick = pool_brick_of(pool, c->host);
-    const char *state = json_text_of(json_object_get(seen_pool(c, name), "brick"), "state");
-    if (!brick || str_eq(state, "ready")) {
+    if (!brick || pool_brick_is_ready(pool, seen_pool(c, name))) {
         return;
     }
     _cleanup_free_ char *id = str_printf("brick/%s", name);

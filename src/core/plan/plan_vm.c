@@ -4,6 +4,7 @@
  * after anything unclear the epoch is raised and claimed again (I1). Killing follows amendment A5:
  * only a record of this cluster that positively says so ends a QEMU. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "core/act.h"
@@ -31,20 +32,32 @@ static void id_of(const struct vm *v, const char *what, char *buf, size_t size)
     (void)snprintf(buf, size, "vm/%s/%s", v->name, what);
 }
 
+/* Names come again, uuids do not: a machine is not held up by one that had its name before. */
+static char *epoch_id(const struct vm *v, const char *what)
+{
+    return str_printf("vm/%s/%s/%s/%llu", v->name, what, json_text_of(v->spec, "uuid"),
+                      (unsigned long long)vm_epoch(v->own));
+}
+
 static bool dom_is(const struct vm *v, const char *state)
 {
     return str_eq(json_text_of(v->dom, "state"), state);
 }
 
-static void commit_act(struct vm *v, const char *what, json_t *act)
+static void commit_act_as(struct vm *v, const char *id, json_t *act)
 {
-    char id[96];
     struct commit t = commit_new();
-    id_of(v, what, id, sizeof(id));
     vm_put_act(v->c, &t, v->name, act);
     _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
     commit_guard(v->c, &t, KEY_VM, own_key);
     (void)commit_try(v->c, id, &t);
+}
+
+static void commit_act(struct vm *v, const char *what, json_t *act)
+{
+    char id[96];
+    id_of(v, what, id, sizeof(id));
+    commit_act_as(v, id, act);
 }
 
 /* The owner stays, the epoch grows: before every cold start that is not the first of its epoch. */
@@ -52,8 +65,7 @@ static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
 {
     char id[96];
     struct commit t = commit_new();
-    uint64_t epoch = vm_epoch(v->own);
-    json_t *act = vm_new_act(v->c, "stopped", epoch);
+    json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
     json_object_set_new(act, "fails", json_integer((json_int_t)fails));
     if (error) {
         json_object_set(act, "error", (json_t *)error);
@@ -90,13 +102,11 @@ static bool is_keeping_epoch(const struct vm *v)
 /* T5. The claim's attempt stays while the epoch is current: it is this process's right to start. */
 static void plan_claim(struct vm *v)
 {
-    char id[96];
     const char *pool = json_text_of(v->spec, "pool");
     if (!pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v) || is_keeping_epoch(v)) {
         return;
     }
-    _cleanup_free_ char *what = str_printf("claim/%llu", (unsigned long long)vm_epoch(v->own));
-    id_of(v, what, id, sizeof(id));
+    _cleanup_free_ char *id = epoch_id(v, "claim");
     const struct attempt *a = act_find(v->c, id);
     if (a && !a->error.code) {
         return; /* under way; when it has succeeded, act says starting */
@@ -104,7 +114,7 @@ static void plan_claim(struct vm *v)
     json_t *act = vm_new_act(v->c, "starting", vm_epoch(v->own));
     json_object_set_new(act, "fails", json_integer((json_int_t)json_u64_of(v->act, "fails", 0)));
     json_object_set_new(act, "instance", json_incref(json_object_get(v->c->self, "instance")));
-    commit_act(v, what, act);
+    commit_act_as(v, id, act);
 }
 
 /* The spec with the bridges of its networks. */
@@ -125,21 +135,25 @@ static json_t *create_args(const struct vm *v)
                      json_bool_of(cluster, "emulation", false));
 }
 
+static void plan_gone(struct vm *v);
+
 static void plan_start_claimed(struct vm *v)
 {
-    char id[96];
     bool is_mine = str_eq(json_text_of(v->act, "instance"), json_text_of(v->c->self, "instance"));
     unsigned fails = (unsigned)json_u64_of(v->act, "fails", 0);
     if (!is_mine) {
         raise_epoch(v, fails, NULL); /* an agent before us claimed it; what it did is not known */
         return;
     }
-    _cleanup_free_ char *what = str_printf("create/%llu", (unsigned long long)vm_epoch(v->own));
-    id_of(v, what, id, sizeof(id));
+    _cleanup_free_ char *id = epoch_id(v, "create");
     const struct attempt *a = act_once(v->c, id, "vm.create", create_args(v));
     if (a->has_ended && a->error.code) {
         _cleanup_json_ json_t *error = err_to_json(&a->error);
         raise_epoch(v, fails + 1, error);
+    } else if (a->has_ended && v->c->domains_at_us > a->not_before_us) {
+        plan_gone(v); /* it was born, and is missing in a list asked for after that */
+    } else if (a->has_ended) {
+        v->c->domains_stale = true;
     }
 }
 
@@ -172,6 +186,10 @@ static void plan_running_wanted(struct vm *v)
     if (json_u64_of(v->act, "fails", 0) >= START_FAILS_MAX && !is_current) {
         return; /* given up: the next vm start begins anew */
     }
+    if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
+        raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        return;
+    }
     if (!is_current || str_eq(state, "stopped")) {
         if (is_current) {
             raise_epoch(v, (unsigned)json_u64_of(v->act, "fails", 0), NULL);
@@ -201,6 +219,16 @@ static void plan_handover(struct vm *v)
     (void)act_try(v->c, id, "vm.keep_epoch", epoch_args(v), USEC_PER_SEC);
 }
 
+static void resume(struct vm *v)
+{
+    char id[96];
+    if (!is_keeping_epoch(v) &&
+        pool_is_usable_on(v->c, json_text_of(v->spec, "pool"), v->c->host)) {
+        id_of(v, "resume", id, sizeof(id));
+        (void)act_try(v->c, id, "vm.resume", epoch_args(v), USEC_PER_SEC);
+    }
+}
+
 /* A domain of the current epoch is here. */
 static void plan_present(struct vm *v)
 {
@@ -216,10 +244,8 @@ static void plan_present(struct vm *v)
     } else if (dom_is(v, "paused") && str_eq(json_text_of(v->dom, "reason"), "ioerror") &&
                !str_eq(state, "ioerror")) {
         commit_act(v, "ioerror", vm_new_act(v->c, "ioerror", vm_epoch(v->own)));
-    } else if (dom_is(v, "paused") && !is_keeping_epoch(v) &&
-               pool_is_usable_on(v->c, json_text_of(v->spec, "pool"), v->c->host)) {
-        id_of(v, "resume", id, sizeof(id));
-        (void)act_try(v->c, id, "vm.resume", epoch_args(v), USEC_PER_SEC);
+    } else if (dom_is(v, "paused")) {
+        resume(v);
     }
 }
 
@@ -249,16 +275,16 @@ static void plan_stopped_wanted(struct vm *v)
     if (v->dom && !stop_is_confirmed(v)) {
         return;
     }
-    if (v->dom) {
+    if (v->dom && !is_forced && dom_is(v, "paused")) {
+        resume(v); /* a guest that stands still does not hear a power button */
+    } else if (v->dom) {
         id_of(v, is_forced ? "destroy" : "shutdown", id, sizeof(id));
         (void)act_try(v->c, id, is_forced ? "vm.destroy" : "vm.shutdown",
                       json_pack("{s:s,s:I}", "name", v->name, "epoch", (json_int_t)vm_epoch(v->dom)),
                       is_forced ? ACT_PAUSE_US : SHUTDOWN_ASK_US);
     } else if (v->act && (!str_eq(json_text_of(v->act, "state"), "stopped") ||
                 vm_epoch(v->act) != vm_epoch(v->own))) {
-        char create[128];
-        (void)snprintf(create, sizeof(create), "vm/%s/create/%llu", v->name,
-                       (unsigned long long)vm_epoch(v->own));
+        _cleanup_free_ char *create = epoch_id(v, "create");
         const struct attempt *a = act_find(v->c, create);
         if (!a || !a->in_flight) {
             commit_act(v, "stopped", vm_new_act(v->c, "stopped", vm_epoch(v->own)));
@@ -294,12 +320,25 @@ static bool absence_is_proven(const struct vm *v)
     return at && at > changed_us(v, "own") && at > changed_us(v, "act");
 }
 
+/* Outcomes that concern epochs of the past. */
+static void forget_old(struct vm *v)
+{
+    static const char *const kinds[] = {"claim", "create"};
+    for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+        char prefix[96];
+        _cleanup_free_ char *keep = epoch_id(v, kinds[i]);
+        id_of(v, kinds[i], prefix, sizeof(prefix));
+        act_forget_others(v->c, prefix, keep);
+    }
+}
+
 static void plan_vm(struct vm *v)
 {
     char id[96];
     if (!v->own || json_text_of(v->spec, "making")) {
         return; /* its disk is being made or removed: the task has it */
     }
+    forget_old(v);
     if (must_die(v)) {
         id_of(v, "kill", id, sizeof(id));
         (void)act_try(v->c, id, "vm.destroy",
@@ -325,12 +364,31 @@ static void plan_vm(struct vm *v)
     }
 }
 
+/* What is remembered of machines that are no more. @map: their names follow @prefix */
+static void forget_removed(struct core *c, struct smap *map, const char *prefix)
+{
+    for (size_t i = smap_lower(map, prefix); i < map->n && str_starts(map->items[i].key, prefix);) {
+        const char *rest = map->items[i].key + strlen(prefix);
+        _cleanup_free_ char *name = str_printf("%.*s", (int)strcspn(rest, "/"), rest);
+        bool is_busy = map == &c->attempts && ((struct attempt *)map->items[i].value)->in_flight;
+        if (is_busy || vm_spec(c, name)) {
+            i++;
+        } else {
+            (void)smap_del(map, map->items[i].key);
+        }
+    }
+}
+
 void plan_vms(struct core *c)
 {
-    const char *state = json_text_of(node_get(c, c->host), "state");
-    if (!str_eq(state, "online") && !str_eq(state, "maintenance")) {
-        return;
+    const json_t *me = node_get(c, c->host);
+    bool is_this_boot = str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
+    if (!node_may_run_vms(me) || !is_this_boot) {
+        return; /* T10 comes first */
     }
+    forget_removed(c, &c->attempts, "vm/");
+    forget_removed(c, &c->seen, "gone/");
+    forget_removed(c, &c->seen, "suspended/");
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         struct vm v = {
