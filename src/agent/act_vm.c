@@ -212,33 +212,37 @@ int act_vm_create(const struct env *env, const json_t *args, struct act_ctx *ctx
     return r < 0 ? r : check_slice(name, e);
 }
 
-/* Only the instance that the caller means: between its decision and now a newer one may be here. */
-int act_vm_destroy(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
-                   struct err *e)
+/* Only the instance that the caller means: between its decision and now another one may be here, for
+ * instance the copy of a migration that must not run yet. @ret: false when there is none at all */
+static int find_meant(const struct env *env, const json_t *args, bool *ret, struct err *e)
 {
     struct err why = {0};
     struct virt_domain d = {0};
     const char *name = json_text_of(args, "name");
     int r = virt_find(env->virt, name, &d, &why);
-    if (r == -ERR_NOT_FOUND) {
-        return 0;
-    }
+    *ret = r == 0;
     if (r < 0) {
-        return err_copy(e, &why);
+        return r == -ERR_NOT_FOUND ? 0 : err_copy(e, &why);
     }
     bool is_meant = d.info.ours == DOM_OURS_YES && d.info.meta.n == json_u64_of(args, "epoch", 0);
     dom_info_done(&d.info);
-    if (!is_meant) {
-        return ERR_SET(e, STATE, "the domain '%s' is not the instance that was to end", name);
-    }
-    return virt_destroy(env->virt, name, false, e);
+    return is_meant ? 0 : ERR_SET(e, STATE, "the domain '%s' is not the instance that is meant", name);
+}
+
+int act_vm_destroy(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                   struct err *e)
+{
+    bool is_here = false;
+    int r = find_meant(env, args, &is_here, e);
+    return r < 0 || !is_here ? r : virt_destroy(env->virt, json_text_of(args, "name"), false, e);
 }
 
 int act_vm_shutdown(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                     struct err *e)
 {
-    int r = virt_shutdown(env->virt, json_text_of(args, "name"), e);
-    return r;
+    bool is_here = false;
+    int r = find_meant(env, args, &is_here, e);
+    return r < 0 || !is_here ? r : virt_shutdown(env->virt, json_text_of(args, "name"), e);
 }
 
 int act_vm_reset(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
@@ -257,7 +261,13 @@ int act_vm_keep_epoch(const struct env *env, const json_t *args, struct act_ctx 
 int act_vm_resume(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                   struct err *e)
 {
-    int r = take_epoch(json_text_of(args, "uuid"), json_u64_of(args, "epoch", 0), true, e);
+    const char *uuid = json_text_of(args, "uuid");
+    bool is_here = false;
+    int r = find_meant(env, args, &is_here, e);
+    if (r == 0 && !is_here) {
+        r = ERR_SET(e, STATE, "there is no domain '%s' to resume", json_text_of(args, "name"));
+    }
+    r = r < 0 ? r : take_epoch(uuid, json_u64_of(args, "epoch", 0), true, e);
     return r < 0 ? r : virt_resume(env->virt, json_text_of(args, "name"), e);
 }
 
@@ -388,6 +398,9 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
 {
     const json_t *own = json_object_get(args, "own");
     const json_t *node = json_object_get(args, "node");
+    if (!json_text_of(node, "storage")) {
+        return ERR_SET(e, STATE, "host '%s' has left the cluster", json_text_of(args, "dst"));
+    }
     struct migration m = {.env = env, .ctx = ctx, .name = json_text_of(args, "name")};
     struct dom_meta meta = {0};
     struct err why = {0};

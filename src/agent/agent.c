@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -18,6 +19,7 @@
 
 #define TICK_US USEC_PER_SEC
 #define SOCKET_GROUP "mortar-api" /* mortar-api forwards to us; root may always connect */
+#define USER_API "mortar-api"
 
 char *agent_new_id(void)
 {
@@ -147,6 +149,8 @@ static int read_ids(struct env *env, struct err *e)
     if (gethostname(env->hostname, sizeof(env->hostname) - 1) < 0) {
         return ERR_SYS(e, IO, errno, "cannot read the host's name");
     }
+    const struct passwd *api = getpwnam(USER_API);
+    env->api_uid = api ? api->pw_uid : (uid_t)-1;
     env->hostname[strcspn(env->hostname, ".")] = '\0';
     _cleanup_free_ char *instance = agent_new_id();
     (void)snprintf(env->instance, sizeof(env->instance), "%s", instance);
@@ -221,6 +225,9 @@ static void on_virt_event(void *arg, void *msg)
     json_t *event = json_pack("{s:s,s:s,s:s,s:s,s:I}", "ev", "domain", "name", v->name, "kind", kind,
                               "reason", v->detail, "at_us", (json_int_t)v->at_us);
     free(v);
+    if (!event) {
+        return; /* a foreign domain, whose long name was cut inside a character */
+    }
     (void)agent_feed(a, event, &e); /* only requests are refused */
     api_wake(a);
 }

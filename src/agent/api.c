@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The agent's API: JSON over HTTP on its unix socket. Reads are views of the core's world; changes
  * become "request" events, and are answered when their commit has ended. Who may connect: root,
- * and mortar-api, which says in X-Mortar-Peer whom it has authenticated. */
+ * and mortar-api, which says whom it has authenticated (wire/caller.h). */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,8 +14,10 @@
 #include "core/events.h"
 #include "core/request.h"
 #include "io/clock.h"
+#include "wire/caller.h"
 
 #define WAIT_MAX_S 60
+#define NAME_SIZE 128 /* a task of an evacuation is called by a uuid and a machine's name */
 
 struct call {
     struct agent *a;
@@ -249,7 +251,7 @@ static const struct route routes[] = {
     {"POST", "/v1/tasks/*/cancel", .verb = "task.cancel"},
 };
 
-/* Does @path fit @pattern? The part that "*" stands for is copied to @name (64 bytes). */
+/* Does @path fit @pattern? The part that "*" stands for is copied to @name (NAME_SIZE bytes). */
 static bool path_fits(const char *pattern, const char *path, char *name)
 {
     const char *star = strchr(pattern, '*');
@@ -262,7 +264,7 @@ static bool path_fits(const char *pattern, const char *path, char *name)
         return false;
     }
     size_t n = strcspn(path + before, "/");
-    if (n == 0 || n >= 64 || !str_eq(path + before + n, star + 1)) {
+    if (n == 0 || n >= NAME_SIZE || !str_eq(path + before + n, star + 1)) {
         return false;
     }
     memcpy(name, path + before, n);
@@ -270,10 +272,20 @@ static bool path_fits(const char *pattern, const char *path, char *name)
     return true;
 }
 
-/* Besides root only mortar-api can connect, and says whom it has authenticated. */
-static bool is_trusted(const struct httpd_req *req)
+/* May the caller do more than ask to join? A stranger may not. */
+static bool is_trusted(const struct agent *a, const struct httpd_req *req)
 {
-    return req->peer.uid == 0 || str_starts(httpd_header(req, "X-Mortar-Peer"), "host:");
+    struct caller who = {0};
+    const char *header = httpd_header(req, CALLER_HEADER);
+    return caller_parse(req->peer.uid, a->env.api_uid, header, &who, NULL) == 0 &&
+           who.kind != CALLER_ANONYMOUS;
+}
+
+/* May the caller ask for anything at all? */
+static bool is_known(const struct agent *a, const struct httpd_req *req, struct err *e)
+{
+    struct caller who = {0};
+    return caller_parse(req->peer.uid, a->env.api_uid, httpd_header(req, CALLER_HEADER), &who, e) == 0;
 }
 
 static void run_route(struct call *k, const struct route *r)
@@ -311,14 +323,14 @@ void api_on_request(void *arg, struct httpd_req *req)
 {
     struct call k = {.a = arg, .req = req};
     struct err e = {0};
-    char name[64];
+    char name[NAME_SIZE];
     _cleanup_json_ json_t *body = NULL;
-    if (str_eq(req->method, "GET") && is_trusted(req) &&
+    if (str_eq(req->method, "GET") && is_trusted(k.a, req) &&
         path_fits("/v1/tasks/*", req->path, name)) {
         wait_for(&k, name, query_u64(req, "gen", UINT64_MAX));
         return;
     }
-    if (str_eq(req->method, "GET") && is_trusted(req) && str_eq(req->path, "/v1/events")) {
+    if (str_eq(req->method, "GET") && is_trusted(k.a, req) && str_eq(req->path, "/v1/events")) {
         wait_for(&k, NULL, query_u64(req, "since", UINT64_MAX));
         return;
     }
@@ -327,7 +339,9 @@ void api_on_request(void *arg, struct httpd_req *req)
         if (!str_eq(r->method, req->method) || !path_fits(r->path, req->path, name)) {
             continue;
         }
-        if (!r->is_open && !is_trusted(req)) {
+        if (!is_known(k.a, req, &e)) {
+            /* refused, with the reason in e */
+        } else if (!r->is_open && !is_trusted(k.a, req)) {
             (void)ERR_SET(&e, DENIED, "the caller may not do this");
             err_hint(&e, "use a certificate of this cluster, or run the command as root on a host");
         } else if (read_body(req, &body, &e) == 0) {

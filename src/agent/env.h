@@ -15,6 +15,7 @@ struct env {
     struct store *store; /* for commits; NULL without a cluster */
     struct store *feed_store; /* of the feed; here only for its endpoints */
     struct virt *virt;   /* thread-safe by itself */
+    uid_t api_uid;       /* of mortar-api; (uid_t)-1 when there is no such user */
     char hostname[65];
     char uuid[64];       /* machine id */
     char boot_id[64];
