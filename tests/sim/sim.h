@@ -3,16 +3,33 @@
  * that lag, and models of what actions do to a host. One seed decides all orders and delays. */
 #pragma once
 
+#include <stdio.h>
+
 #include "base/prng.h"
 #include "core/core.h"
 
 #define SIM_HOSTS_MAX 5
 
+/* Wrong turns of the design, taken by the harness instead of the core: each must be found by the
+ * invariants within some seeds, else the simulator proves nothing about it. */
+enum sim_mutant {
+    SIM_SOUND,
+    SIM_DECIDES_ON_READS, /* commits do not compare (against I7) */
+    SIM_OWN_NOT_COMPARED, /* only changes of own (T4, T6, T7, T8) do not compare (I1) */
+    SIM_RUNS_COPY_EARLY,  /* the target runs its copy before T7: no VIR_MIGRATE_PAUSED (I9) */
+    SIM_BELIEVES_OLD_LISTS, /* lists of domains may be older than the question */
+    SIM_REPORTS_COPY_EARLY, /* "the source's QEMU is gone" is told while it still runs */
+};
+
 struct sim_domain {
     bool exists;
     bool is_running;
     uint64_t epoch;
-    bool is_incoming; /* copy of a migration whose verdict is lost: must never run */
+    bool is_incoming; /* copy of a migration that is not complete */
+    bool is_copying;  /* source of a migration that is under way */
+    bool is_aborting; /* its migration was asked to stop */
+    bool has_run;     /* executed at least once under this epoch, on this host */
+    char uuid[64];
 };
 
 struct sim_host {
@@ -20,9 +37,14 @@ struct sim_host {
     struct core *core;
     bool is_up;          /* the agent's process */
     unsigned life;       /* of the agent: answers for an earlier one are dropped */
+    unsigned boot;       /* of the host: nothing of an earlier one happens any more */
+    json_t *old_domains; /* what a list said some time ago */
+    unsigned resets;     /* times that a guest was reset */
+    unsigned destroys;
     struct smap domains; /* name → struct sim_domain */
     struct smap epochs;  /* uuid → uint64_t: persisted (I5) */
     bool pool_mounted;
+    char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };
 
 struct sim {
@@ -36,9 +58,22 @@ struct sim {
     struct sim_event *queue; /* sorted by time */
     uint64_t steps;
     unsigned delay_max_ms;
-    int fail_percent; /* of actions that may fail without harm */
+    int fail_percent;   /* of actions that may fail without harm */
     int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
     unsigned cold_starts; /* of guests: what they had in memory was lost */
+    int lost_percent;   /* of commits that are applied but whose answer is lost */
+    int deaf_percent;   /* of watch events that are lost; 2 at the start */
+    int stale_percent;  /* of lists that show the store as it was */
+    bool store_is_down; /* nobody reaches it */
+    enum sim_mutant mutant;
+    bool keeps_going;   /* note violations instead of ending the program */
+    char violation[160]; /* the first one, or "" */
+    json_t *old_list;   /* some list of the past */
+    struct smap highest; /* uuid → uint64_t: highest epoch that has executed */
+    struct smap births; /* "uuid/epoch" → uint64_t: how often it began to execute */
+    struct smap acked;  /* vm → uint64_t: epoch that act stated to run */
+    FILE *record;       /* flight record of @record_host, or NULL */
+    size_t record_host;
 };
 
 /** sim_new - @n hosts: all converged but the last, a witness; a cluster that has been registered */
@@ -54,6 +89,12 @@ void sim_run(struct sim *s, uint64_t us);
 /** sim_kill_agent - the agent's process dies; QEMUs live on. sim_start_agent() brings it back. */
 void sim_kill_agent(struct sim *s, size_t host);
 void sim_start_agent(struct sim *s, size_t host);
+/** sim_reboot - the host loses power and comes back: QEMUs gone, another boot id, agent running */
+void sim_reboot(struct sim *s, size_t host);
+/** sim_end_guest - QEMU of @name falls (@reason "crashed") or powers off ("shutdown"), if it runs */
+void sim_end_guest(struct sim *s, const char *name, const char *reason);
+/** sim_copies - domains of @name on all hosts, executing or not */
+size_t sim_copies(const struct sim *s, const char *name);
 /** sim_get - value of a key, borrowed, or NULL */
 const json_t *sim_get(const struct sim *s, const char *key);
 /** sim_running - hosts on which domain @name executes */

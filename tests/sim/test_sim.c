@@ -100,7 +100,7 @@ static void migration_moves_ownership_and_never_runs_twice(void **state)
 /* Agents die at random moments while a machine is moved to and fro; copies fail now and then. */
 static void agents_may_die_at_any_moment_of_a_migration(void **state)
 {
-    for (int i = 0; i < schedules(200); i++) {
+    for (int i = 0; i < schedules(100); i++) {
         uint64_t seed = first_seed() + (uint64_t)i;
         struct sim s;
         prepare(&s, seed);
@@ -134,6 +134,7 @@ static void no_move_costs_the_guest_its_memory(void **state)
     for (int i = 0; i < schedules(50); i++) {
         struct sim s;
         prepare(&s, first_seed() + (uint64_t)i);
+        sim_run(&s, 60 * USEC_PER_SEC); /* by now each host has heard of all mounts */
         s.unknown_percent = 40;
         for (int k = 0; k < 3; k++) {
             ask(&s, "vm.migrate", json_pack("{s:s}", "name", "db1"), "done");
@@ -142,6 +143,327 @@ static void no_move_costs_the_guest_its_memory(void **state)
         assert_int_equal(s.cold_starts, 1);
         sim_done(&s);
     }
+}
+
+/* --- everything at once -------------------------------------------------------------------- */
+
+static void request(struct sim *s, const char *verb, json_t *args)
+{
+    struct err e = {0};
+    size_t host = (size_t)prng_below(&s->prng, s->hosts_n);
+    if (s->hosts[host].is_up) {
+        free(sim_request(s, host, verb, args, &e)); /* may be refused */
+    } else {
+        json_decref(args);
+    }
+}
+
+static json_t *on_vm(void)
+{
+    return json_pack("{s:s}", "name", "db1");
+}
+
+static json_t *on_host(struct sim *s)
+{
+    return json_pack("{s:s}", "name", s->hosts[prng_below(&s->prng, 2)].name);
+}
+
+static void kill_agent(struct sim *s)
+{
+    size_t victim = (size_t)prng_below(&s->prng, s->hosts_n);
+    if (s->hosts[victim].is_up) {
+        sim_kill_agent(s, victim);
+    }
+}
+
+static void start_agents(struct sim *s)
+{
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        if (!s->hosts[i].is_up) {
+            sim_start_agent(s, i);
+        }
+    }
+}
+
+/* All agents die in the middle of a start; what they asked for may still happen, much later. */
+static void die_starting(struct sim *s)
+{
+    request(s, "vm.stop", json_pack("{s:s,s:b}", "name", "db1", "force", 1));
+    sim_run(s, 2 * USEC_PER_SEC);
+    request(s, "vm.start", on_vm());
+    sim_run(s, prng_below(&s->prng, 120 * USEC_PER_MSEC));
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        if (s->hosts[i].is_up) {
+            sim_kill_agent(s, i);
+        }
+    }
+    start_agents(s);
+    sim_run(s, 3 * USEC_PER_SEC);
+    request(s, "vm.migrate", on_vm());
+}
+
+static void disturb(struct sim *s)
+{
+    switch (prng_below(&s->prng, 16)) {
+    case 0:
+    case 1:
+    case 2:
+        request(s, "vm.migrate", on_vm());
+        break;
+    case 3:
+        request(s, "vm.stop", on_vm());
+        break;
+    case 4:
+        request(s, "vm.stop", json_pack("{s:s,s:b}", "name", "db1", "force", 1));
+        break;
+    case 5:
+    case 6:
+        request(s, "vm.start", on_vm());
+        request(s, "vm.start", json_pack("{s:s,s:s}", "name", "db1", "host",
+                                         s->hosts[prng_below(&s->prng, 2)].name));
+        break;
+    case 7:
+    case 8:
+        kill_agent(s);
+        break;
+    case 9:
+        sim_reboot(s, (size_t)prng_below(&s->prng, s->hosts_n));
+        break;
+    case 10:
+        sim_end_guest(s, "db1", prng_below(&s->prng, 2) ? "crashed" : "shutdown");
+        break;
+    case 11:
+        s->store_is_down = !s->store_is_down;
+        break;
+    case 12:
+        request(s, "host.evacuate", on_host(s));
+        break;
+    case 13:
+        request(s, "host.activate", on_host(s));
+        break;
+    case 14:
+    case 15:
+        die_starting(s);
+        break;
+    }
+}
+
+static void rage(struct sim *s, int events)
+{
+    s->fail_percent = 20;
+    s->lost_percent = 10;
+    s->deaf_percent = 20;
+    s->stale_percent = 20;
+    for (int k = 0; k < events && !s->violation[0]; k++) {
+        disturb(s);
+        sim_run(s, prng_below(&s->prng, (prng_below(&s->prng, 3) ? 300 : 6000) * USEC_PER_MSEC));
+        if (prng_below(&s->prng, 2)) {
+            start_agents(s);
+        }
+    }
+    s->fail_percent = s->lost_percent = s->stale_percent = 0;
+    s->deaf_percent = 2;
+    s->store_is_down = false;
+    start_agents(s);
+}
+
+static void expect_no_task(const struct sim *s)
+{
+    for (size_t i = 0; i < s->store.n; i++) {
+        const char *key = s->store.items[i].key;
+        if (str_starts(key, KEY_TASK) && str_eq(json_text_of(sim_get(s, key), "state"), "running")) {
+            _cleanup_free_ char *text = json_format(sim_get(s, key));
+            fail_msg("seed %llu: a task never ends: %s", (unsigned long long)s->seed, text);
+        }
+    }
+}
+
+static void expect_calm(struct sim *s)
+{
+    expect_no_task(s);
+    for (size_t i = 0; i < 2; i++) {
+        struct err e = {0};
+        free(sim_request(s, 0, "host.activate", json_pack("{s:s}", "name", s->hosts[i].name), &e));
+        sim_run(s, 30 * USEC_PER_SEC);
+    }
+    ask(s, "vm.start", on_vm(), "done");
+    sim_run(s, 30 * USEC_PER_SEC);
+    if (sim_running(s, "db1") != 1 || sim_copies(s, "db1") != 1) {
+        _cleanup_free_ char *own = json_format(sim_get(s, KEY_VM "db1/own"));
+        _cleanup_free_ char *act = json_format(sim_get(s, KEY_VM "db1/act"));
+        fail_msg("seed %llu: runs on %zu hosts, %zu copies; own %s act %s", (unsigned long long)s->seed,
+                 sim_running(s, "db1"), sim_copies(s, "db1"), own, act);
+    }
+}
+
+static void everything_at_once_stays_safe_and_comes_to_rest(void **state)
+{
+    for (int i = 0; i < schedules(80); i++) {
+        struct sim s;
+        prepare(&s, first_seed() + (uint64_t)i);
+        rage(&s, 30);
+        sim_run(&s, 2 * LIMIT_US);
+        expect_calm(&s);
+        sim_done(&s);
+    }
+}
+
+static void every_mutant_is_found(void **state)
+{
+    static const struct {
+        enum sim_mutant mutant;
+        const char *name;
+        int seeds; /* at most so many are needed */
+    } rows[] = {
+        {SIM_DECIDES_ON_READS, "commits do not compare", 50},
+        {SIM_OWN_NOT_COMPARED, "changes of the owner do not compare", 150},
+        {SIM_RUNS_COPY_EARLY, "the copy runs before T7", 50},
+        {SIM_BELIEVES_OLD_LISTS, "absence in an old list of domains", 50},
+        {SIM_REPORTS_COPY_EARLY, "T7 while the source's QEMU still runs", 50},
+    };
+    for (size_t m = 0; m < ELEMENTS(rows); m++) {
+        char found[160] = "";
+        int i = 0;
+        for (; i < rows[m].seeds && !found[0]; i++) {
+            struct sim s;
+            prepare(&s, 1 + (uint64_t)i);
+            s.mutant = rows[m].mutant;
+            s.keeps_going = true;
+            rage(&s, 30);
+            memcpy(found, s.violation, sizeof(found));
+            sim_done(&s);
+        }
+        print_message("%s: found by seed %d: %s\n", rows[m].name, i, found);
+        if (!found[0]) {
+            fail_msg("nobody notices: %s", rows[m].name);
+        }
+    }
+}
+
+/* --- defects that were ---------------------------------------------------------------------- */
+
+static void a_name_may_be_used_again(void **state)
+{
+    struct sim s;
+    prepare(&s, first_seed());
+    for (int i = 0; i < 3; i++) {
+        ask(&s, "vm.stop", on_vm(), "done");
+        ask(&s, "vm.remove", on_vm(), "done");
+        ask(&s, "vm.create", json_pack("{s:s,s:s,s:i,s:I,s:I}", "name", "db1", "pool", "vms", "cpus",
+                                       1, "memory_bytes", (json_int_t)GIB, "disk_bytes",
+                                       (json_int_t)GIB), "done");
+        assert_int_equal(sim_running(&s, "db1"), 1);
+    }
+    ask(&s, "vm.stop", on_vm(), "done");
+    ask(&s, "vm.remove", on_vm(), "done");
+    ask(&s, "pool.remove", json_pack("{s:s}", "name", "vms"), "done");
+    ask(&s, "pool.create", json_pack("{s:s}", "name", "vms"), "done");
+    sim_done(&s);
+}
+
+static void guest_that_falls_before_it_was_seen_is_started_again(void **state)
+{
+    struct sim s;
+    struct err e = {0};
+    prepare(&s, first_seed());
+    ask(&s, "vm.stop", on_vm(), "done");
+    free(sim_request(&s, 0, "vm.start", on_vm(), &e));
+    for (int i = 0; i < 10000 && !sim_running(&s, "db1"); i++) {
+        sim_run(&s, USEC_PER_MSEC);
+    }
+    sim_end_guest(&s, "db1", "crashed");
+    sim_run(&s, 60 * USEC_PER_SEC);
+    assert_int_equal(sim_running(&s, "db1"), 1);
+    sim_done(&s);
+}
+
+static void a_phase_acts_once_while_the_store_is_away(void **state)
+{
+    struct sim s;
+    struct err e = {0};
+    prepare(&s, first_seed());
+    free(sim_request(&s, 0, "vm.reset", on_vm(), &e));
+    for (int i = 0; i < 10000 && !s.hosts[0].resets && !s.hosts[1].resets; i++) {
+        sim_run(&s, 100);
+    }
+    s.store_is_down = true;
+    sim_run(&s, 60 * USEC_PER_SEC);
+    assert_int_equal(s.hosts[0].resets + s.hosts[1].resets, 1);
+    s.store_is_down = false;
+    sim_run(&s, 120 * USEC_PER_SEC);
+    expect_no_task(&s);
+    sim_done(&s);
+}
+
+static void a_machine_that_was_started_meanwhile_keeps_its_disks(void **state)
+{
+    for (int i = 0; i < schedules(20); i++) {
+        struct sim s;
+        struct err e = {0};
+        prepare(&s, first_seed() + (uint64_t)i);
+        ask(&s, "vm.stop", on_vm(), "done");
+        free(sim_request(&s, 0, "vm.start", on_vm(), &e));
+        sim_run(&s, prng_below(&s.prng, 40 * USEC_PER_MSEC));
+        free(sim_request(&s, 1, "vm.remove", on_vm(), &e)); /* another user, another host */
+        sim_run(&s, 60 * USEC_PER_SEC);
+        assert_int_equal(sim_running(&s, "db1"), sim_get(&s, KEY_VM "db1/spec") ? 1 : 0);
+        sim_run(&s, LIMIT_US);
+        expect_no_task(&s);
+        sim_done(&s);
+    }
+}
+
+static void a_stop_during_a_migration_ends_the_guest(void **state)
+{
+    for (int i = 0; i < schedules(20); i++) {
+        struct sim s;
+        struct err e = {0};
+        prepare(&s, first_seed() + (uint64_t)i);
+        free(sim_request(&s, 0, "vm.migrate", on_vm(), &e));
+        _cleanup_free_ char *stop = sim_request(&s, 1, "vm.stop", on_vm(), &e);
+        sim_run(&s, 60 * USEC_PER_SEC);
+        if (stop && sim_copies(&s, "db1")) {
+            _cleanup_free_ char *own = json_format(sim_get(&s, KEY_VM "db1/own"));
+            _cleanup_free_ char *act = json_format(sim_get(&s, KEY_VM "db1/act"));
+            fail_msg("seed %llu: still there: own %s act %s", (unsigned long long)s.seed, own, act);
+        }
+        sim_run(&s, LIMIT_US);
+        expect_no_task(&s);
+        sim_done(&s);
+    }
+}
+
+static void a_reboot_gives_a_new_incarnation_and_starts_its_guests_again(void **state)
+{
+    struct sim s;
+    prepare(&s, first_seed());
+    size_t host = str_eq(json_text_of(sim_get(&s, KEY_VM "db1/own"), "owner"), "host1") ? 0 : 1;
+    for (unsigned i = 1; i <= 5; i++) {
+        _cleanup_free_ char *key = str_printf("%s%s", KEY_NODE, s.hosts[host].name);
+        sim_reboot(&s, host);
+        sim_run(&s, 20 * USEC_PER_SEC);
+        assert_int_equal(json_u64_of(sim_get(&s, key), "inc", 0), 1 + i);
+        assert_int_equal(json_u64_of(sim_get(&s, KEY_VM "db1/own"), "inc", 0), 1 + i);
+        assert_int_equal(json_u64_of(sim_get(&s, KEY_VM "db1/act"), "fails", 0), 0);
+        assert_int_equal(sim_running(&s, "db1"), 1);
+    }
+    sim_done(&s);
+}
+
+static void a_pool_that_is_being_made_cannot_be_removed(void **state)
+{
+    struct sim s;
+    struct err e = {0};
+    sim_init(&s, first_seed(), 3);
+    sim_run(&s, 3 * USEC_PER_SEC);
+    _cleanup_free_ char *task = sim_request(&s, 0, "pool.create", json_pack("{s:s}", "name", "p"), &e);
+    sim_run(&s, 60 * USEC_PER_MSEC);
+    assert_null(sim_request(&s, 0, "pool.remove", json_pack("{s:s}", "name", "p"), &e));
+    assert_int_equal(e.code, ERR_BUSY);
+    /* A user at another host, whose agent has heard nothing of it yet, would get this far: */
+    (void)smap_del(&s.store, KEY_POOL "p");
+    assert_string_equal(sim_wait(&s, task, LIMIT_US), "failed");
+    sim_done(&s);
 }
 
 static void placement_names_what_is_in_the_way(void **state)
@@ -211,6 +533,15 @@ int main(void)
         cmocka_unit_test(migration_moves_ownership_and_never_runs_twice),
         cmocka_unit_test(agents_may_die_at_any_moment_of_a_migration),
         cmocka_unit_test(no_move_costs_the_guest_its_memory),
+        cmocka_unit_test(everything_at_once_stays_safe_and_comes_to_rest),
+        cmocka_unit_test(every_mutant_is_found),
+        cmocka_unit_test(a_name_may_be_used_again),
+        cmocka_unit_test(guest_that_falls_before_it_was_seen_is_started_again),
+        cmocka_unit_test(a_phase_acts_once_while_the_store_is_away),
+        cmocka_unit_test(a_machine_that_was_started_meanwhile_keeps_its_disks),
+        cmocka_unit_test(a_stop_during_a_migration_ends_the_guest),
+        cmocka_unit_test(a_reboot_gives_a_new_incarnation_and_starts_its_guests_again),
+        cmocka_unit_test(a_pool_that_is_being_made_cannot_be_removed),
         cmocka_unit_test(placement_names_what_is_in_the_way),
         cmocka_unit_test(requests_with_wrong_values_are_refused_by_name),
     };

@@ -232,7 +232,6 @@ static void resume(struct vm *v)
 /* A domain of the current epoch is here. */
 static void plan_present(struct vm *v)
 {
-    char id[96];
     const char *state = json_text_of(v->act, "state");
     bool is_claimed = vm_epoch(v->act) == vm_epoch(v->own);
     if (dom_is(v, "running")) {

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requests from outside: any JSON in any field is taken or refused by name, and never ends the
+ * agent. MORTAR_SEED repeats one row of mutations. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "core_world.h"
+
+static const struct {
+    const char *verb;
+    const char *args; /* a request that is right, or nearly */
+} requests[] = {
+    {"init", "{\"name\":\"lab\",\"role\":\"converged\",\"mgmt\":\"1.2.3.4\",\"storage\":\"1.2.3.4\","
+             "\"allow_emulation\":true}"},
+    {"join", "{\"address\":\"1.2.3.4\",\"token\":\"t\",\"role\":\"witness\"}"},
+    {"leave", "{}"},
+    {"token.create", "{\"hash\":\"aa\",\"role\":\"witness\",\"valid_s\":600}"},
+    {"join.admit", "{\"hash\":\"aa\",\"name\":\"host4\",\"uuid\":\"u4\",\"mgmt\":\"10.0.0.4\","
+                   "\"storage\":\"10.0.0.4\",\"role\":\"converged\"}"},
+    {"host.evacuate", "{\"name\":\"host1\"}"},
+    {"host.activate", "{\"name\":\"host1\"}"},
+    {"pool.create", "{\"name\":\"p2\",\"kind\":\"gluster\",\"copies\":2,\"hosts\":[\"host1\","
+                    "\"host2\"],\"arbiter\":\"host3\",\"device\":\"/dev/sdb\",\"path\":\"/b2\","
+                    "\"wipe\":true,\"force\":true,\"no_ha\":false}"},
+    {"pool.create", "{\"name\":\"p3\",\"kind\":\"dir\",\"hosts\":[\"host1\"]}"},
+    {"pool.remove", "{\"name\":\"vms\"}"},
+    {"image.import", "{\"name\":\"i\",\"pool\":\"vms\",\"source\":\"/a\",\"checksum\":\"sha256:0\","
+                     "\"format\":\"raw\"}"},
+    {"image.remove", "{\"name\":\"debian\"}"},
+    {"image.export", "{\"name\":\"debian\",\"path\":\"/x\",\"format\":\"raw\"}"},
+    {"vm.create", "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1073741824,"
+                  "\"disk_bytes\":1073741824,\"image\":\"debian\",\"networks\":[\"default\"],"
+                  "\"ssh_keys\":[\"k\"],\"cloud_init\":\"c\",\"kernel\":\"/k\",\"initrd\":\"/i\","
+                  "\"cmdline\":\"x\",\"host\":\"host1\",\"start\":true}"},
+    {"vm.start", "{\"name\":\"web\",\"host\":\"host2\"}"},
+    {"vm.stop", "{\"name\":\"db1\",\"force\":true}"},
+    {"vm.reset", "{\"name\":\"db1\"}"},
+    {"vm.migrate", "{\"name\":\"db1\",\"to\":\"host2\"}"},
+    {"vm.remove", "{\"name\":\"web\"}"},
+    {"vm.set", "{\"name\":\"web\",\"cpus\":2,\"memory_bytes\":1073741824}"},
+    {"task.cancel", "{\"id\":\"t\"}"},
+};
+
+static const char *const hostile[] = {
+    "null", "true", "false", "0", "-1", "5", "9223372036854775807", "-9223372036854775808", "1.5",
+    "\"\"", "\"../../etc\"", "\"\\u0000x\"", "\"%s%n\"", "\"\\ud83d\\ude00\"", "\"a\\nb\"", "[]",
+    "[[]]", "[1,null,{}]", "[\"host1\",\"host1\",\"host1\",\"host1\"]", "{}", "{\"a\":{\"b\":[]}}",
+    "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"",
+};
+
+static json_t *parse(const char *text)
+{
+    json_t *j = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    assert_non_null(j);
+    return j;
+}
+
+/* A step with the request. Return: the verdict; what is accepted is one action "req/ID" with puts. */
+static int ask(const char *verb, json_t *args, struct err *e)
+{
+    static unsigned n;
+    struct err none = {0};
+    json_t *actions = NULL;
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    char id[32];
+    (void)snprintf(id, sizeof(id), "id-%u", n++);
+    (void)core_world_step(c, "{\"ev\":\"watch\",\"revision\":11,\"puts\":[[\"/mortar/v1/token/aa\",11,"
+                             "{\"expires_ms\":9999999}]],\"dels\":[]}", USEC_PER_SEC, &none);
+    smap_put(&c->seen, "pool/vms", parse("{\"mount\":{\"state\":\"mounted\",\"quorum\":true}}"));
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:s,s:o,s:s}", "ev", "request", "verb", verb,
+                                             "args", args, "task", id);
+    int r = core_step(c, event, 2 * USEC_PER_SEC, 0, &actions, e);
+    _cleanup_free_ char *commit = str_printf("req/%s", id);
+    bool is_there = false;
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (strcmp(json_text_of(a, "id"), commit) == 0) {
+            const json_t *puts = json_object_get(json_object_get(a, "args"), "puts");
+            is_there = strcmp(json_text_of(a, "do"), "local.save") == 0 || json_object_size(puts) > 0;
+        }
+    }
+    json_decref(actions);
+    assert_true(r == 0 ? is_there : e->code != 0 && e->msg[0]);
+    return r;
+}
+
+static void right_requests_are_taken(void **state)
+{
+    size_t taken = 0;
+    for (size_t i = 0; i < ELEMENTS(requests); i++) {
+        struct err e = {0};
+        taken += ask(requests[i].verb, parse(requests[i].args), &e) == 0;
+    }
+    assert_true(taken >= 12); /* the others are refused by the state of things */
+}
+
+static void every_field_refuses_every_wrong_type(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(requests); i++) {
+        _cleanup_json_ json_t *good = parse(requests[i].args);
+        const char *key;
+        json_t *old;
+        json_object_foreach(good, key, old) {
+            for (size_t k = 0; k < ELEMENTS(hostile); k++) {
+                struct err e = {0};
+                json_t *args = json_deep_copy(good);
+                json_t *bad = parse(hostile[k]);
+                bool is_wrong = json_typeof(bad) != json_typeof(old) && !json_is_null(bad) &&
+                                !(json_is_boolean(bad) && json_is_boolean(old));
+                json_object_set_new(args, key, bad);
+                int r = ask(requests[i].verb, args, &e);
+                if (is_wrong && r != -ERR_INVALID && r != -ERR_IN_CLUSTER) {
+                    fail_msg("%s takes %s as '%s': %s", requests[i].verb, hostile[k], key, e.msg);
+                }
+            }
+        }
+    }
+}
+
+static void random_requests_never_end_the_agent(void **state)
+{
+    const char *seed = getenv("MORTAR_SEED");
+    struct prng p = {seed ? strtoull(seed, NULL, 10) : 1};
+    for (int n = 0; n < 3000; n++) {
+        struct err e = {0};
+        size_t i = (size_t)prng_below(&p, ELEMENTS(requests));
+        size_t k = (size_t)prng_below(&p, ELEMENTS(requests));
+        json_t *args = parse(requests[i].args);
+        _cleanup_json_ json_t *more = parse(requests[k].args);
+        const char *key;
+        json_t *v;
+        json_object_foreach(more, key, v) {
+            uint64_t what = prng_below(&p, 4);
+            if (what == 0) {
+                json_object_set_new(args, key, parse(hostile[prng_below(&p, ELEMENTS(hostile))]));
+            } else if (what == 1) {
+                json_object_set(args, key, v);
+            } else if (what == 2) {
+                (void)json_object_del(args, key);
+            }
+        }
+        (void)ask(requests[i].verb, args, &e);
+    }
+}
+
+static void a_newcomer_is_one_host_with_real_addresses(void **state)
+{
+    static const struct {
+        const char *args;
+        int code;
+    } cases[] = {
+        {"{\"hash\":\"aa\",\"name\":\"h4\",\"uuid\":\"u\",\"mgmt\":\"--x\",\"storage\":\"10.0.0.4\"}",
+         ERR_INVALID},
+        {"{\"hash\":\"aa\",\"name\":\"h4\",\"uuid\":\"u\",\"mgmt\":\"10.0.0.4\",\"storage\":\"h;x\"}",
+         ERR_INVALID},
+        {"{\"hash\":\"bb\",\"name\":\"h4\",\"uuid\":\"u\",\"mgmt\":\"10.0.0.4\",\"storage\":\"10.0.0.4\"}",
+         ERR_TOKEN},
+        {"{\"hash\":\"aa\",\"name\":\"h4\",\"uuid\":\"u\",\"mgmt\":\"10.0.0.1\",\"storage\":\"10.0.0.4\"}",
+         ERR_EXISTS},
+        {"{\"hash\":\"aa\",\"name\":\"host2\",\"uuid\":\"u\",\"mgmt\":\"10.0.0.4\",\"storage\":"
+         "\"10.0.0.4\"}", ERR_EXISTS},
+        {"{\"hash\":\"aa\",\"name\":\"h4\",\"uuid\":\"u-host2\",\"mgmt\":\"10.0.0.4\",\"storage\":"
+         "\"10.0.0.4\"}", ERR_EXISTS},
+        {"{\"hash\":\"aa\",\"name\":\"h4\",\"uuid\":\"u\",\"mgmt\":\"10.0.0.4\",\"storage\":\"fd00::4\"}",
+         0},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        (void)ask("join.admit", parse(cases[i].args), &e);
+        if (e.code != cases[i].code) {
+            fail_msg("%s: %s", cases[i].args, e.msg);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(right_requests_are_taken),
+        cmocka_unit_test(every_field_refuses_every_wrong_type),
+        cmocka_unit_test(random_requests_never_end_the_agent),
+        cmocka_unit_test(a_newcomer_is_one_host_with_real_addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
