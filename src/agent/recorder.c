@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The flight recorder: one JSON line a step, in two files of bounded size that take turns. Replayed
- * through core_step() they must give the same actions (tests/unit/test_replay.c). Requests may
- * carry cloud-init texts, so the files are for root only; tokens and keys never become events. */
+ * through core_step() they must give the same actions (tests/sim/test_replay.c). Requests may
+ * carry cloud-init texts and a join token (good for one use), so the files are for root only. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
