@@ -543,6 +543,9 @@ static void execute(struct sim *s, size_t host, const json_t *action)
         bad = model_vm(s, host, action);
     } else if (str_eq(what, "brick.prepare")) {
         prepare_brick(h, args);
+    } else if (str_eq(what, "brick.remove")) {
+        const json_t *pool = json_object_get(args, "pool");
+        json_object_set_new(event, "result", json_pack("{s:O}", "uuid", json_object_get(pool, "uuid")));
     } else if (str_eq(what, "gluster.create")) {
         bad = model_volume(s, args);
     } else if (str_eq(what, "mount.ensure")) {
