@@ -370,10 +370,9 @@ def test_moves_under_load_lose_nothing(cluster, guest, other):
     print(f"\ntotal ms {totals}; the guest saw ms {blackouts}")
     if IS_FULL:
         assert max(totals) <= 1.5 * statistics.median(totals)
-    here = guest.seen()["host"]
     cluster.mortar("host1", "vm", "stop", guest.name)
     assert guest.seen()["state"] == "stopped"
-    verdict = guest.judge(here, flushed)
+    verdict = guest.judge("host1", flushed)  # the checker lies there; the pool is on every host
     assert verdict["ok"], verdict["violations"]
     cluster.mortar("host2", "vm", "start", guest.name)
     assert guest.seen()["state"] == "running"
