@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults in a lab: daemons killed in the middle of things, no space, no quorum, no store.
+
+What is killed when is drawn from MORTAR_SEED, which each run prints; MORTAR_FULL=1 tries every
+daemon at every phase. The tests build on each other, as a bad day does: one lab, in the order
+written.
+"""
+
+import contextlib
+import functools
+import os
+import random
+
+import phase_kill
+import pytest
+from phase_kill import AtPhase
+
+from mortarcluster import Cluster, Guest, Recorder
+from mortarcluster import guest as guest_module
+
+IS_FULL = os.environ.get("MORTAR_FULL") == "1"
+SEED = int(os.environ.get("MORTAR_SEED", "1"))
+SAMPLE = 8
+CHANCE = random.Random(SEED)
+CASES = (phase_kill.all_cases(CHANCE) if IS_FULL else phase_kill.sample_cases(CHANCE, SAMPLE))
+REFUSED, AGAIN, UNKNOWN = 4, 5, 6  # exit codes: mortar(1)
+SETTLE_S = 180  # until a fault has to be healed, by itself or by the same command again
+DATA_HOSTS = ("host1", "host2")
+DEVICE = ["--device", "/dev/mortar-data"]
+EMPTY_DISK = """disk=$(readlink -f /dev/mortar-data)
+findmnt -nro TARGET -S "$disk" | xargs -r umount && wipefs -qa "$disk" """
+# Of the ends of a migration: those that the sample above seldom meets.
+MOVES_SAMPLED = [("agent", "source", "copy"), ("libvirtd", "source", "copy"),
+                 ("libvirtd", "target", "copy")]
+
+
+def cases_of(kind):
+    """Decorator: the test runs once per case of a kind."""
+    return pytest.mark.parametrize("case", [c for c in CASES if c.kind == kind], ids=str)
+
+
+@pytest.fixture(scope="module")
+def hosts(make_lab, debs_dir):
+    """hosts(n, way): a Cluster of n hosts. Bare ones for "init", one more cluster for each "join",
+    one with a formed cluster, kept from then on, for "formed"."""
+    lab = make_lab()
+    cluster = Cluster(lab)
+    kept = []
+    print(f"\nMORTAR_SEED={SEED}")
+
+    def make(count, way):
+        if way not in kept:
+            lab.down()
+            lab.up(hosts=count, disk_size="4G", debs=debs_dir)
+            kept.clear()
+        if way == "formed" and not kept:
+            cluster.form()
+            kept.append(way)
+        return cluster
+
+    return make
+
+
+@pytest.fixture
+def formed(hosts):
+    """Three hosts as a cluster."""
+    return hosts(3, "formed")
+
+
+@pytest.fixture
+def pool(formed):
+    """The cluster with a mirrored pool."""
+    formed.create_pool()
+    return formed
+
+
+@pytest.fixture
+def guest(pool):
+    """The demo guest, running."""
+    guest = Guest(pool, writes_per_s=20, emit_ms=20)
+    if guest.name not in pool.names("host1", "vm"):
+        put_guest(pool)
+        guest.create()
+    elif guest.seen()["state"] != "running":
+        pool.mortar("host1", "vm", "start", guest.name)
+    return guest
+
+
+@functools.cache
+def guest_files():
+    """The guest, built once."""
+    return guest_module.build()
+
+
+def put_guest(cluster):
+    """The guest's files, where the agents of both VM hosts read them."""
+    for host in DATA_HOSTS:
+        Guest(cluster).put_files(guest_files(), host)
+
+
+def run_and_kill(cluster, case, runner, *words, at=None):
+    """The command on host `at`, the kill when its task meets the case's phase; how it ended."""
+    at = at or "host1"
+    with AtPhase(cluster.lab, runner, case.kind, case.phase,
+                 lambda: phase_kill.kill(cluster.lab, case.host, case.daemon)) as trap:
+        done = cluster.mortar(at, *words, check=False)
+    assert trap.met, f"the task never met {case.phase}: {done.stdout}{done.stderr}"
+    print(f"\n{case}: met in {trap.met}, exit {done.returncode} {done.stderr.strip()[-300:]}")
+    return done
+
+
+def finish(cluster, host, words, is_done):
+    """Run the same command until it has its effect: at most until SETTLE_S."""
+    def again():
+        if is_done():
+            return True
+        done = cluster.mortar(host, *words, check=False)
+        if done.returncode:
+            print(f"again: exit {done.returncode} {done.stderr.strip()[-300:]}")
+        return is_done()
+    cluster.wait_until(f"'mortar {' '.join(words)}' has had its effect", again, SETTLE_S)
+
+
+def wait_idle(cluster, host="host1"):
+    """Until the agent answers and no task runs any more."""
+    def is_idle():
+        with contextlib.suppress(Exception):
+            return not [t for t in cluster.show(host, "task", "ls")["items"]
+                        if t["state"] == "running"]
+    cluster.wait_until("all tasks have ended", is_idle, SETTLE_S)
+
+
+def states(cluster, name):
+    """What libvirt says of a VM on each host where it has it: {host: state}."""
+    found = {}
+    for host in DATA_HOSTS:
+        done = cluster.lab.exec(host, ["virsh", "-q", "domstate", name], check=False)
+        if done.returncode == 0:
+            found[host] = done.stdout.strip()
+    return found
+
+
+def wait_one_runs(cluster, name):
+    """Until the VM runs once, where `vm show` says, and libvirt knows no second instance."""
+    def is_one():
+        with contextlib.suppress(Exception):
+            seen = cluster.vm(name)
+            return seen["state"] == "running" and states(cluster, name) == {seen["host"]: "running"}
+    cluster.wait_until(f"{name} runs exactly once", is_one, SETTLE_S)
+
+
+def wait_heartbeat(heart):
+    """Until the guest has written and flushed more."""
+    first = heart.wait_for(lambda line: True)
+    heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 10)
+
+
+# -- daemons killed at each phase
+
+
+@cases_of("init")
+def test_init_survives(hosts, case):
+    cluster = hosts(1, "init")
+    words = ["init", "demo-cluster", *cluster.addresses("host1"), "--allow-emulation"]
+    run_and_kill(cluster, case, "host1", *words)
+    finish(cluster, "host1", words, lambda: cluster.is_member("host1"))
+    wait_idle(cluster)
+    status = cluster.show("host1", "status")
+    assert status["cluster"]["etcd"]["members"] == status["cluster"]["etcd"]["healthy"] == 1
+    assert [h["state"] for h in status["hosts"]] == ["online"]
+
+
+@cases_of("join")
+def test_join_survives(hosts, case):
+    cluster = hosts(2, "join")
+    cluster.init()
+    token = cluster.show("host1", "token", "create")["token"]
+    words = ["join", cluster.lab.host("host1").address(), "--token", token,
+             *cluster.addresses("host2")]
+    def is_online():
+        with contextlib.suppress(Exception):
+            items = cluster.show("host2", "host", "ls")["items"]
+            return [h["state"] for h in items] == ["online"] * 2
+    run_and_kill(cluster, case, "host2", *words, at="host2")
+    finish(cluster, "host2", words, is_online)
+    wait_idle(cluster, "host2")
+    cluster.wait_until("both are storage peers", lambda: "(Connected)" in cluster.lab.exec(
+        "host1", ["gluster", "peer", "status"], check=False).stdout, SETTLE_S)
+
+
+@cases_of("pool.create")
+def test_pool_create_survives(formed, case):
+    remove_everything(formed)
+    words = ["pool", "create", "vms", *DEVICE]
+    def is_ready():
+        with contextlib.suppress(Exception):
+            pool = formed.show("host1", "pool", "show", "vms")
+            return pool["state"] == "ready" and pool["quorum"]
+    run_and_kill(formed, case, "host1", *words)
+    finish(formed, "host1", words, is_ready)
+    wait_idle(formed)
+    pool = formed.show("host1", "pool", "show", "vms")
+    assert pool["options_drift"] == [] and [b["role"] for b in pool["bricks"]] == [
+        "data", "data", "arbiter"]
+    assert formed.lab.exec("host2", ["gluster", "volume", "list"]).stdout.split() == ["vms"]
+    formed.wait_until("it is mounted on both", lambda: all(
+        formed.lab.exec(host, ["test", "-d", "/mnt/vms/vms"], check=False).returncode == 0
+        for host in DATA_HOSTS))
+
+
+def remove_everything(cluster):
+    """Back to three hosts with empty disks."""
+    for kind, words in (("vm", ["vm", "rm"]), ("image", ["image", "rm"]), ("pool", ["pool", "rm"])):
+        for name in cluster.names("host1", kind):
+            if kind == "vm":
+                cluster.mortar("host1", "vm", "stop", name, "--force")
+            cluster.mortar("host1", *words, name)
+    for host in DATA_HOSTS:
+        cluster.lab.exec(host, ["sh", "-c", EMPTY_DISK])
+
+
+@cases_of("vm.create")
+def test_vm_create_survives(pool, case):
+    guest = Guest(pool, "killed", writes_per_s=20, emit_ms=20)
+    put_guest(pool)
+    if guest_module.IMAGE not in pool.names("host1", "image"):
+        pool.mortar("host1", "image", "import", f"{guest_module.IN_HOST}/demo.qcow2", "--name",
+                    guest_module.IMAGE, "--pool", "vms")
+    words = ["vm", "create", guest.name, "--image", guest_module.IMAGE, "--pool", "vms", "--memory",
+             guest_module.MEMORY, "--kernel", f"{guest_module.IN_HOST}/vmlinuz", "--initrd",
+             f"{guest_module.IN_HOST}/initrd", "--cmdline", guest.cmdline, "--host", case.host]
+    run_and_kill(pool, case, "host1", *words)
+    wait_idle(pool)
+    if guest.name not in pool.names("host1", "vm"):
+        left = pool.lab.exec("host1", ["ls", "/mnt/vms/vms"]).stdout.split()
+        assert guest.name not in left, "undone, but not cleanly"
+        pool.mortar("host1", *words)
+    elif guest.seen()["state"] != "running":
+        pool.mortar("host1", "vm", "start", guest.name)
+    wait_one_runs(pool, guest.name)
+    with Recorder(pool.lab, guest.name) as heart:
+        wait_heartbeat(heart)
+    pool.mortar("host1", "vm", "stop", guest.name, "--force")
+    pool.mortar("host1", "vm", "rm", guest.name)
+    assert pool.lab.exec("host1", ["ls", "/mnt/vms/vms"]).stdout.split().count(guest.name) == 0
+
+
+def move_and_hurt(cluster, guest, phase, act):
+    """A migration, act() at its phase; then one instance runs, and its clock never went back."""
+    source = guest.seen()["host"]
+    target = {"host1": "host2", "host2": "host1"}[source]
+    with Recorder(cluster.lab, guest.name) as heart:
+        wait_heartbeat(heart)
+        start = heart.mark()
+        with AtPhase(cluster.lab, source, "vm.migrate", phase, lambda: act(source, target)) as trap:
+            done = cluster.mortar("host3", "vm", "migrate", guest.name, "--to", target, check=False)
+        assert trap.met, f"the task never met {phase}: {done.stdout}{done.stderr}"
+        print(f"\nmet in {trap.met}, exit {done.returncode} {done.stderr.strip()[-300:]}")
+        yield
+        wait_idle(cluster)
+        wait_one_runs(cluster, guest.name)
+        wait_heartbeat(heart)
+        ticks = [line[2] for line in heart.lines[start:]]
+    assert ticks == sorted(set(ticks)), "a second instance ran, or the guest started anew"
+
+
+@cases_of("vm.migrate")
+def test_migrate_survives(guest, case):
+    lab = guest.cluster.lab
+    for _ in move_and_hurt(guest.cluster, guest, case.phase,
+                           lambda source, target: phase_kill.kill(lab, case.host, case.daemon)):
+        pass
+
+
+# -- the two ends of a migration, and what is between them
+
+
+@pytest.mark.parametrize("phase", ["copy", "handover"])
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize("daemon", ["agent", "libvirtd"])
+def test_a_move_survives_the_death_of_one_end(guest, daemon, end, phase):
+    if not IS_FULL and (daemon, end, phase) not in MOVES_SAMPLED:
+        pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
+    lab = guest.cluster.lab
+    for _ in move_and_hurt(guest.cluster, guest, phase, lambda source, target: phase_kill.kill(
+            lab, source if end == "source" else target, daemon)):
+        pass
+
+
+def test_a_move_survives_the_loss_of_the_connection(guest):
+    """Both hosts keep the store and their own bricks; the storage network between them is cut."""
+    lab = guest.cluster.lab
+    for _ in move_and_hurt(guest.cluster, guest, "copy", lambda source, target: lab.partition(
+            source, target, "storage")):
+        lab.heal()
+
+
+# -- what the cluster stands on goes away
+
+
+def kill_bricks(cluster, hosts):
+    """End the brick processes; glusterd lives, but starts them only on demand."""
+    for host in hosts:
+        cluster.lab.exec(host, ["pkill", "-KILL", "-x", "glusterfsd"])
+
+
+def start_bricks(cluster):
+    """As an administrator would."""
+    cluster.lab.exec("host1", ["gluster", "--mode=script", "volume", "start", "vms", "force"])
+
+
+def test_without_quorum_nothing_starts_and_guests_wait(guest):
+    cluster = guest.cluster
+    second = Guest(cluster, "second", writes_per_s=0)
+    if second.name not in cluster.names("host1", "vm"):
+        second.create("vms", "host1", "--no-start")
+    with Recorder(cluster.lab, guest.name) as heart:
+        wait_heartbeat(heart)
+        kill_bricks(cluster, ["host2", "host3"])
+        try:
+            cluster.wait_until("the pool has no quorum", lambda: not cluster.show(
+                "host1", "pool", "show", "vms")["quorum"])
+            done = cluster.mortar("host1", "vm", "start", "second", check=False)
+            assert done.returncode == AGAIN and "no quorum" in done.stderr, done
+            cluster.wait_until("the guest is paused, not dead",
+                               lambda: "paused" in states(cluster, guest.name).values())
+        finally:
+            start_bricks(cluster)
+        start = heart.last()
+        heart.wait_for(lambda line: line[3]["flushed"] > start[3]["flushed"] + 10, SETTLE_S)
+        assert heart.last()[2] > start[2], "the same instance goes on"
+    wait_one_runs(cluster, guest.name)
+    cluster.mortar("host1", "vm", "rm", "second")
+
+
+def test_without_the_store_guests_run_and_commands_say_so(guest):
+    cluster = guest.cluster
+    with Recorder(cluster.lab, guest.name) as heart:
+        wait_heartbeat(heart)
+        first = heart.last()
+        for host in ("host1", "host2", "host3"):
+            cluster.lab.exec(host, ["systemctl", "stop", "etcd"])
+        try:
+            def is_refused():
+                """The first one may be caught in the middle: then nobody knows, and it says so."""
+                done = cluster.mortar("host1", "token", "create", check=False)
+                assert done.returncode in (AGAIN, UNKNOWN) and "hint:" in done.stderr, done
+                return done.returncode == AGAIN and "store does not answer" in done.stderr
+            cluster.wait_until("changes are refused", is_refused)
+            assert "does not answer" in cluster.mortar("host1", "status").stdout
+            wait_heartbeat(heart)
+            phase_kill.kill(cluster.lab, guest_host(cluster, guest), "agent")
+            wait_heartbeat(heart)
+        finally:
+            for host in ("host1", "host2", "host3"):
+                cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
+        wait_idle(cluster)
+        wait_one_runs(cluster, guest.name)
+        wait_heartbeat(heart)
+        assert heart.last()[2] > first[2], "the same instance"
+
+
+def guest_host(cluster, guest):
+    """Where libvirt has it: `vm show` needs the store."""
+    (host,) = states(cluster, guest.name)
+    return host
+
+
+def test_an_image_does_not_fit_in_a_full_pool(guest):
+    cluster = guest.cluster
+    big = f"{guest_module.IN_HOST}/big.raw"
+    cluster.lab.exec("host1", ["sh", "-c", f"head -c 64M /dev/urandom > {big}"])
+    before = cluster.lab.exec("host1", ["ls", "/mnt/vms/images"]).stdout
+    cluster.mortar("host1", "vm", "stop", guest.name, "--force")
+    for host in DATA_HOSTS:
+        cluster.lab.disk(host, "fill")
+    try:
+        done = cluster.mortar("host1", "image", "import", big, "--name", "big", "--pool", "vms",
+                              "--format", "raw", check=False)
+    finally:
+        for host in DATA_HOSTS:
+            cluster.lab.disk(host, "free")
+    assert done.returncode == REFUSED and "free" in done.stderr and "hint:" in done.stderr, done
+    assert cluster.names("host1", "image") == [guest_module.IMAGE]
+    assert cluster.lab.exec("host1", ["ls", "/mnt/vms/images"]).stdout == before
+    cluster.mortar("host1", "image", "import", big, "--name", "big", "--pool", "vms", "--format",
+                   "raw")
+    cluster.mortar("host1", "image", "rm", "big")
