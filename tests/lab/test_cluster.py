@@ -6,6 +6,7 @@ MORTAR_FULL=1 the sampled parts are done whole. What is random comes from MORTAR
 """
 
 import contextlib
+import json
 import os
 import pty
 import random
@@ -99,9 +100,11 @@ def kill_agent(cluster, host):
 
 
 def wait_agent(cluster, host):
-    """Until the agent answers again with a cluster behind it."""
+    """Until the agent answers again with a cluster and its store behind it."""
     def answers():
-        return cluster.mortar(host, "status", "--json", check=False, timeout=60).returncode == 0
+        done = cluster.mortar(host, "status", "--json", check=False, timeout=60)
+        return done.returncode == 0 and not any(alarm["object"] == "store" for alarm in
+                                                json.loads(done.stdout)["alarms"])
     cluster.wait_until(f"the agent on {host} answers", answers)
 
 
