@@ -28,6 +28,7 @@
 #define CHANNEL_NAME "org.mortar.demo.0"
 #define DEVICE_WAIT_NS 3000000000ULL
 #define INPUTS_MAX 8
+#define INPUTS_AGAIN_MS 200
 #define PROMPT "mortar-guest> "
 #define CONSOLE_LOG_LEVEL 8 /* SYSLOG_ACTION_CONSOLE_LEVEL of syslog(2) */
 
@@ -238,6 +239,19 @@ static void power_off(struct guest *g)
     }
 }
 
+static void open_inputs(struct pollfd *inputs)
+{
+    for (int i = 0; i < INPUTS_MAX; i++) {
+        char path[32];
+
+        (void)snprintf(path, sizeof(path), "/dev/input/event%d", i); /* short */
+        if (inputs[i].fd < 0) {
+            inputs[i].fd = open(path, O_RDONLY | O_CLOEXEC);
+            inputs[i].revents = 0;
+        }
+    }
+}
+
 /** ACPI power button, as `virsh shutdown` presses it; which of the inputs it is differs by machine. */
 static void *wait_for_power_button(void *arg)
 {
@@ -245,16 +259,15 @@ static void *wait_for_power_button(void *arg)
     struct pollfd inputs[INPUTS_MAX];
 
     for (int i = 0; i < INPUTS_MAX; i++) {
-        char path[32];
-
-        (void)snprintf(path, sizeof(path), "/dev/input/event%d", i); /* short */
-        inputs[i] = (struct pollfd){.fd = open(path, O_RDONLY | O_CLOEXEC), .events = POLLIN};
+        inputs[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     }
-    while (poll(inputs, INPUTS_MAX, -1) > 0) {
+    for (;;) {
+        open_inputs(inputs); /* the button may come up after us */
+        (void)poll(inputs, INPUTS_MAX, INPUTS_AGAIN_MS);
         for (int i = 0; i < INPUTS_MAX; i++) {
             struct input_event event;
 
-            if ((inputs[i].revents & POLLIN) &&
+            if (inputs[i].fd >= 0 && (inputs[i].revents & POLLIN) &&
                 read(inputs[i].fd, &event, sizeof(event)) == sizeof(event) &&
                 event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) {
                 printf("\npower button\n");
