@@ -120,20 +120,26 @@ static enum op_verdict start_volume(struct op *o)
     return on_volume(o, "gluster.start");
 }
 
+/* Commit the pool's record with @state, unless it is there already. */
+static enum op_verdict put_state(struct op *o, const json_t *pool, const char *state)
+{
+    if (str_eq(json_text_of(pool, "state"), state)) {
+        return OP_NEXT;
+    }
+    json_t *next = json_deep_copy(pool);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string(state));
+    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
+    return op_commit(o, "", &t);
+}
+
 static enum op_verdict set_ready(struct op *o)
 {
     const json_t *pool = pool_of(o);
     if (!pool) {
         return op_fail(o, NOT_FOUND, "the pool's record is gone");
     }
-    if (str_eq(json_text_of(pool, "state"), "ready")) {
-        return OP_NEXT;
-    }
-    json_t *next = json_deep_copy(pool);
-    struct commit t = commit_new();
-    json_object_set_new(next, "state", json_string("ready"));
-    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
-    return op_commit(o, "", &t);
+    return put_state(o, pool, "ready");
 }
 
 static enum op_verdict wait_mounts(struct op *o)
@@ -178,14 +184,7 @@ const struct op_kind op_pool_create = {"pool.create", create_phases, NULL, false
 static enum op_verdict mark_removing(struct op *o)
 {
     const json_t *pool = pool_of(o);
-    if (!pool || str_eq(json_text_of(pool, "state"), "removing")) {
-        return OP_NEXT;
-    }
-    json_t *next = json_deep_copy(pool);
-    struct commit t = commit_new();
-    json_object_set_new(next, "state", json_string("removing"));
-    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
-    return op_commit(o, "", &t);
+    return pool ? put_state(o, pool, "removing") : OP_NEXT;
 }
 
 static enum op_verdict wait_unmounted(struct op *o)
