@@ -50,7 +50,11 @@ class Program(unittest.TestCase):
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        self.assertIn(b"READY=1", notify.recv(4096))
+        try:
+            self.assertIn(b"READY=1", notify.recv(4096))
+        except TimeoutError:
+            process.kill()
+            self.fail("not ready: " + process.stderr.read())
         return process, int(process.stderr.readline().split("port=")[1])
 
     def test_help_and_version_are_told(self):

@@ -31,6 +31,7 @@ class Runner:
         logs.mkdir(parents=True)
         self.temporary = pathlib.Path(
             tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir="/tmp"))
+        self.temporary.chmod(0o711)  # what gave up root's rights, as QEMU, finds its files below it
         self.env = clean_environment(tree)
         self.env.update(TMPDIR=str(self.temporary), MORTAR_SEED=str(seed))
         if full:
