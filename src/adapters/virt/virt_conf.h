@@ -16,8 +16,8 @@
 /* For libvirtd as server (named in libvirtd.conf) and as client of another one (pkipath= in the
  * URI): cacert.pem clientcert.pem clientkey.pem servercert.pem serverkey.pem */
 #define VIRT_PKI_DIR "/etc/mortar/pki/libvirt"
-/* For QEMU: ca-cert.pem server-cert.pem server-key.pem client-cert.pem client-key.pem. Below
- * /etc/pki/qemu because Debian's AppArmor profile of QEMU lets it read there. */
+/* For QEMU: ca-cert.pem server-cert.pem server-key.pem client-cert.pem client-key.pem dh-params.pem.
+ * Below /etc/pki/qemu because Debian's AppArmor profile of QEMU lets it read there. */
 #define VIRT_QEMU_PKI_DIR "/etc/pki/qemu/mortar"
 
 /* Above the bricks' ports 49152–60999 (facts/ha.md 4.4); 64 migrations at once. */
