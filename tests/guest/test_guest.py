@@ -17,6 +17,9 @@ import pytest
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KEY = "00112233445566778899aabbccddeeff"
 READY_WITHIN_S = 90  # 5 s on an idle machine; the deadline only ends a hopeless wait
+# No multiple of 256 KiB, as Mortar gives to emulated guests: docs/bugs.md B1. 98304k shows the bug.
+MEMORY = os.environ.get("MORTAR_GUEST_MEMORY", "98296k")
+MOVES = int(os.environ.get("MORTAR_GUEST_MOVES", "4"))
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +84,13 @@ class Stream:
 
 
 class Qemu:
-    def __init__(self, built, directory, disk, name, cmdline="", incoming=None, port=None):
+    def __init__(self, built, directory, disk, name, cmdline="", incoming=None, port=None,
+                 paused=False):
         paths = {n: os.path.join(directory, f"{name}.{n}") for n in ("serial", "channel", "qmp")}
         nic = "user,model=virtio-net-pci" + (f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:7" if port
                                              else "")
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                "-machine", "q35,accel=tcg", "-cpu", "qemu64", "-smp", "1", "-m", "96",
+                "-machine", "q35,accel=tcg", "-cpu", "qemu64", "-smp", "1", "-m", f"size={MEMORY}",
                 "-kernel", f"{built}/vmlinuz", "-initrd", f"{built}/initrd",
                 "-append", f"console=ttyS0 quiet mortar.ip=10.0.2.15/24 {cmdline}",
                 "-drive", f"file={disk},if=virtio,cache=none,format=qcow2",
@@ -97,6 +101,8 @@ class Qemu:
                 "-qmp", f"unix:{paths['qmp']},server=on,wait=off", "-nic", nic]
         if incoming:
             argv += ["-incoming", incoming]
+        if paused:
+            argv += ["-S"]
         self.started = time.monotonic()
         self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
         self.serial, self.channel = Stream(paths["serial"]), Stream(paths["channel"])
@@ -128,6 +134,14 @@ class Qemu:
     def last_tick(self):
         ticks = [line for _, line in list(self.channel.lines) if line.startswith("tick ")]
         return {k: int(v) for k, v in re.findall(r"(\w+)=(-?\d+)", ticks[-1])} if ticks else {}
+
+    def memory(self, path):
+        """The guest's memory above 1 MiB as a list of pages; the guest must stand still."""
+        size = int(MEMORY.removesuffix("k")) * 1024 - (1 << 20)
+        self.command("pmemsave", val=1 << 20, size=size, filename=str(path))
+        data = path.read_bytes()
+        path.unlink()
+        return [data[at:at + 4096] for at in range(0, len(data), 4096)]
 
     def cpu_s(self):
         with open(f"/proc/{self.process.pid}/stat") as f:
@@ -282,3 +296,25 @@ def test_live_migration_keeps_history(built, lab, tmp_path):
     target.poweroff()
     report = check(built, lab.disk, "--expect-flushed", str(before["flushed"]))
     assert report["ok"] and report["epoch"] == 1 and report["last_seq"] > before["acked"], report
+
+
+def test_every_page_arrives(lab, tmp_path):
+    """Slow moves with several rounds, and the memory of both ends compared while both stand still."""
+    here = lab("m0", cmdline="mortar.write=50 mortar.emit=5")
+    here.ready()
+    for number in range(1, MOVES + 1):
+        time.sleep(1)  # the guest gets its stores into the TLB
+        uri = f"unix:{tmp_path}/move{number}"
+        there = lab(f"m{number}", incoming=uri, paused=True)
+        here.command("migrate-set-parameters", **{"max-bandwidth": 20 << 20, "downtime-limit": 10})
+        here.command("migrate", uri=uri)
+        info = wait_until("migration", lambda: (i := here.command("query-migrate"))["status"] in
+                          ("completed", "failed") and i, 90)
+        assert info["status"] == "completed" and info["ram"]["dirty-sync-count"] > 2, info
+        wait_until("all is read", lambda: there.command("query-status")["status"] != "inmigrate", 30)
+        pages = zip(here.memory(tmp_path / "here"), there.memory(tmp_path / "there"), strict=True)
+        lost = [at for at, (sent, got) in enumerate(pages) if sent != got]
+        assert not lost, f"move {number}: {len(lost)} pages are older on the target: {lost[:20]}"
+        here.kill()
+        there.command("cont")
+        here = there

@@ -5,7 +5,6 @@ The tests of this file build on each other, as a user's days do: one lab, in the
 MORTAR_FULL=1 the sampled parts are done whole. What is random comes from MORTAR_SEED.
 """
 
-import contextlib
 import json
 import os
 import pty
@@ -26,7 +25,7 @@ IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
 HOSTS = ("host1", "host2", "host3")
 GUARD_S = 75  # the option guard looks each minute
-MOVES = 20 if IS_FULL else 5
+MOVES = 20
 KILLS = 12 if IS_FULL else 3
 
 
@@ -73,17 +72,6 @@ def living(cluster, guest):
 def other(cluster):
     """other(host): the data host that is not this one."""
     return {"host1": "host2", "host2": "host1"}.get
-
-
-@contextlib.contextmanager
-def emulated_guest_may_panic(guest):
-    """docs/bugs.md B1: the one failure of a move that is expected, and only where it is seen."""
-    try:
-        yield
-    except (AssertionError, TimeoutError):
-        if guest.has_panicked():
-            pytest.xfail("docs/bugs.md B1: the emulated guest's kernel panicked after a move")
-        raise
 
 
 def refused(cluster, code, *words, host="host1", says=""):
@@ -357,7 +345,7 @@ def test_the_console_talks_to_the_guest(cluster, guest):
 
 def test_moves_under_load_lose_nothing(cluster, guest, other):
     totals, blackouts = [], []
-    with emulated_guest_may_panic(guest), Recorder(cluster.lab, guest.name) as heart:
+    with Recorder(cluster.lab, guest.name) as heart:
         for _ in range(MOVES):
             source = guest.seen()["host"]
             epoch = guest.seen()["epoch"]
@@ -374,7 +362,7 @@ def test_moves_under_load_lose_nothing(cluster, guest, other):
             blackouts.append(round(blackout_ms))
         flushed = heart.last()[3]["flushed"]
     print(f"\ntotal ms {totals}; the guest saw ms {blackouts}")
-    if IS_FULL:
+    if os.getloadavg()[0] < 2 * os.cpu_count():  # else others' work is measured
         assert max(totals) <= 1.5 * statistics.median(totals)
     cluster.mortar("host1", "vm", "stop", guest.name)
     assert guest.seen()["state"] == "stopped"
@@ -402,7 +390,7 @@ def test_killed_agents_harm_no_move(cluster, living, other):
         cluster.wait_until(f"the move is over after {victim}'s agent was killed", is_settled, 120)
         counts = {host: len(qemus(cluster, host, living.name)) for host in ("host1", "host2")}
         assert counts[living.seen()["host"]] == 1 and sum(counts.values()) == 1, counts
-    with emulated_guest_may_panic(living), Recorder(cluster.lab, living.name) as heart:
+    with Recorder(cluster.lab, living.name) as heart:
         first = heart.wait_for(lambda line: True)
         heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 20)
 

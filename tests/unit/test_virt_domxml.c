@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Goldens in tests/golden/virt; `test_virt_domxml --update` writes them anew. */
+ * Goldens in tests/golden/virt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,38 +8,9 @@
 #include <cmocka.h>
 
 #include "adapters/virt/domxml_parse.h"
-#include "io/file.h"
+#include "golden.h"
 
 #define VM_UUID "0d5b1f8e-2a51-4d0c-9d5e-6f1f5c3d7a10"
-
-static bool update_goldens;
-
-static char *golden_path(const char *name)
-{
-    const char *source = getenv("MORTAR_SOURCE");
-    return str_printf("%s/tests/golden/virt/%s", source ? source : ".", name);
-}
-
-static char *read_golden(const char *name)
-{
-    _cleanup_free_ char *path = golden_path(name);
-    char *text = NULL;
-    struct err e = {0};
-    if (file_read(path, MIB, &text, NULL, &e) < 0) {
-        fail_msg("%s", e.msg);
-    }
-    return text;
-}
-
-static void assert_golden(const char *name, const char *text)
-{
-    if (update_goldens) {
-        _cleanup_free_ char *path = golden_path(name);
-        assert_int_equal(file_replace(path, text, strlen(text), 0644, NULL), 0);
-    }
-    _cleanup_free_ char *want = read_golden(name);
-    assert_string_equal(text, want);
-}
 
 static struct dom_meta meta_of(const char *owner, uint64_t n)
 {
@@ -93,7 +64,7 @@ static void the_xml_of_a_full_vm_is_as_agreed(void **state)
     _cleanup_free_ char *xml = NULL;
     struct dom_spec s = full_spec();
     assert_int_equal(dom_xml_format(&s, &xml, NULL), 0);
-    assert_golden("kvm-disks-nic-seed.xml", xml);
+    golden_check("virt/kvm-disks-nic-seed.xml", xml);
 }
 
 static void the_xml_of_an_emulated_vm_is_as_agreed(void **state)
@@ -101,7 +72,7 @@ static void the_xml_of_an_emulated_vm_is_as_agreed(void **state)
     _cleanup_free_ char *xml = NULL;
     struct dom_spec s = tiny_spec();
     assert_int_equal(dom_xml_format(&s, &xml, NULL), 0);
-    assert_golden("tcg-direct-boot.xml", xml);
+    golden_check("virt/tcg-direct-boot.xml", xml);
 }
 
 static void what_is_written_is_read_back(void **state)
@@ -201,11 +172,11 @@ static void text_that_is_no_domain_is_refused(void **state)
 
 static void a_migration_changes_owner_epoch_and_log_only(void **state)
 {
-    _cleanup_free_ char *live = read_golden("libvirt-migratable.xml");
+    _cleanup_free_ char *live = golden_read("virt/libvirt-migratable.xml");
     _cleanup_free_ char *xml = NULL;
     struct dom_meta m = meta_of("host3", 9);
     assert_int_equal(dom_xml_reown(live, strlen(live), &m, &xml, NULL), 0);
-    assert_golden("libvirt-migratable-reowned.xml", xml);
+    golden_check("virt/libvirt-migratable-reowned.xml", xml);
     m.uuid[0] = '1';
     char *none = NULL;
     assert_int_equal(dom_xml_reown(live, strlen(live), &m, &none, NULL), -ERR_STATE);
@@ -260,9 +231,8 @@ static void capabilities_of_a_host_are_read(void **state)
     assert_string_equal(models.v[0], "qemu64");
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-    update_goldens = argc > 1 && strcmp(argv[1], "--update") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_xml_of_a_full_vm_is_as_agreed),
         cmocka_unit_test(the_xml_of_an_emulated_vm_is_as_agreed),

@@ -18,6 +18,8 @@
 
 #define PATH_MAX_BYTES 1024
 #define TEXT_MAX_BYTES 2048 /* the kernel's own limit of a command line on x86 */
+#define QEMU_NS "http://libvirt.org/schemas/domain/qemu/1.0"
+#define QEMU_RAM_STEP_BYTES (8 * KIB) /* QEMU rounds the size of the memory to it */
 
 bool dom_uuid_is_valid(const char *uuid)
 {
@@ -190,7 +192,8 @@ static void attribute(struct sbuf *b, const char *name, const char *text)
 static void format_head(struct sbuf *b, const struct dom_spec *s)
 {
     const struct dom_meta *m = &s->meta;
-    sbuf_printf(b, "<domain type='%s'>\n", s->emulate ? "qemu" : "kvm");
+    sbuf_printf(b, "<domain type='%s'>\n",
+                s->emulate ? "qemu' xmlns:qemu='" QEMU_NS : "kvm");
     element(b, "  ", "name", s->name);
     element(b, "  ", "uuid", m->uuid);
     sbuf_printf(b,
@@ -281,6 +284,25 @@ static void format_channels(struct sbuf *b, const struct dom_spec *s)
     }
 }
 
+/* Before 9.0 a migration by QEMU loses stores of emulated guests: it clears the dirty bits of memory in
+ * words of 64 pages without telling TCG's TLB, so that stores through an entry that says "dirty already"
+ * are never copied (docs/bugs.md B1). A block of memory that is no multiple of 64 pages is gone through
+ * page by page, which tells it. libvirt rounds <memory> to MiB, hence by QEMU's own arguments. */
+static void format_odd_memory(struct sbuf *b, uint64_t memory_bytes)
+{
+    uint64_t kib = (memory_bytes - QEMU_RAM_STEP_BYTES) / KIB;
+    sbuf_printf(b,
+                "  <qemu:commandline>\n"
+                "    <qemu:arg value='-object'/>\n"
+                "    <qemu:arg value='memory-backend-ram,id=mortar.ram,size=%" PRIu64 "k'/>\n"
+                "    <qemu:arg value='-machine'/>\n"
+                "    <qemu:arg value='memory-backend=mortar.ram'/>\n"
+                "    <qemu:arg value='-m'/>\n"
+                "    <qemu:arg value='size=%" PRIu64 "k'/>\n"
+                "  </qemu:commandline>\n",
+                kib, kib);
+}
+
 int dom_xml_format(const struct dom_spec *s, char **ret, struct err *e)
 {
     _cleanup_sbuf_ struct sbuf b = {0};
@@ -308,8 +330,11 @@ int dom_xml_format(const struct dom_spec *s, char **ret, struct err *e)
                     "      <backend model='random'>/dev/urandom</backend>\n    </rng>\n"
                     "  </devices>\n"
                     "  <seclabel type='static' model='dac' relabel='no'>\n"
-                    "    <label>" DOM_QEMU_USER ":" DOM_QEMU_USER "</label>\n  </seclabel>\n"
-                    "</domain>\n");
+                    "    <label>" DOM_QEMU_USER ":" DOM_QEMU_USER "</label>\n  </seclabel>\n");
+    if (s->emulate) {
+        format_odd_memory(&b, s->memory_bytes);
+    }
+    sbuf_printf(&b, "</domain>\n");
     *ret = sbuf_take(&b);
     return 0;
 }
