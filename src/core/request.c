@@ -14,6 +14,7 @@
 #include "core/model/vm.h"
 #include "core/op/op.h"
 #include "core/place/place.h"
+#include "core/request_hint.h"
 
 #define VM_CPUS_MAX 128
 #define VM_MEMORY_MIN (64 * MIB)
@@ -908,7 +909,11 @@ int request_take(struct core *c, const json_t *event, struct err *e)
             return -ERR_NO_CLUSTER;
         }
         int r = request_check(q.args, e);
-        return r < 0 ? r : verbs[i].take(&q);
+        r = r < 0 ? r : verbs[i].take(&q);
+        if (r < 0) {
+            request_hint(name, q.args, e);
+        }
+        return r;
     }
     return ERR_SET(e, USAGE, "there is no request '%.40s'", name);
 }

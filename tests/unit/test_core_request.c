@@ -90,7 +90,7 @@ static int ask(const char *verb, json_t *args, struct err *e)
         }
     }
     json_decref(actions);
-    assert_true(r == 0 ? is_there : e->code != 0 && e->msg[0]);
+    assert_true(r == 0 ? is_there : e->code != 0 && e->msg[0] && e->hint[0]);
     return r;
 }
 
@@ -183,6 +183,54 @@ static void a_newcomer_is_one_host_with_real_addresses(void **state)
     }
 }
 
+/* Bad input, one by one: the reason, and the next step. */
+static void each_refusal_names_reason_and_next_step(void **state)
+{
+    static const struct {
+        const char *verb;
+        const char *args;
+        int code;
+        const char *says;
+        const char *hint;
+    } cases[] = {
+        {"vm.start", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no vm 'nowhere'", "mortar vm ls"},
+        {"vm.migrate", "{\"name\":\"db1\",\"to\":\"host9\"}", ERR_NOT_FOUND, "no host 'host9'",
+         "mortar"},
+        {"pool.remove", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no pool", "mortar pool ls"},
+        {"pool.remove", "{\"name\":\"vms\"}", ERR_STATE, "still holds", "mortar pool show vms"},
+        {"image.remove", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no image", "mortar image ls"},
+        {"host.evacuate", "{\"name\":\"host9\"}", ERR_NOT_FOUND, "no host", "mortar host ls"},
+        {"task.cancel", "{\"id\":\"t\"}", ERR_NOT_FOUND, "no task", "mortar task ls"},
+        {"vm.create", "{\"name\":\"db1\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1073741824,"
+                      "\"disk_bytes\":1073741824}", ERR_EXISTS, "a vm 'db1' already", "mortar vm ls"},
+        {"vm.create", "{\"name\":\"No Good\"}", ERR_INVALID, "is not a name", "a-z, 0-9"},
+        {"vm.create", "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":0,\"memory_bytes\":1073741824,"
+                      "\"disk_bytes\":1073741824}", ERR_INVALID, "must be 1 to", "mortar help vm create"},
+        {"vm.create", "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1024,"
+                      "\"disk_bytes\":1073741824}", ERR_INVALID, "must be", "mortar help vm create"},
+        {"vm.create", "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1073741824,"
+                      "\"disk_bytes\":4096}", ERR_INVALID, "disk's size must be",
+         "mortar help vm create"},
+        {"pool.create", "{\"name\":\"vms\",\"kind\":\"gluster\",\"copies\":2}", ERR_EXISTS,
+         "a pool 'vms' already", "mortar pool ls"},
+        {"pool.create", "{\"name\":\"p\",\"kind\":\"gluster\",\"copies\":7}", ERR_INVALID,
+         "2 or 3 copies", "mortar help pool create"},
+        {"pool.create", "{\"name\":\"p\",\"kind\":\"tape\"}", ERR_INVALID, "type gluster or dir",
+         "mortar help pool create"},
+        {"pool.create", "{\"name\":\"p\",\"kind\":\"gluster\",\"copies\":2,\"device\":\"sdb\"}",
+         ERR_INVALID, "absolute", "mortar help pool create"},
+        {"vm.set", "{\"name\":\"db1\",\"cpus\":2}", ERR_STATE, "is running", "mortar vm"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        (void)ask(cases[i].verb, parse(cases[i].args), &e);
+        if (e.code != cases[i].code || !strstr(e.msg, cases[i].says) ||
+            !strstr(e.hint, cases[i].hint)) {
+            fail_msg("%s %s: %s; hint: %s", cases[i].verb, cases[i].args, e.msg, e.hint);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_field_refuses_every_wrong_type),
         cmocka_unit_test(random_requests_never_end_the_agent),
         cmocka_unit_test(a_newcomer_is_one_host_with_real_addresses),
+        cmocka_unit_test(each_refusal_names_reason_and_next_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
