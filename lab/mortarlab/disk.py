@@ -67,14 +67,17 @@ def ensure_free_node():
         os.mknod(node, stat.S_IFBLK | 0o660, os.makedev(LOOP_MAJOR, number))
 
 
-def attach(path):
-    """Attach path unless it is; return its device. Another process may take the free one first."""
+def attach(path, sector_bytes=512):
+    """Attach path unless it is; return its device. Another process may take the free one first.
+
+    sector_bytes: logical; 4096 makes what is sold as "4Kn".
+    """
     for _attempt in range(10):
         device = attached_below(path.parent).get(str(path))
         if device:
             return device
         ensure_free_node()
-        run(["losetup", "--find", path], check=False)
+        run(["losetup", "--sector-size", str(sector_bytes), "--find", path], check=False)
     raise LabError(f"no loop device for {path}", "losetup --list shows who has them")
 
 

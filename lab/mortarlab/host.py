@@ -73,13 +73,15 @@ class Host:
     """A host of a lab. Holds no state of its own: the plan and the kernel have it all."""
 
     def __init__(self, lab_name, plan, entry):
-        """entry is the host's part of the plan: {name, index, role, disk_bytes}."""
+        """entry is the host's part of the plan: {name, index, role, disk_bytes,
+        sector_bytes}."""
         self.lab = lab_name
         self.plan = plan
         self.name = entry["name"]
         self.role = entry["role"]
         self.index = entry["index"]
         self.disk_bytes = entry["disk_bytes"]
+        self.sector_bytes = entry["sector_bytes"]
         self.dir = state.lab_dir(lab_name) / "hosts" / self.name
         self.disk_file = state.lab_dir(lab_name) / "disks" / f"{self.name}.img"
         self.cgroup = cgroup.host_path(lab_name, self.name)
@@ -113,7 +115,7 @@ class Host:
         for name in ("upper", "work", "root"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         disk.create(self.disk_file, self.disk_bytes)
-        device = disk.attach(self.disk_file)
+        device = disk.attach(self.disk_file, self.sector_bytes)
         net.make_host(self.lab, self.plan["slot"], self.name, self.index)
         self.write_files(device)
         cgroup.kill(self.cgroup)  # what a killed start left behind may have entered just now

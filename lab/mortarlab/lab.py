@@ -41,13 +41,15 @@ class Lab:
 
     # -- making and removing
 
-    def up(self, hosts=None, disk_size=None, witness=None, debs=None, deadline_s=BOOT_DEADLINE_S):
+    def up(self, hosts=None, disk_size=None, witness=None, debs=None, disks_4kn=(),
+           deadline_s=BOOT_DEADLINE_S):
         """Make what is missing and boot what is off; return the seconds it took.
 
         hosts: how many (3). disk_size: of each data disk ("10G", sparse). witness: the last host
         has only a small disk (default: when there are three hosts). debs: directory of our
-        packages to install; in hosts that exist they are installed as an upgrade. A lab that exists
-        keeps its shape; asking for another is refused.
+        packages to install; in hosts that exist they are installed as an upgrade. disks_4kn: names
+        of hosts whose data disks have logical sectors of 4096 bytes. A lab that exists keeps its
+        shape; asking for another is refused.
         """
         started = time.monotonic()
         capability.require_tools()
@@ -56,9 +58,9 @@ class Lab:
         with state.locked(self.name):
             plan = state.load(self.name)
             if plan is None:
-                plan = self._make_plan(hosts, disk_size, witness, debs)
+                plan = self._make_plan(hosts, disk_size, witness, debs, disks_4kn)
             else:
-                self._refuse_other_plan(plan, hosts, disk_size, witness)
+                self._refuse_other_plan(plan, hosts, disk_size, witness, disks_4kn)
             with state.locked("machine"):
                 limits.prepare_machine()
                 cgroup.prepare_machine()
@@ -69,11 +71,14 @@ class Lab:
                 self._upgrade(plan, image.list_debs(debs))
         return time.monotonic() - started
 
-    def _make_plan(self, hosts, disk_size, witness, debs):
+    def _make_plan(self, hosts, disk_size, witness, debs, disks_4kn):
         """Choose and record everything before the first resource is made."""
         count = 3 if hosts is None else hosts
         if not 1 <= count <= MAX_HOSTS:
             raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, not {count}")
+        strangers = set(disks_4kn) - {f"host{n}" for n in range(1, count + 1)}
+        if strangers:
+            raise LabError(f"no host {', '.join(sorted(strangers))} in this lab")
         witness = count == 3 if witness is None else witness
         layers = [image.ensure_base()]
         if debs:
@@ -87,6 +92,7 @@ class Lab:
                 "index": index,
                 "role": "witness" if small else "data",
                 "disk_bytes": disk.parse_size(WITNESS_DISK) if small else data_bytes,
+                "sector_bytes": 4096 if f"host{index}" in disks_4kn else 512,
             })
         plan = {"name": self.name, "layers": [str(p) for p in layers], "hosts": entries}
         plan |= {"cuts": [], "isolated": []}
@@ -96,12 +102,14 @@ class Lab:
             state.save(self.name, plan)
         return plan
 
-    def _refuse_other_plan(self, plan, hosts, disk_size, witness):
+    def _refuse_other_plan(self, plan, hosts, disk_size, witness, disks_4kn):
         """An existing lab is continued, never silently changed."""
         entries = plan["hosts"]
         same = hosts in (None, len(entries))
         same &= witness in (None, entries[-1]["role"] == "witness")
         same &= disk_size is None or disk.parse_size(disk_size) == entries[0]["disk_bytes"]
+        same &= not disks_4kn or set(disks_4kn) == {h["name"] for h in entries
+                                                    if h["sector_bytes"] == 4096}
         if not same:
             raise LabError(
                 f"lab {self.name!r} exists with {len(entries)} hosts and another shape",
@@ -312,7 +320,7 @@ class Lab:
             host = self._find(self._plan(), name)
             if not cgroup.is_populated(host.cgroup):
                 raise LabError(f"{name} is off", f"mortar-lab boot {name}")
-            device = disk.attach(host.disk_file)
+            device = disk.attach(host.disk_file, host.sector_bytes)
             if action == "fill":
                 where = self._data_mount(host)
                 host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"{where}/{FILL_NAME}"])

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from mortarcluster import Cluster, Guest
+from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
 
 REFUSED = 4  # exit code, mortar(1)
@@ -240,3 +240,67 @@ class TestLeave:
         self.is_bare(cluster, "host1")
         form(cluster)
         assert cluster.names("host1", "host") == ["host1"]
+
+
+class TestSectors:
+    """Disks whose logical sectors have 4096 bytes ("4Kn"), alone and beside ordinary ones."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self, make_lab, debs_dir):
+        lab = make_lab(hosts=4, disk_size="2G", witness=False, disks_4kn=["host1", "host2"],
+                       debs=debs_dir)
+        yield Cluster(lab)
+        lab.down()
+
+    def test_check_tells_the_sector_size(self, cluster):
+        form(cluster, host2="converged", host3="converged", host4="storage")
+        for host, size in (("host1", 4096), ("host3", 512)):
+            found = cluster.show(host, "check")["findings"]
+            disks = [f["measured"]["sector_bytes"] for f in found if f["id"] == "disk.device"]
+            assert disks == [size]
+        note = next(f for f in cluster.show("host1", "check")["findings"]
+                    if f["id"] == "disk.sector")
+        assert "4096" in note["value"] and "same sector size" in note["meaning"]
+
+    def test_mixed_sectors_are_refused_and_leave_nothing(self, cluster):
+        said = refused(cluster, "host1", "pool", "create", "mixed", "--hosts", "host1,host3",
+                       "--no-ha", *DISK, says="host3 has sectors of 512 bytes.*host1 of 4096")
+        assert "hint:" in said and "--hosts" in said
+        cluster.mortar("host1", "pool", "rm", "mixed")
+        for host in ("host1", "host3"):
+            assert sh(cluster, host, "ls -A /data/gluster") == ""
+        refused(cluster, "host1", "pool", "create", "mixed", "--hosts", "host1,host2,host3",
+                "--copies", "3", *DISK, says="sectors of 512 bytes")
+        cluster.mortar("host1", "pool", "rm", "mixed")
+
+    def test_a_guest_lives_and_moves_on_large_sectors(self, cluster):
+        """The arbiter (host4, 512 bytes) stores no data, so its sectors do not matter."""
+        cluster.mortar("host1", "pool", "create", "vms", "--hosts", "host1,host2", "--arbiter",
+                       "host4", *DISK)
+        guest = Guest(cluster)
+        guest.put_files(guest_module.build(), "host1")
+        with Recorder(cluster.lab, guest.name, hosts=["host1", "host2", "host3"]) as heart:
+            guest.create("vms", "host1", "--host", "host1")
+            heart.wait_for(lambda line: line[3]["flushed"] > 200, 120)
+            guest.migrate("host2")
+            guest.migrate("host3")  # no brick of this pool there
+            moved = heart.wait_for(lambda line: line[1] == "host3")
+            last = heart.wait_for(lambda line: line[3]["flushed"] > moved[3]["flushed"] + 50)
+        cluster.mortar("host1", "vm", "stop", guest.name)
+        verdict = guest.judge("host1", last[3]["flushed"])
+        assert verdict["ok"], verdict["violations"]
+        pool = cluster.show("host1", "pool", "show", "vms")
+        assert all(b["heal_pending_files"] == 0 for b in pool["bricks"]), pool["bricks"]
+
+    def test_what_a_guest_writes_in_512_bytes_arrives(self, cluster):
+        """QEMU finds out that the mount wants 4096 and reads, changes and writes."""
+        work = "cd /mnt/vms && qemu-img create -q -f qcow2 -o preallocation=falloc t.qcow2 8M"
+        sh(cluster, "host1", work)
+        commands = "-c 'write -P 7 512 512' -c 'write -P 8 1536 512' -c flush"
+        sh(cluster, "host1", f"qemu-io -f qcow2 -t none -i native {commands} /mnt/vms/t.qcow2")
+        reads = "-c 'read -P 0 0 512' -c 'read -P 7 512 512' -c 'read -P 8 1536 512'"
+        said = sh(cluster, "host2", f"qemu-io -r -f qcow2 -t none -i native {reads} /mnt/vms/t.qcow2")
+        assert "failed" not in said, said
+        sh(cluster, "host1", "rm /mnt/vms/t.qcow2")
+        assert "EINVAL" not in sh(cluster, "host1", "grep -h 'Invalid argument' "
+                                  "/var/log/glusterfs/bricks/*.log | tail -3", check=False)

@@ -61,10 +61,12 @@ static enum op_verdict wait_bricks(struct op *o)
     return OP_NEXT;
 }
 
-/* facts/gluster.md 1.6: mixed logical sector sizes are the suspected cause of an arbiter split brain. */
+/* A guest's small write would succeed on one brick and fail on the other, which blames a good copy
+ * (facts/gluster.md 1.6). An arbiter stores no data, so its sectors do not matter. */
 static enum op_verdict check_sectors(struct op *o)
 {
     const char *name = json_text_of(o->args, "name");
+    const char *first_host = NULL;
     uint64_t first = 0;
     size_t i;
     json_t *brick;
@@ -72,12 +74,19 @@ static enum op_verdict check_sectors(struct op *o)
         const char *host = json_text_of(brick, "host");
         const json_t *seen = json_object_get(seen_on(o->c, host, "pool", name), "brick");
         uint64_t sector = json_u64_of(seen, "sector_bytes", 0);
-        if (first && sector && sector != first && str_eq(json_text_of(brick, "role"), "data")) {
-            return op_fail(o, POOL_POLICY,
-                           "the disk on %s has sectors of %llu bytes, the first one of %llu", host,
-                           (unsigned long long)sector, (unsigned long long)first);
+        if (!sector || !str_eq(json_text_of(brick, "role"), "data")) {
+            continue;
         }
-        first = first ? first : sector;
+        if (first && sector != first) {
+            (void)ERR_SET(&o->err, POOL_POLICY,
+                          "the disk on %s has sectors of %llu bytes, the one on %s of %llu", host,
+                          (unsigned long long)sector, first_host, (unsigned long long)first);
+            err_hint(&o->err, "free the disks with 'mortar pool rm %s', then choose hosts whose disks agree "
+                     "with --hosts", name);
+            return OP_FAIL;
+        }
+        first = sector;
+        first_host = host;
     }
     return OP_NEXT;
 }
