@@ -38,7 +38,6 @@ int act_host_check(const struct env *env, const json_t *args, struct act_ctx *ct
         return r;
     }
     *ret = check_list_to_json(&list);
-    json_object_set_new(*ret, "verdict", json_string(check_severity_name(check_worst(&list))));
     return 0;
 }
 

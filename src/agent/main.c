@@ -5,22 +5,33 @@
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
+#include "adapters/host/host_check.h"
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
 
 static int usage(FILE *to)
 {
-    (void)fputs("usage: mortard [--debug]\n\n"
+    (void)fputs("usage: mortard [--debug]\n"
+                "       mortard --probe-kvm\n\n"
                 "The agent of one host of a Mortar cluster. It is started by systemd;\n"
                 "'mortar' talks to it through /run/mortar/agent.sock.\n", to);
     return to == stdout ? 0 : 2;
+}
+
+/* In a process of its own, since KVM may hang; host_check.c calls it. */
+static int probe_kvm(void)
+{
+    const struct kvm_seen seen = kvm_probe_here("/dev/kvm");
+    _cleanup_free_ char *answer = kvm_format_answer(&seen);
+    return fputs(answer, stdout) < 0 ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"debug", no_argument, NULL, 'd'},
+        {&KVM_PROBE_OPTION[2], no_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0},
@@ -33,6 +44,8 @@ int main(int argc, char **argv)
             break;
         case 'h':
             return usage(stdout);
+        case 'k':
+            return probe_kvm();
         case 'V':
             (void)puts("mortard " MORTAR_VERSION);
             return 0;

@@ -4,10 +4,12 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <errno.h>
 
 #include "adapters/host/check_judge.h"
 #include "adapters/host/etcd_wal_parse.h"
 #include "golden.h"
+#include "io/cmd.h"
 
 static char *read_binary(const char *name, size_t *ret_len)
 {
@@ -49,7 +51,8 @@ static void damaged_etcd_log_counts_as_used(void **state)
 static void good_host(struct check_seen *s)
 {
     *s = (struct check_seen){.fuse = true, .tun = true, .nft = true, .fsync_p99_us = 400,
-                             .clock_synced = true};
+                             .clock_synced = true, .kvm_module = true,
+                             .kvm = {.failed_at = KVM_STEP_DONE}};
     s->facts = (struct host_facts){
         .name = str_dup("node1"), .machine_id = str_dup("0123456789abcdef0123456789abcdef"),
         .boot_id = str_dup("x"), .memory_bytes = 64 * GIB, .memory_available_bytes = 60 * GIB,
@@ -100,9 +103,9 @@ static void each_defect_is_named(void **state)
     s.facts.can.cgroup_delegated = false;
     assert_int_equal(judge(&s, "kernel.cgroup"), CHECK_WARNING);
     s.facts.can.cgroup_delegated = true;
-    s.facts.can.kvm = false;
+    s.facts.can.kvm_device = false;
     assert_int_equal(judge(&s, "cpu.kvm"), CHECK_WARNING);
-    s.facts.can.kvm = true;
+    s.facts.can.kvm_device = true;
     s.etcd = CHECK_ETCD_USED;
     assert_int_equal(judge(&s, "foreign.etcd"), CHECK_REFUSE);
     s.in_cluster = true;
@@ -121,6 +124,112 @@ static void each_defect_is_named(void **state)
     free(s.ports[0].owner);
     s.facts.memory_bytes = 512 * MIB;
     assert_int_equal(judge(&s, "memory.size"), CHECK_REFUSE);
+}
+
+/* What the finding of KVM says, for each way in which it can be missing. */
+static void kvm_is_told_apart(void **state)
+{
+    static const struct {
+        const char *virt;
+        bool device;
+        bool module;
+        struct kvm_seen kvm;
+        const char *says;
+    } cases[] = {
+        {"vmx", false, false, {0}, "module not loaded"},
+        {"svm", false, true, {0}, "no /dev/kvm"},
+        {"", false, false, {0}, "none"},
+        {"vmx", true, true, {KVM_STEP_OPEN, EACCES, false}, "may not be opened"},
+        {"vmx", true, false, {KVM_STEP_OPEN, ENODEV, false}, "does not open"},
+        {"vmx", true, true, {KVM_STEP_VM, EBUSY, false}, "another hypervisor"},
+        {"vmx", true, true, {KVM_STEP_CPU, EINVAL, false}, "the probe failed"},
+        {"vmx", true, true, {KVM_STEP_NONE, 0, true}, "hung"},
+        {"", true, true, {KVM_STEP_DONE, 0, false}, "without vmx or svm"},
+        {"svm", true, true, {KVM_STEP_DONE, 0, false}, "ran"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_check_seen_ struct check_seen s;
+        _cleanup_check_list_ struct check_list l = {0};
+        good_host(&s);
+        s.facts.cpu.virt = cases[i].virt;
+        s.facts.can.kvm_device = cases[i].device;
+        s.kvm_module = cases[i].module;
+        s.kvm = cases[i].kvm;
+        check_judge(&s, &l);
+        const struct check_finding *f = l.v;
+        for (; !str_eq(f->id, "cpu.kvm"); f++) {
+            assert_true(f + 1 < l.v + l.n);
+        }
+        if (!strstr(f->value, cases[i].says)) {
+            fail_msg("case %zu says '%s'", i, f->value);
+        }
+        bool ok = cases[i].virt[0] && cases[i].kvm.failed_at == KVM_STEP_DONE;
+        assert_int_equal(f->severity, ok ? CHECK_OK : CHECK_WARNING);
+        assert_true(ok || (f->meaning[0] && f->action[0]));
+    }
+}
+
+static void nested_is_told_from_bare(void **state)
+{
+    for (int nested = 0; nested < 2; nested++) {
+        _cleanup_check_seen_ struct check_seen s;
+        _cleanup_check_list_ struct check_list l = {0};
+        good_host(&s);
+        free(s.facts.cpu.flags);
+        s.facts.cpu.flags = str_dup(nested ? "fpu hypervisor lm" : "fpu lm");
+        s.facts.cpu.virt = "";
+        check_judge(&s, &l);
+        assert_string_equal(l.v[3].id, "cpu.virtualisation");
+        assert_non_null(strstr(l.v[3].action, nested ? "nested" : "firmware"));
+    }
+}
+
+static void an_answer_of_the_probe_is_read_back(void **state)
+{
+    for (int step = KVM_STEP_OPEN; step <= KVM_STEP_DONE; step++) {
+        const struct kvm_seen k = {.failed_at = (enum kvm_step)step, .sys = 16};
+        _cleanup_free_ char *text = kvm_format_answer(&k);
+        const struct kvm_seen back = kvm_parse_answer(text);
+        assert_int_equal(back.failed_at, step);
+        assert_int_equal(back.sys, 16);
+    }
+    assert_int_equal(kvm_parse_answer("").failed_at, KVM_STEP_NONE);
+    assert_int_equal(kvm_parse_answer("done").failed_at, KVM_STEP_NONE);
+    assert_int_equal(kvm_parse_answer("done -1").failed_at, KVM_STEP_NONE);
+    assert_int_equal(kvm_parse_answer("fly 0").failed_at, KVM_STEP_NONE);
+}
+
+static void a_probe_fails_where_it_fails(void **state)
+{
+    struct kvm_seen k = kvm_probe_here("/nowhere");
+    assert_int_equal(k.failed_at, KVM_STEP_OPEN);
+    assert_int_equal(k.sys, ENOENT);
+    k = kvm_probe_here("/dev/null"); /* opens, and is no KVM */
+    assert_int_equal(k.failed_at, KVM_STEP_API);
+    k = kvm_probe(CMD("echo", "done 0"));
+    assert_int_equal(k.failed_at, KVM_STEP_DONE);
+    k = kvm_probe(CMD("/nowhere/at/all"));
+    assert_int_equal(k.failed_at, KVM_STEP_NONE);
+    assert_false(k.timed_out);
+}
+
+static void findings_carry_numbers(void **state)
+{
+    _cleanup_check_seen_ struct check_seen s;
+    _cleanup_check_list_ struct check_list l = {0};
+    good_host(&s);
+    check_judge(&s, &l);
+    _cleanup_json_ json_t *j = check_list_to_json(&l);
+    size_t i = 0;
+    const json_t *f = NULL;
+    json_int_t p99_us = 0;
+    assert_string_equal(json_text_of(j, "verdict"), "ok");
+    json_array_foreach(json_object_get(j, "findings"), i, f) {
+        if (str_eq(json_text_of(f, "id"), "disk.fsync")) {
+            p99_us = json_integer_value(json_object_get(json_object_get(f, "measured"), "p99_us"));
+        }
+    }
+    assert_int_equal(p99_us, 400);
 }
 
 static void p99_is_the_nearest_rank(void **state)
@@ -152,6 +261,11 @@ int main(void)
         cmocka_unit_test(damaged_etcd_log_counts_as_used),
         cmocka_unit_test(good_host_has_no_finding),
         cmocka_unit_test(each_defect_is_named),
+        cmocka_unit_test(kvm_is_told_apart),
+        cmocka_unit_test(nested_is_told_from_bare),
+        cmocka_unit_test(an_answer_of_the_probe_is_read_back),
+        cmocka_unit_test(a_probe_fails_where_it_fails),
+        cmocka_unit_test(findings_carry_numbers),
         cmocka_unit_test(p99_is_the_nearest_rank),
         cmocka_unit_test(only_settings_of_the_user_are_listed),
     };

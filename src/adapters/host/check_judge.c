@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/units.h"
@@ -19,6 +20,7 @@ void check_list_done(struct check_list *l)
     for (size_t i = 0; i < l->n; i++) {
         free(l->v[i].subject);
         free(l->v[i].value);
+        json_decref(l->v[i].measured);
     }
     free(l->v);
     *l = (struct check_list){0};
@@ -43,9 +45,10 @@ void check_seen_done(struct check_seen *s)
     s->ports_n = s->disks_n = 0;
 }
 
-/* Takes @value. */
-static void add(struct check_list *l, const char *id, const char *subject, const char *title,
-                enum check_severity severity, char *value, const char *meaning, const char *action)
+/* Takes @value. Return: valid until the next call, for its measured numbers. */
+static struct check_finding *add(struct check_list *l, const char *id, const char *subject,
+                                 const char *title, enum check_severity severity, char *value,
+                                 const char *meaning, const char *action)
 {
     struct check_finding *grown = reallocarray(l->v, l->n + 1, sizeof(*grown));
     if (!grown) {
@@ -59,6 +62,7 @@ static void add(struct check_list *l, const char *id, const char *subject, const
                                           .value = value,
                                           .meaning = severity == CHECK_OK ? "" : meaning,
                                           .action = severity == CHECK_OK ? "" : action};
+    return &l->v[l->n - 1];
 }
 
 static char *join(const struct strv *v)
@@ -86,27 +90,102 @@ static void judge_identity(const struct host_facts *f, struct check_list *l)
         "Mortar supervises all daemons by systemd units", "use a Debian with systemd as init");
 }
 
+static bool is_guest(const struct host_facts *f)
+{
+    _cleanup_strv_ struct strv flags = {0};
+    strv_split(&flags, f->cpu.flags, " ");
+    return strv_has(&flags, "hypervisor");
+}
+
 static void judge_cpu(const struct host_facts *f, struct check_list *l)
 {
     char *value = str_printf("%llu × %s, %s", (unsigned long long)f->cpu.count, f->cpu.model,
                              f->cpu.virt[0] ? f->cpu.virt : "no vmx or svm");
-    add(l, "cpu.virtualisation", "", "processor", f->cpu.virt[0] ? CHECK_OK : CHECK_WARNING, value,
-        "without VT-x or AMD-V guests are emulated, some 10 to 50 times slower",
-        "switch virtualisation on in the firmware; in a virtual machine allow nested virtualisation");
-    const char *meaning = "";
-    enum check_severity severity = CHECK_OK;
-    if (f->can.kvm_device && !f->can.kvm) {
-        severity = CHECK_WARNING;
-        meaning = "/dev/kvm exists although the processor has no vmx or svm flag: such devices start "
-                  "and then hang a Linux guest, so Mortar emulates";
-    } else if (!f->can.kvm) {
-        severity = CHECK_WARNING;
-        meaning = "guests are emulated, and only in a cluster that allows emulation";
+    struct check_finding *found = add(
+        l, "cpu.virtualisation", "", "processor", f->cpu.virt[0] ? CHECK_OK : CHECK_WARNING, value,
+        is_guest(f) ? "this host is itself a virtual machine, and its hypervisor does not hand VT-x or "
+                      "AMD-V on: guests are emulated, some 10 to 50 times slower"
+                    : "the processor has no VT-x or AMD-V, or the firmware has switched it off: guests "
+                      "are emulated, some 10 to 50 times slower",
+        is_guest(f) ? "allow nested virtualisation in that hypervisor (with KVM: nested=1 and CPU "
+                      "model host-passthrough)"
+                    : "switch on VT-x (Intel) or SVM (AMD) in the firmware's setup");
+    found->measured = json_pack("{s:I,s:s,s:b}", "count", (json_int_t)f->cpu.count, "flag", f->cpu.virt,
+                                "virtual_machine", is_guest(f));
+}
+
+struct kvm_verdict {
+    enum check_severity severity;
+    const char *value;
+    const char *meaning;
+    const char *action;
+};
+
+static struct kvm_verdict judge_no_kvm_device(const struct check_seen *s)
+{
+    if (!s->facts.cpu.virt[0]) {
+        return (struct kvm_verdict){CHECK_WARNING, "none",
+                                    "guests are emulated, and only in a cluster that allows emulation",
+                                    "see to the processor's finding first"};
     }
-    add(l, "cpu.kvm", "", "KVM", severity,
-        str_dup(f->can.kvm ? "flags and device; proved by the first guest that boots"
-                           : f->can.kvm_device ? "device only" : "none"),
-        meaning, "load kvm_intel or kvm_amd; see dmesg for the reason when that fails");
+    if (!s->kvm_module) {
+        return (struct kvm_verdict){CHECK_WARNING, "module not loaded",
+                                    "the processor can virtualise, but the kernel's module is not there",
+                                    "modprobe kvm_intel or kvm_amd; 'Operation not supported' means "
+                                    "that the firmware has switched it off"};
+    }
+    return (struct kvm_verdict){CHECK_WARNING, "no /dev/kvm",
+                                "the module is loaded, but this system has no device for it",
+                                "in a container: hand /dev/kvm in; else: udevadm trigger --name-match=kvm"};
+}
+
+/* The device is there; what did the probe say? */
+static struct kvm_verdict judge_kvm_probe(const struct check_seen *s)
+{
+    const struct kvm_seen *k = &s->kvm;
+    if (k->failed_at == KVM_STEP_OPEN && (k->sys == EACCES || k->sys == EPERM)) {
+        return (struct kvm_verdict){CHECK_WARNING, "/dev/kvm may not be opened",
+                                    "something keeps even root from it, as a container's device rules do",
+                                    "allow the device c 10:232 for this system"};
+    }
+    if (k->failed_at == KVM_STEP_OPEN) {
+        return (struct kvm_verdict){CHECK_WARNING, "/dev/kvm does not open",
+                                    "the kernel has no KVM behind the device",
+                                    "modprobe kvm_intel or kvm_amd; see dmesg when that fails"};
+    }
+    if (k->failed_at == KVM_STEP_VM && k->sys == EBUSY) {
+        return (struct kvm_verdict){CHECK_WARNING, "held by another hypervisor",
+                                    "another program (VirtualBox, VMware) has the processor's virtualisation",
+                                    "stop that program or unload its modules"};
+    }
+    if (k->timed_out) {
+        return (struct kvm_verdict){CHECK_WARNING, "the probe hung",
+                                    "a guest of four bytes never came back: this KVM does not work, "
+                                    "which defects of nested virtualisation can cause",
+                                    "update the kernel here and below; see dmesg"};
+    }
+    if (k->failed_at != KVM_STEP_DONE) {
+        return (struct kvm_verdict){CHECK_WARNING, "the probe failed",
+                                    "KVM could not run a guest of four bytes",
+                                    "see dmesg; mortard --probe-kvm tries again and names the step"};
+    }
+    if (!s->facts.cpu.virt[0]) {
+        return (struct kvm_verdict){CHECK_WARNING, "a guest of four bytes ran, without vmx or svm",
+                                    "this KVM is no hardware virtualisation; such devices start and then "
+                                    "hang a Linux guest, so Mortar emulates",
+                                    "see to the processor's finding"};
+    }
+    return (struct kvm_verdict){CHECK_OK, "a guest of four bytes ran", "", ""};
+}
+
+static void judge_kvm(const struct check_seen *s, struct check_list *l)
+{
+    bool device = s->facts.can.kvm_device;
+    struct kvm_verdict v = device ? judge_kvm_probe(s) : judge_no_kvm_device(s);
+    struct check_finding *found =
+        add(l, "cpu.kvm", "", "KVM", v.severity, str_dup(v.value), v.meaning, v.action);
+    found->measured = json_pack("{s:b,s:b,s:s,s:i}", "device", device, "module", s->kvm_module, "probe",
+                                device ? kvm_step_name(s->kvm.failed_at) : "none", "errno", s->kvm.sys);
 }
 
 static void judge_memory(const struct host_facts *f, struct check_list *l)
@@ -116,18 +195,22 @@ static void judge_memory(const struct host_facts *f, struct check_list *l)
     enum check_severity severity = f->memory_bytes < MEMORY_MIN_BYTES      ? CHECK_REFUSE
                                    : f->memory_bytes < MEMORY_WANTED_BYTES ? CHECK_NOTE
                                                                            : CHECK_OK;
-    add(l, "memory.size", "", "memory", severity,
-        str_printf("%s, %s available", units_format_size(f->memory_bytes, total, sizeof(total)),
-                   units_format_size(f->memory_available_bytes, available, sizeof(available))),
-        "etcd, GlusterFS and libvirt take about 1 GiB; the rest is for guests",
-        "enough for a witness; add memory to run guests");
+    struct check_finding *found =
+        add(l, "memory.size", "", "memory", severity,
+            str_printf("%s, %s available", units_format_size(f->memory_bytes, total, sizeof(total)),
+                       units_format_size(f->memory_available_bytes, available, sizeof(available))),
+            "etcd, GlusterFS and libvirt take about 1 GiB; the rest is for guests",
+            "enough for a witness; add memory to run guests");
+    found->measured = json_pack("{s:I,s:I}", "bytes", (json_int_t)f->memory_bytes, "available_bytes",
+                                (json_int_t)f->memory_available_bytes);
 }
 
 static void judge_fsync(const struct check_seen *s, struct check_list *l)
 {
     uint64_t us = s->fsync_p99_us;
     bool slow = us > FSYNC_HA_US;
-    add(l, "disk.fsync", "/var/lib", "disk latency",
+    struct check_finding *found = add(
+        l, "disk.fsync", "/var/lib", "disk latency",
         !us ? CHECK_NOTE : us > FSYNC_WARN_US ? CHECK_WARNING : CHECK_OK,
         us ? str_printf("fdatasync p99 %llu.%llu ms", (unsigned long long)(us / 1000),
                         (unsigned long long)(us / 100 % 10))
@@ -136,6 +219,7 @@ static void judge_fsync(const struct check_seen *s, struct check_list *l)
         : slow ? "etcd loses its leader on such a disk (more than 50 ms): failover would be refused"
                : "etcd wants less than 10 ms; a busy disk can cost it its leader",
         "put /var/lib/etcd on an SSD that serves nothing else");
+    found->measured = us ? json_pack("{s:I}", "p99_us", (json_int_t)us) : NULL;
 }
 
 static void judge_disk(const struct check_disk *d, struct check_list *l)
@@ -150,11 +234,14 @@ static void judge_disk(const struct check_disk *d, struct check_list *l)
                                                : "empty";
     bool empty = str_eq(content, "empty");
     (void)units_format_size(s->size_bytes, size, sizeof(size));
-    add(l, "disk.device", d->device, "disk", empty ? CHECK_OK : CHECK_NOTE,
-        str_printf("%s, sectors of %llu bytes, %s%s%s", size, (unsigned long long)s->sector_bytes,
-                   content, s->mounted_at ? " at " : "", s->mounted_at ? s->mounted_at : ""),
+    struct check_finding *found = add(
+        l, "disk.device", d->device, "disk", empty ? CHECK_OK : CHECK_NOTE,
+        str_printf("%s, sectors of %llu bytes, %s%s%s", size, (unsigned long long)s->sector_bytes, content,
+                   s->mounted_at ? " at " : "", s->mounted_at ? s->mounted_at : ""),
         "it holds something: Mortar formats it only with --wipe, and never while it is in use",
         "nothing, unless it is meant for a brick");
+    found->measured = json_pack("{s:I,s:I,s:s}", "size_bytes", (json_int_t)s->size_bytes, "sector_bytes",
+                                (json_int_t)s->sector_bytes, "content", content);
     if (s->sector_bytes > 512) {
         add(l, "disk.sector", d->device, "sector size", CHECK_NOTE,
             str_printf("%llu bytes", (unsigned long long)s->sector_bytes),
@@ -170,7 +257,8 @@ static void judge_link(const struct host_link *k, struct check_list *l)
     bool small = k->mtu < MTU_WANTED;
     char *speed = k->speed_mbit ? str_printf("%llu Mbit/s", (unsigned long long)k->speed_mbit)
                                 : str_dup("speed unknown");
-    add(l, "link.state", k->name, "network link",
+    struct check_finding *found = add(
+        l, "link.state", k->name, "network link",
         !k->up ? CHECK_NOTE : slow || small ? CHECK_WARNING : CHECK_OK,
         str_printf("%s, MTU %llu, %s, %s", k->up ? "up" : "down", (unsigned long long)k->mtu, speed,
                    addrs),
@@ -180,6 +268,8 @@ static void judge_link(const struct host_link *k, struct check_list *l)
         !k->up ? "connect it or ignore it"
         : slow ? "use at least 1 Gbit/s for storage, better 10"
                : "raise the MTU, for instance to 9000, on all hosts and the switch");
+    found->measured = json_pack("{s:b,s:I,s:o}", "up", k->up, "mtu", (json_int_t)k->mtu, "speed_mbit",
+                                k->speed_mbit ? json_integer((json_int_t)k->speed_mbit) : json_null());
     free(speed);
 }
 
@@ -187,9 +277,15 @@ static void judge_system(const struct check_seen *s, struct check_list *l)
 {
     const struct host_facts *f = &s->facts;
     bool cgroup = f->can.cgroup_unified && f->can.cgroup_delegated;
-    add(l, "clock.sync", "", "clock", s->clock_synced ? CHECK_OK : CHECK_WARNING,
-        str_dup(s->clock_synced ? "synchronised" : "not synchronised"),
-        "certificates and logs need the time; no decision about guests does", "install chrony");
+    struct check_finding *clock =
+        add(l, "clock.sync", "", "clock", s->clock_synced ? CHECK_OK : CHECK_WARNING,
+            s->clock_synced ? str_printf("synchronised, at most %llu ms off",
+                                         (unsigned long long)((s->clock_error_us + 999) / 1000))
+                            : str_dup("not synchronised"),
+            "certificates and logs need the time; no decision about guests does",
+            "apt install chrony, and check that it reaches a server: chronyc sources");
+    clock->measured = json_pack("{s:b,s:I}", "synchronised", s->clock_synced, "max_error_us",
+                                (json_int_t)s->clock_error_us);
     add(l, "kernel.cgroup", "", "control groups", cgroup ? CHECK_OK : CHECK_WARNING,
         str_dup(!f->can.cgroup_unified ? "not version 2 alone"
                 : cgroup               ? "version 2 with controllers"
@@ -217,8 +313,7 @@ static void judge_packages(const struct check_seen *s, struct check_list *l)
     for (size_t i = 0; i < ELEMENTS(wanted); i++) {
         char *version = host_find_package(s->packages, wanted[i]);
         add(l, "package.version", wanted[i], "package", version ? CHECK_OK : CHECK_REFUSE,
-            version ? version : str_dup("not installed"), "Mortar needs it",
-            "install it with apt");
+            version ? version : str_dup("not installed"), "Mortar needs it", "install it with apt");
     }
 }
 
@@ -287,6 +382,7 @@ void check_judge(const struct check_seen *seen, struct check_list *ret)
 {
     judge_identity(&seen->facts, ret);
     judge_cpu(&seen->facts, ret);
+    judge_kvm(seen, ret);
     judge_memory(&seen->facts, ret);
     judge_fsync(seen, ret);
     for (size_t i = 0; i < seen->disks_n; i++) {
@@ -330,11 +426,12 @@ json_t *check_list_to_json(const struct check_list *l)
     for (size_t i = 0; i < l->n; i++) {
         const struct check_finding *f = &l->v[i];
         json_array_append_new(
-            findings, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", f->id, "severity",
+            findings, json_pack("{s:s, s:s, s:s, s:s, s:s, s:O?, s:s, s:s}", "id", f->id, "severity",
                                 check_severity_name(f->severity), "subject", f->subject, "title",
-                                f->title, "value", f->value, "meaning", f->meaning, "action", f->action));
+                                f->title, "value", f->value, "measured", f->measured, "meaning",
+                                f->meaning, "action", f->action));
     }
-    return json_pack("{s:s, s:o}", "worst", check_severity_name(check_worst(l)), "findings", findings);
+    return json_pack("{s:s, s:o}", "verdict", check_severity_name(check_worst(l)), "findings", findings);
 }
 
 static int compare_u64(const void *a, const void *b)

@@ -5,6 +5,7 @@
 
 #include "adapters/host/brick_plan.h"
 #include "adapters/host/host_facts.h"
+#include "adapters/host/kvm_probe.h"
 
 enum check_severity {
     CHECK_OK,
@@ -21,6 +22,7 @@ struct check_finding {
     char *value;         /* what was measured */
     const char *meaning; /* "" when all is well */
     const char *action;
+    json_t *measured; /* the numbers in it, for programs; NULL when there are none */
 };
 struct check_list {
     struct check_finding *v;
@@ -52,7 +54,10 @@ struct check_seen {
     bool tun;        /* /dev/net/tun */
     bool nft;        /* the nft command */
     uint64_t fsync_p99_us; /* 0: not measured */
+    struct kvm_seen kvm; /* not probed when there is no device */
+    bool kvm_module;     /* kvm_intel, kvm_amd or built in */
     bool clock_synced;
+    uint64_t clock_error_us; /* the kernel's own bound; grows while nobody corrects it */
     char *packages; /* dpkg-query's list, see host_find_package() */
     enum check_etcd etcd;
     char *etcd_dir; /* the directory that is in use, for the message; or NULL */
@@ -75,7 +80,10 @@ void check_judge(const struct check_seen *seen, struct check_list *ret);
 enum check_severity check_worst(const struct check_list *l);
 /** check_severity_name - "ok", "note", "warning", "refuse" */
 const char *check_severity_name(enum check_severity s);
-/** check_list_to_json - {"worst","findings":[{id, severity, subject, title, value, meaning, action}]} */
+/**
+ * check_list_to_json - {"verdict","findings":[{id, severity, subject, title, value, measured, meaning,
+ *                      action}]}; one reference owned by the caller
+ */
 json_t *check_list_to_json(const struct check_list *l);
 
 /** check_p99 - 99th percentile of @n > 0 values, which are sorted in place */

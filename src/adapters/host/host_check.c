@@ -100,11 +100,20 @@ static void measure_fsync(uint64_t *ret_p99_us)
     *ret_p99_us = n ? check_p99(took, n) : 0;
 }
 
-static bool clock_is_synced(void)
+static void observe_clock(struct check_seen *s)
 {
     struct timex t = {0};
     int state = adjtimex(&t); /* modes 0: reads only */
-    return state >= 0 && state != TIME_ERROR && !(t.status & STA_UNSYNC);
+    s->clock_synced = state >= 0 && state != TIME_ERROR && !(t.status & STA_UNSYNC);
+    s->clock_error_us = t.maxerror > 0 ? (uint64_t)t.maxerror : 0;
+}
+
+static void observe_kvm(struct check_seen *s)
+{
+    s->kvm_module = file_exists("/sys/module/kvm_intel") || file_exists("/sys/module/kvm_amd");
+    if (s->facts.can.kvm_device) {
+        s->kvm = kvm_probe(CMD("/proc/self/exe", KVM_PROBE_OPTION));
+    }
 }
 
 static bool wal_is_unused(const char *path)
@@ -264,7 +273,8 @@ int host_check_observe(const struct check_opts *opts, struct check_seen *ret, st
     ret->fuse = file_exists("/dev/fuse");
     ret->tun = file_exists("/dev/net/tun");
     ret->nft = file_exists("/usr/sbin/nft");
-    ret->clock_synced = clock_is_synced();
+    observe_clock(ret);
+    observe_kvm(ret);
     measure_fsync(&ret->fsync_p99_us);
     observe_etcd(opts->etcd_dir ? opts->etcd_dir : "mortar", ret);
     list_dir("/var/lib/glusterd/peers", pick_all, &ret->gluster_peers);

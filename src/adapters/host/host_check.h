@@ -5,6 +5,10 @@
 
 #include "adapters/host/check_judge.h"
 
+/* The program that calls host_check_run() must answer to this option: it prints kvm_format_answer()
+ * of kvm_probe_here("/dev/kvm") and exits. */
+#define KVM_PROBE_OPTION "--probe-kvm"
+
 struct check_opts {
     bool in_cluster;      /* this host has joined already */
     const char *etcd_dir; /* our member's directory below /var/lib/etcd, not foreign; NULL: "mortar" */
