@@ -10,6 +10,10 @@ import subprocess
 import sys
 
 
+# Open files that commands inherit: locks, which so stay held until an orphan of a killed caller ends.
+inherited = set()
+
+
 class LabError(Exception):
     """What the user is told; hint says what to do next."""
 
@@ -56,6 +60,7 @@ def run(argv, timeout=60, check=True, text_in=None, env=None):
             text=True,
             timeout=timeout,
             env=env or clean_env(),
+            pass_fds=inherited,
         )
     except FileNotFoundError:
         raise LabError(f"{argv[0]} is not installed on this machine") from None

@@ -19,7 +19,7 @@ import os
 import pathlib
 import re
 
-from .command import LabError
+from .command import LabError, inherited
 
 ROOT = pathlib.Path(os.environ.get("MORTAR_LAB_STATE") or "/var/lib/mortar-lab")
 MACHINE = pathlib.Path("/run/mortar-lab.json")
@@ -81,15 +81,21 @@ def locked(what):
     """Hold the lock of one lab, or of the machine (what = "machine") for what labs share.
 
     Order: a lab's lock first, then the machine's. The holder may remove the file; who waited for
-    it then holds nothing, and takes the new one.
+    it then holds nothing, and takes the new one. Commands that the holder runs hold it too: when it
+    is killed, the next one waits for what it had begun.
     """
     path = lock_path(what)
     while True:
         with open(path, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_at(lock, path):
+            if not is_at(lock, path):
+                continue
+            inherited.add(lock.fileno())
+            try:
                 yield
-                return
+            finally:
+                inherited.discard(lock.fileno())
+            return
 
 
 def is_at(file, path):

@@ -83,7 +83,12 @@ def refused(cluster, code, *words, host="host1", says=""):
 
 
 def kill_agent(cluster, host):
-    """SIGKILL; systemd starts it again."""
+    """SIGKILL; systemd starts it again. One that was killed just before is waited for."""
+    def main_pid():
+        shown = cluster.lab.exec(host, ["systemctl", "show", "--value", "-p", "MainPID", "mortard"])
+        return int(shown.stdout)
+
+    cluster.wait_until(f"mortard on {host}", main_pid)
     cluster.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "--kill-whom=main", "mortard"])
 
 

@@ -337,6 +337,23 @@ def kill_up_after(lab, seconds):
     up.wait()
 
 
+def test_the_lock_of_a_killed_up_is_free_when_its_last_command_ends(tmp_path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    words = ["sh", "-c", f"touch {begun}; sleep 1; touch {ended}"]
+    script = f"""if True:
+        from mortarlab import command, state
+        with state.locked("test-orphan"):
+            command.run({words!r})
+    """
+    up = subprocess.Popen([sys.executable, "-c", script], env={"PYTHONPATH": str(TREE / "lab")})
+    assert wait_until(begun.exists)
+    up.kill()
+    up.wait()
+    with state.locked("test-orphan"):
+        assert ended.exists()
+        state.lock_path("test-orphan").unlink()
+
+
 def test_down_after_a_crash_half_way_leaves_nothing(make_lab):
     image.ensure_base()
     moments = random.Random(seed_of_run())
