@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/model/keys.h"
 
 struct attempt *act_find(const struct core *c, const char *id)
 {
@@ -96,6 +97,12 @@ void commit_del(struct core *c, struct commit *t, const char *prefix, const char
     _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
     commit_guard(c, t, prefix, name);
     json_array_append_new(t->dels, json_string(key));
+}
+
+void commit_use(struct commit *t, const char *kind, const char *name)
+{
+    _cleanup_free_ char *key = str_printf("%s%s/%s", KEY_USE, kind, name);
+    json_object_set_new(t->puts, key, json_object());
 }
 
 void commit_drop(struct commit *t)

@@ -47,6 +47,14 @@ void commit_put(struct core *c, struct commit *t, const char *prefix, const char
 void commit_del(struct core *c, struct commit *t, const char *prefix, const char *name);
 /** commit_guard - only compare */
 void commit_guard(struct core *c, struct commit *t, const char *prefix, const char *name);
+/**
+ * commit_use - state that this commit makes something stand on a pool or a host
+ * @kind: "pool" or "node"
+ *
+ * Writes without a compare: users do not get into each other's way. Who takes it away compares
+ * the same key with commit_guard(), and so cannot miss a user that it has not heard of yet.
+ */
+void commit_use(struct commit *t, const char *kind, const char *name);
 /** commit_try - emit as action "store.commit" by act_try() with no pause. Ends the commit. */
 bool commit_try(struct core *c, const char *id, struct commit *t);
 /** commit_once - emit by act_once(). Ends the commit. */

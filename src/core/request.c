@@ -118,26 +118,6 @@ static int req_join(struct req *q)
     return r < 0 ? r : start_local(q, "join");
 }
 
-static const char *what_needs(const struct core *c, const char *host, char *buf, size_t size)
-{
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
-        if (pool_brick_of(it.value, host)) {
-            (void)snprintf(buf, size, "pool '%s' has a brick here", it.name);
-            return buf;
-        }
-    }
-    char *name = NULL;
-    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        _cleanup_free_ char *vm = name;
-        if (str_eq(json_text_of(vm_own(c, vm), "owner"), host) &&
-            !str_eq(json_text_of(vm_act(c, vm), "state"), "stopped") && vm_act(c, vm)) {
-            (void)snprintf(buf, size, "vm '%s' runs here", vm);
-            return buf;
-        }
-    }
-    return NULL;
-}
-
 static int check_keeps_ca(struct req *q)
 {
     bool has_ca = json_bool_of(smap_get(&q->c->seen, "host"), "ca", false);
@@ -151,12 +131,11 @@ static int check_keeps_ca(struct req *q)
 
 static int req_leave(struct req *q)
 {
-    char buf[128];
+    char why[128];
     if (!q->c->host && !is_resumable(q->c, "leave")) {
         return ERR_SET(q->e, NO_CLUSTER, "this host is not part of a cluster");
     }
-    const char *why = q->c->host ? what_needs(q->c, q->c->host, buf, sizeof(buf)) : NULL;
-    if (why) {
+    if (q->c->host && node_is_needed(q->c, q->c->host, why, sizeof(why))) {
         (void)ERR_SET(q->e, STATE, "this host cannot leave: %s", why);
         err_hint(q->e, "move or remove it first: 'mortar host evacuate', 'mortar pool rm'");
         return -ERR_STATE;
@@ -321,7 +300,59 @@ static bool is_path(const char *s)
     return !s || (s[0] == '/' && strlen(s) < 256 && !strstr(s, "/../") && !str_ends(s, "/.."));
 }
 
-static int new_pool(struct req *q, const char *name, json_t **ret)
+static void get_hosts(const json_t *pool, json_t *ret)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        json_array_append(ret, json_object_get(brick, "host"));
+    }
+}
+
+/* A half-made pool is finished by the same command: its bricks are known by its uuid, its volume may
+ * be there already, so it stays on its hosts. */
+static int take_over(struct req *q, const json_t *old, json_t *pool)
+{
+    _cleanup_json_ json_t *had = json_array();
+    _cleanup_json_ json_t *has = json_array();
+    get_hosts(old, had);
+    get_hosts(pool, has);
+    if (!json_equal(had, has)) {
+        _cleanup_free_ char *text = json_format(had);
+        (void)ERR_SET(q->e, POOL_POLICY, "pool '%s' is half-made on %s", json_text_of(old, "name"), text);
+        err_hint(q->e, "to put it elsewhere, remove it first: mortar pool rm %s",
+                 json_text_of(old, "name"));
+        return -ERR_POOL_POLICY;
+    }
+    json_object_set(pool, "uuid", json_object_get(old, "uuid"));
+    return 0;
+}
+
+/* What place_bricks() shall go by: the hosts of a half-made pool, unless the user names others. */
+static json_t *placement_args(struct req *q, const json_t *old)
+{
+    json_t *args = json_copy((json_t *)q->args);
+    if (old && !json_array_size(json_object_get(args, "hosts"))) {
+        json_t *hosts = json_array();
+        get_hosts(old, hosts);
+        json_object_set_new(args, "hosts", hosts);
+    }
+    return args;
+}
+
+/* None of them may leave in the moment in which it gets a brick. */
+static void use_hosts(struct req *q, struct commit *t, const json_t *pool)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        commit_guard(q->c, t, KEY_NODE, json_text_of(brick, "host"));
+        commit_use(t, "node", json_text_of(brick, "host"));
+    }
+}
+
+/* @old: the half-made pool of this name, or NULL */
+static int new_pool(struct req *q, const char *name, const json_t *old, json_t **ret)
 {
     json_t *bricks = NULL;
     const char *kind = json_text_of(q->args, "kind");
@@ -331,7 +362,8 @@ static int new_pool(struct req *q, const char *name, json_t **ret)
     if (!is_path(json_text_of(q->args, "device")) || !is_path(json_text_of(q->args, "path"))) {
         return ERR_SET(q->e, INVALID, "devices and paths of bricks are absolute");
     }
-    int r = place_bricks(q->c, q->args, &bricks, q->e);
+    _cleanup_json_ json_t *args = placement_args(q, old);
+    int r = place_bricks(q->c, args, &bricks, q->e);
     if (r < 0) {
         return r;
     }
@@ -342,7 +374,11 @@ static int new_pool(struct req *q, const char *name, json_t **ret)
                      "no_ha", json_bool_of(q->args, "no_ha", false), "wipe",
                      json_bool_of(q->args, "wipe", false), "force",
                      json_bool_of(q->args, "force", false), "bricks", bricks);
-    return 0;
+    r = old ? take_over(q, old, *ret) : 0;
+    if (r < 0) {
+        json_decref(*ret);
+    }
+    return r;
 }
 
 static int req_pool_create(struct req *q)
@@ -360,14 +396,12 @@ static int req_pool_create(struct req *q)
         return ERR_SET(q->e, EXISTS, "there is a pool '%s' already", name);
     }
     json_t *pool = NULL;
-    r = new_pool(q, name, &pool);
+    r = new_pool(q, name, old, &pool);
     if (r < 0) {
         return r;
     }
-    if (old) { /* half-made: its bricks are known by its uuid, so the same command finishes it */
-        json_object_set(pool, "uuid", json_object_get(old, "uuid"));
-    }
     struct commit t = commit_new();
+    use_hosts(q, &t, pool);
     const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
     put_task(q, &t, "pool.create", name, json_text_of(first, "host"));
     commit_put(q->c, &t, KEY_POOL, name, pool);
@@ -405,8 +439,11 @@ static int req_pool_remove(struct req *q)
     }
     struct commit t = commit_new();
     const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
+    json_t *next = json_deep_copy(pool);
+    json_object_set_new(next, "state", json_string("removing"));
     put_task(q, &t, "pool.remove", name, json_text_of(first, "host"));
-    commit_guard(q->c, &t, KEY_POOL, name);
+    commit_put(q->c, &t, KEY_POOL, name, next);
+    commit_guard(q->c, &t, KEY_USE "pool/", name); /* no image or VM came upon it meanwhile */
     return finish(q, &t);
 }
 
@@ -480,6 +517,8 @@ static int req_image_import(struct req *q)
                json_pack("{s:s,s:s,s:s,s:s}", "name", name, "uuid", q->id, "pool", pool, "state",
                          "importing"));
     put_task(q, &t, "image.import", name, q->c->host);
+    commit_guard(q->c, &t, KEY_POOL, pool);
+    commit_use(&t, "pool", pool);
     return finish(q, &t);
 }
 
@@ -645,6 +684,8 @@ static int req_vm_create(struct req *q)
     struct commit t = commit_new();
     vm_put_spec(q->c, &t, name, spec);
     vm_put_own(q->c, &t, name, vm_new_own(q->c, host, 0));
+    commit_guard(q->c, &t, KEY_POOL, pool);
+    commit_use(&t, "pool", pool);
     commit_put(q->c, &t, KEY_TASK, q->id,
                op_new_task(q->c, q->id, "vm.create", name, is_local ? q->c->host : host, args));
     return finish(q, &t);

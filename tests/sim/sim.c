@@ -27,6 +27,7 @@ struct sim_event {
 
 #define LATE_MAX_US (20 * USEC_PER_SEC)
 #define COPY_MAX_US (2 * USEC_PER_SEC)
+#define BEAT_US (30 * USEC_PER_SEC) /* as in agent/act_observe.c */
 
 static void record_free(void *p)
 {
@@ -473,8 +474,9 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return list_domains(s, h);
     }
     if (str_eq(what, "observe.host")) {
-        return json_pack("{s:i,s:s,s:b,s:s,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu", "7.2",
-                         "memory_free_bytes", (json_int_t)(64 * GIB));
+        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
+                         "7.2", "memory_free_bytes", (json_int_t)(64 * GIB), "beat",
+                         (json_int_t)(s->now_us / BEAT_US));
     }
     if (str_eq(what, "observe.gluster")) {
         return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms", 1);

@@ -413,6 +413,56 @@ static void a_machine_that_was_started_meanwhile_keeps_its_disks(void **state)
     }
 }
 
+/* Two users at two hosts, neither of which has heard of what the other one asks. */
+static void a_pool_with_something_on_it_is_never_removed(void **state)
+{
+    for (int i = 0; i < schedules(40); i++) {
+        struct sim s;
+        struct err e = {0};
+        prepare(&s, first_seed() + (uint64_t)i);
+        ask(&s, "vm.stop", on_vm(), "done");
+        ask(&s, "vm.remove", on_vm(), "done");
+        free(sim_request(&s, 1, "vm.create",
+                         json_pack("{s:s,s:s,s:i,s:I,s:I}", "name", "db2", "pool", "vms", "cpus", 1,
+                                   "memory_bytes", (json_int_t)GIB, "disk_bytes", (json_int_t)GIB),
+                         &e));
+        free(sim_request(&s, 0, "pool.remove", json_pack("{s:s}", "name", "vms"), &e));
+        sim_run(&s, 60 * USEC_PER_SEC);
+        if (!sim_get(&s, KEY_POOL "vms") && sim_get(&s, KEY_VM "db2/spec")) {
+            fail_msg("seed %llu: the machine has lost its pool", (unsigned long long)s.seed);
+        }
+        sim_done(&s);
+    }
+}
+
+/* The host goes for good; another one carries on with what is not tied to it. */
+static void a_task_survives_the_host_that_ran_it(void **state)
+{
+    for (int i = 0; i < schedules(8); i++) {
+        struct sim s;
+        struct err e = {0};
+        sim_init(&s, first_seed() + (uint64_t)i, 4);
+        sim_run(&s, 3 * USEC_PER_SEC);
+        _cleanup_free_ char *task =
+            sim_request(&s, 0, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "p", "hosts",
+                                                        "host1", "host2", "host3"), &e);
+        sim_run(&s, prng_below(&s.prng, 500 * USEC_PER_MSEC));
+        _cleanup_free_ char *key = str_printf("%s%s", KEY_TASK, task);
+        if (str_eq(json_text_of(sim_get(&s, key), "state"), "running")) {
+            assert_string_equal(json_text_of(sim_get(&s, key), "runner"), "host1");
+            sim_kill_agent(&s, 0);
+            const char *end = sim_wait(&s, task, 2 * LIMIT_US);
+            assert_string_not_equal(json_text_of(sim_get(&s, key), "runner"), "host1");
+            assert_true(str_eq(end, "done") || str_eq(end, "failed"));
+            sim_start_agent(&s, 0);
+        }
+        sim_run(&s, LIMIT_US);
+        ask(&s, "pool.create", json_pack("{s:s}", "name", "p2"), NULL);
+        expect_no_task(&s);
+        sim_done(&s);
+    }
+}
+
 static void a_stop_during_a_migration_ends_the_guest(void **state)
 {
     for (int i = 0; i < schedules(20); i++) {
@@ -539,6 +589,8 @@ int main(void)
         cmocka_unit_test(guest_that_falls_before_it_was_seen_is_started_again),
         cmocka_unit_test(a_phase_acts_once_while_the_store_is_away),
         cmocka_unit_test(a_machine_that_was_started_meanwhile_keeps_its_disks),
+        cmocka_unit_test(a_pool_with_something_on_it_is_never_removed),
+        cmocka_unit_test(a_task_survives_the_host_that_ran_it),
         cmocka_unit_test(a_stop_during_a_migration_ends_the_guest),
         cmocka_unit_test(a_reboot_gives_a_new_incarnation_and_starts_its_guests_again),
         cmocka_unit_test(a_pool_that_is_being_made_cannot_be_removed),

@@ -183,6 +183,42 @@ static void a_newcomer_is_one_host_with_real_addresses(void **state)
     }
 }
 
+/* Its volume may be there already: it stays where it was begun. */
+static void a_half_made_pool_is_finished_on_its_own_hosts(void **state)
+{
+    static const char half[] =
+        "{\"ev\":\"watch\",\"revision\":11,\"dels\":[],\"puts\":[[\"/mortar/v1/pool/p\",11,{\"name\":"
+        "\"p\",\"uuid\":\"u-p\",\"state\":\"creating\",\"copies\":2,\"arbiter\":true,\"bricks\":["
+        "{\"host\":\"host2\",\"role\":\"data\"},{\"host\":\"host1\",\"role\":\"data\"},"
+        "{\"host\":\"host3\",\"role\":\"arbiter\"}]}]]}";
+    struct err e = {0};
+    json_t *actions = NULL;
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    (void)core_world_step(c, half, USEC_PER_SEC, &e);
+    _cleanup_json_ json_t *again = parse("{\"ev\":\"request\",\"verb\":\"pool.create\",\"task\":\"t\","
+                                         "\"args\":{\"name\":\"p\"}}");
+    _cleanup_json_ json_t *elsewhere =
+        parse("{\"ev\":\"request\",\"verb\":\"pool.create\",\"task\":\"t2\",\"args\":{\"name\":\"p\","
+              "\"hosts\":[\"host1\",\"host2\",\"host3\"]}}");
+    assert_int_equal(core_step(c, elsewhere, 2 * USEC_PER_SEC, 0, &actions, &e), -ERR_POOL_POLICY);
+    json_decref(actions);
+    assert_non_null(strstr(e.hint, "mortar pool rm p"));
+    assert_int_equal(core_step(c, again, 2 * USEC_PER_SEC, 0, &actions, &e), 0);
+    _cleanup_json_ json_t *all = actions;
+    const json_t *pool = NULL;
+    size_t i;
+    json_t *a;
+    json_array_foreach(all, i, a) {
+        if (str_eq(json_text_of(a, "id"), "req/t")) {
+            pool = json_object_get(json_object_get(json_object_get(a, "args"), "puts"),
+                                   "/mortar/v1/pool/p");
+        }
+    }
+    const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
+    assert_string_equal(json_text_of(first, "host"), "host2");
+    assert_string_equal(json_text_of(pool, "uuid"), "u-p");
+}
+
 /* Bad input, one by one: the reason, and the next step. */
 static void each_refusal_names_reason_and_next_step(void **state)
 {
@@ -238,6 +274,7 @@ int main(void)
         cmocka_unit_test(every_field_refuses_every_wrong_type),
         cmocka_unit_test(random_requests_never_end_the_agent),
         cmocka_unit_test(a_newcomer_is_one_host_with_real_addresses),
+        cmocka_unit_test(a_half_made_pool_is_finished_on_its_own_hosts),
         cmocka_unit_test(each_refusal_names_reason_and_next_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

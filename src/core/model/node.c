@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/node.h"
 
+#include <stdio.h>
+
 #include "base/str.h"
 #include "core/model/keys.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
 
 struct role {
     const char *name;
@@ -159,6 +163,38 @@ const json_t *etcd_find_member(const struct core *c, const json_t *node)
         }
     }
     return NULL;
+}
+
+static bool is_needed_by(const struct core *c, const char *host, const char *vm)
+{
+    const json_t *own = vm_own(c, vm);
+    const json_t *act = vm_act(c, vm);
+    bool is_ended = !act || str_eq(json_text_of(act, "state"), "stopped");
+    if (vm_mig_is_active(own) &&
+        str_eq(json_text_of(json_object_get(own, "mig"), "dst"), host)) {
+        return true;
+    }
+    return str_eq(json_text_of(own, "owner"), host) &&
+           (!is_ended || str_eq(json_text_of(vm_spec(c, vm), "desired"), "running"));
+}
+
+bool node_is_needed(const struct core *c, const char *host, char *why, size_t size)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (pool_brick_of(it.value, host)) {
+            (void)snprintf(why, size, "pool '%s' has a brick here", it.name);
+            return true;
+        }
+    }
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        _cleanup_free_ char *vm = name;
+        if (is_needed_by(c, host, vm)) {
+            (void)snprintf(why, size, "vm '%s' runs here", vm);
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool has_started(const json_t *member)

@@ -46,6 +46,12 @@ json_t *node_list(const struct core *c);
 /** node_count_staying - hosts of a node_list() that are not leaving */
 size_t node_count_staying(const json_t *list);
 
+/**
+ * node_is_needed - does a brick, or a virtual machine that runs or shall run, stand on @host?
+ * @why: says which, in at most @size bytes
+ */
+bool node_is_needed(const struct core *c, const char *host, char *why, size_t size);
+
 /** etcd_must_start - was this host made a member of the store that has not started yet? */
 bool etcd_must_start(const struct core *c);
 /** etcd_is_settled - is no change of the membership due or under way, as this host sees it? */

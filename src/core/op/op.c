@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "core/model/keys.h"
+#include "core/model/node.h"
 #include "core/op/ops.h"
 
 #define RETRY_MAX 3
@@ -172,13 +173,17 @@ static void forget_other_phases(struct op *o)
     act_forget_others(o->c, prefix, keep);
 }
 
+static void set_end(const struct core *c, json_t *task, const char *state)
+{
+    json_object_set_new(task, "state", json_string(state));
+    json_object_set_new(task, "ended_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
+    json_object_del(task, "progress");
+    json_object_del(task, "note");
+}
+
 static void end(struct op *o, const char *state)
 {
-    json_object_set_new(o->task, "state", json_string(state));
-    json_object_set_new(o->task, "ended_ms",
-                        json_integer((json_int_t)(o->c->wall_us / USEC_PER_MSEC)));
-    json_object_del(o->task, "progress");
-    json_object_del(o->task, "note");
+    set_end(o->c, o->task, state);
     save(o);
 }
 
@@ -309,8 +314,14 @@ static bool is_run_here(const struct core *c, const char *id)
            str_eq(json_text_of(task, "runner"), c->host);
 }
 
-/* Outcomes of tasks that have ended. @prefix: what comes before the task's id */
-static void forget_ended(struct core *c, const char *prefix)
+static bool is_run_anywhere(const struct core *c, const char *id)
+{
+    return str_eq(json_text_of(world_get(&c->world, KEY_TASK, id), "state"), "running");
+}
+
+/* Outcomes of tasks that nobody asks for any more. @prefix: what comes before the task's id */
+static void forget_ended(struct core *c, const char *prefix,
+                         bool (*is_wanted)(const struct core *c, const char *id))
 {
     for (size_t i = smap_lower(&c->attempts, prefix);
          i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
@@ -318,7 +329,7 @@ static void forget_ended(struct core *c, const char *prefix)
         const struct attempt *a = c->attempts.items[i].value;
         const char *id = key + strlen(prefix);
         _cleanup_free_ char *task = str_printf("%.*s", (int)strcspn(id, "/"), id);
-        if (a->in_flight || is_run_here(c, task)) {
+        if (a->in_flight || is_wanted(c, task)) {
             i++;
         } else {
             (void)smap_del(&c->attempts, key);
@@ -326,9 +337,71 @@ static void forget_ended(struct core *c, const char *prefix)
     }
 }
 
+static uint64_t age_us(const struct core *c, const json_t *task)
+{
+    _cleanup_free_ char *key = str_printf("%s%s", KEY_TASK, json_text_of(task, "id"));
+    return c->now_us - world_record(&c->world, key)->changed_us;
+}
+
+/* Return: may this host run @task in place of its silent runner? */
+static bool may_take_over(const struct core *c, const json_t *task)
+{
+    const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
+    const char *runner = json_text_of(task, "runner");
+    int i = k ? phase_index(k, json_text_of(task, "phase")) : -1;
+    if (i < 0 || c->store_is_lost || !node_is_online(node_get(c, c->host)) ||
+        (k->needs_glusterd && !node_has_bricks(node_get(c, c->host)))) {
+        return false;
+    }
+    if (!node_get(c, runner)) {
+        return true;
+    }
+    return !k->phases[i].is_bound && !is_undoing(task) &&
+           node_seen_age_us(c, runner) > NODE_SILENT_US && age_us(c, task) > NODE_SILENT_US;
+}
+
+static void take_over(struct core *c, const char *id, const json_t *task)
+{
+    const char *runner = json_text_of(task, "runner");
+    const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
+    _cleanup_free_ char *attempt = str_printf("takeover/%s", id);
+    json_t *next = json_deep_copy(task);
+    struct commit t = commit_new();
+    if (k->phases[phase_index(k, json_text_of(task, "phase"))].is_bound && !is_undoing(task)) {
+        struct err e = {0};
+        (void)ERR_SET(&e, UNAVAILABLE, "host '%s', which worked on this, has left the cluster", runner);
+        json_object_set_new(next, "error", err_to_json(&e));
+        if (k->undo) {
+            json_object_set_new(next, "undo", json_true());
+        } else {
+            set_end(c, next, "failed");
+        }
+    }
+    json_object_set_new(next, "runner", json_string(c->host));
+    commit_put(c, &t, KEY_TASK, id, next);
+    /* What this agent has not heard of is no proof: the store compares that it has left, or is silent. */
+    _cleanup_free_ char *said = str_printf("%s/host", runner);
+    commit_guard(c, &t, KEY_NODE, runner);
+    commit_guard(c, &t, KEY_SEEN, said);
+    (void)commit_try(c, attempt, &t);
+}
+
+static void take_over_all(struct core *c)
+{
+    for (struct world_iter it = {0}; c->host && world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running") &&
+            !str_eq(json_text_of(it.value, "runner"), c->host) && may_take_over(c, it.value)) {
+            take_over(c, it.name, it.value);
+        }
+    }
+}
+
 void op_run_all(struct core *c)
 {
     _cleanup_strv_ struct strv mine = {0};
+    if (c->world.is_listed) {
+        take_over_all(c);
+    }
     for (struct world_iter it = {0}; c->world.is_listed && world_next(&c->world, KEY_TASK, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "running") &&
             str_eq(json_text_of(it.value, "runner"), c->host)) {
@@ -345,8 +418,9 @@ void op_run_all(struct core *c)
         _cleanup_json_ json_t *task = json_incref(c->local_task);
         run_task(c, json_text_of(task, "id"), task, true);
     }
-    forget_ended(c, "task/");
-    forget_ended(c, "save/");
+    forget_ended(c, "task/", is_run_here);
+    forget_ended(c, "save/", is_run_here);
+    forget_ended(c, "takeover/", is_run_anywhere);
 }
 
 static const char *phase_state(const json_t *task, int i, int current)
@@ -370,6 +444,12 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     for (size_t i = 0; i < ELEMENTS(copied); i++) {
         json_t *v = json_object_get(task, copied[i]);
         json_object_set_new(view, copied[i], v ? json_incref(v) : json_null());
+    }
+    const char *runner = json_text_of(task, "runner");
+    if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
+        !str_eq(runner, c->host) && node_seen_age_us(c, runner) > NODE_SILENT_US) {
+        json_object_set_new(view, "note",
+                            json_sprintf("host '%s', which works on this, is silent", runner));
     }
     json_object_set_new(view, "started", json_integer((json_int_t)json_u64_of(task, "started_ms", 0)));
     json_object_set_new(view, "ended", json_integer((json_int_t)json_u64_of(task, "ended_ms", 0)));

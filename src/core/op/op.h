@@ -5,7 +5,11 @@
  * "wait", "next" or "failed"; it acts only through op_do() and commits.
  *
  * States: running → done | failed | cancelled. A failed phase runs the kind's undo, if any, before
- * the task ends; undo is level-triggered as well. */
+ * the task ends; undo is level-triggered as well.
+ *
+ * When the runner is silent another host takes the task over by a compare on its record, so that the
+ * old runner's next save fails and it lets go. What is bound to the runner waits for its return,
+ * unless the runner has left the cluster: then the task fails, and is undone elsewhere. */
 #pragma once
 
 #include "core/act.h"
@@ -29,6 +33,7 @@ struct op_phase {
     enum op_verdict (*run)(struct op *o);
     uint64_t limit_us;  /* longest time in this phase; 0 = no limit */
     bool cancels_itself; /* looks at op_is_cancelled(); else a cancel ends the phase from outside */
+    bool is_bound; /* works on files or a guest of the runner: nobody else may do it in its place */
 };
 
 struct op_kind {
@@ -36,12 +41,14 @@ struct op_kind {
     const struct op_phase *phases; /* ends with a NULL name */
     enum op_verdict (*undo)(struct op *o); /* may be NULL; OP_NEXT when nothing is left half-made */
     bool can_cancel;
+    bool needs_glusterd; /* its runner is a host with bricks */
 };
 
 /** op_kind_find - by name, or NULL */
 const struct op_kind *op_kind_find(const char *kind);
 
-/** op_run_all - advance every task whose runner is this host, and the local task */
+/** op_run_all - advance every task whose runner is this host, and the local task; take over tasks
+ * whose runner is gone */
 void op_run_all(struct core *c);
 
 /**

@@ -202,10 +202,15 @@ static enum op_verdict retire(struct op *o)
     if (str_eq(json_text_of(me, "state"), "leaving")) {
         return OP_NEXT;
     }
+    char why[128];
+    if (node_is_needed(c, c->host, why, sizeof(why))) {
+        return op_fail(o, STATE, "this host cannot leave: %s", why);
+    }
     json_t *next = json_deep_copy(me);
     struct commit t = commit_new();
     json_object_set_new(next, "state", json_string("leaving"));
     commit_put(c, &t, KEY_NODE, c->host, next);
+    commit_guard(c, &t, KEY_USE "node/", c->host);
     return op_commit(o, "", &t);
 }
 
@@ -276,6 +281,7 @@ static enum op_verdict forget_host(struct op *o)
         commit_del(c, &t, prefix, it.name);
     }
     commit_del(c, &t, KEY_NODE, c->host);
+    commit_del(c, &t, KEY_USE "node/", c->host);
     return op_commit(o, "", &t);
 }
 

@@ -67,21 +67,21 @@ static enum op_verdict export_image(struct op *o)
 }
 
 static const struct op_phase import_phases[] = {
-    {"import", "Check and copy the image", import_file, HOURS(12)},
+    {"import", "Check and copy the image", import_file, HOURS(12), .is_bound = true},
     {0},
 };
 
 const struct op_kind op_image_import = {"image.import", import_phases, remove_image, true};
 
 static const struct op_phase remove_phases[] = {
-    {"remove", "Delete the image", remove_image, HOURS(1)},
+    {"remove", "Delete the image", remove_image, HOURS(1), .is_bound = true},
     {0},
 };
 
 const struct op_kind op_image_remove = {"image.remove", remove_phases, NULL, false};
 
 static const struct op_phase export_phases[] = {
-    {"export", "Write the image", export_image, HOURS(12)},
+    {"export", "Write the image", export_image, HOURS(12), .is_bound = true},
     {0},
 };
 

@@ -88,6 +88,7 @@ static enum op_verdict claim(struct op *o) /* T6 */
                                   (json_int_t)vm_next_epoch(own), "phase", "active"));
     vm_put_own(c, &t, name_of(o), next);
     commit_guard(c, &t, KEY_NODE, dst_of(o));
+    commit_use(&t, "node", dst_of(o));
     return op_commit(o, "", &t);
 }
 
@@ -198,10 +199,10 @@ static enum op_verdict abort_migration(struct op *o)
 }
 
 static const struct op_phase phases[] = {
-    {"check", "Check both hosts", check, MINUTES(1)},
-    {"claim", "Claim the migration", claim, MINUTES(1)},
-    {"copy", "Copy the memory", copy, 0, true}, /* the adapter has a deadline of its own */
-    {"handover", "Resume on the target", handover, MINUTES(2), true},
+    {"check", "Check both hosts", check, MINUTES(1), .is_bound = true},
+    {"claim", "Claim the migration", claim, MINUTES(1), .is_bound = true},
+    {"copy", "Copy the memory", copy, 0, true, .is_bound = true}, /* the adapter has a deadline of its own */
+    {"handover", "Resume on the target", handover, MINUTES(2), true, .is_bound = true},
     {0},
 };
 
@@ -267,8 +268,8 @@ static enum op_verdict drain(struct op *o)
 }
 
 static const struct op_phase evacuate_phases[] = {
-    {"maintenance", "Take no new work", enter_maintenance, MINUTES(1)},
-    {"drain", "Move the virtual machines away", drain, 0},
+    {"maintenance", "Take no new work", enter_maintenance, MINUTES(1), .is_bound = true},
+    {"drain", "Move the virtual machines away", drain, 0, .is_bound = true},
     {0},
 };
 

@@ -129,26 +129,20 @@ static enum op_verdict start_volume(struct op *o)
     return on_volume(o, "gluster.start");
 }
 
-/* Commit the pool's record with @state, unless it is there already. */
-static enum op_verdict put_state(struct op *o, const json_t *pool, const char *state)
-{
-    if (str_eq(json_text_of(pool, "state"), state)) {
-        return OP_NEXT;
-    }
-    json_t *next = json_deep_copy(pool);
-    struct commit t = commit_new();
-    json_object_set_new(next, "state", json_string(state));
-    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
-    return op_commit(o, "", &t);
-}
-
 static enum op_verdict set_ready(struct op *o)
 {
     const json_t *pool = pool_of(o);
     if (!pool) {
         return op_fail(o, NOT_FOUND, "the pool's record is gone");
     }
-    return put_state(o, pool, "ready");
+    if (str_eq(json_text_of(pool, "state"), "ready")) {
+        return OP_NEXT;
+    }
+    json_t *next = json_deep_copy(pool);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string("ready"));
+    commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
+    return op_commit(o, "", &t);
 }
 
 static enum op_verdict wait_mounts(struct op *o)
@@ -188,13 +182,7 @@ static const struct op_phase create_phases[] = {
 };
 
 /* A pool that failed stays in state "creating": the same command, run again, goes on. */
-const struct op_kind op_pool_create = {"pool.create", create_phases, NULL, false};
-
-static enum op_verdict mark_removing(struct op *o)
-{
-    const json_t *pool = pool_of(o);
-    return pool ? put_state(o, pool, "removing") : OP_NEXT;
-}
+const struct op_kind op_pool_create = {"pool.create", create_phases, NULL, false, .needs_glusterd = true};
 
 static enum op_verdict wait_unmounted(struct op *o)
 {
@@ -259,11 +247,11 @@ static enum op_verdict forget_pool(struct op *o)
     }
     struct commit t = commit_new();
     commit_del(o->c, &t, KEY_POOL, name); /* each host takes back what it has said of it */
+    commit_del(o->c, &t, KEY_USE "pool/", name);
     return op_commit(o, "", &t);
 }
 
 static const struct op_phase remove_phases[] = {
-    {"mark", "Announce the removal", mark_removing, MINUTES(1)},
     {"unmount", "Unmount it everywhere", wait_unmounted, MINUTES(2)},
     {"volume", "Delete the volume", delete_volume, MINUTES(3)},
     {"free", "Free the bricks", free_bricks, MINUTES(1)},
@@ -272,4 +260,4 @@ static const struct op_phase remove_phases[] = {
     {0},
 };
 
-const struct op_kind op_pool_remove = {"pool.remove", remove_phases, NULL, false};
+const struct op_kind op_pool_remove = {"pool.remove", remove_phases, NULL, false, .needs_glusterd = true};

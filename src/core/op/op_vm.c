@@ -91,6 +91,7 @@ static enum op_verdict want_running(struct op *o)
     vm_put_own(c, &t, name, vm_new_own(c, json_text_of(o->args, "host"), vm_next_epoch(own)));
     vm_put_act(c, &t, name, stopped);
     commit_guard(c, &t, KEY_NODE, json_text_of(o->args, "host"));
+    commit_use(&t, "node", json_text_of(o->args, "host"));
     return op_commit(o, "", &t);
 }
 
@@ -189,7 +190,7 @@ static enum op_verdict undo_create(struct op *o)
 }
 
 static const struct op_phase create_phases[] = {
-    {"disks", "Make the disks", make_disks, MINUTES(12 * 60)},
+    {"disks", "Make the disks", make_disks, MINUTES(12 * 60), .is_bound = true},
     {"start", "Claim an epoch", start_if_wanted, MINUTES(2)},
     {"wait", "Start QEMU", wait_if_wanted, MINUTES(5)},
     {0},
@@ -255,14 +256,14 @@ static enum op_verdict reset(struct op *o)
 }
 
 static const struct op_phase reset_phases[] = {
-    {"reset", "Reset the machine", reset, MINUTES(1)},
+    {"reset", "Reset the machine", reset, MINUTES(1), .is_bound = true},
     {0},
 };
 
 const struct op_kind op_vm_reset = {"vm.reset", reset_phases, NULL, false};
 
 static const struct op_phase remove_phases[] = {
-    {"remove", "Delete the disks", remove_all, MINUTES(60)},
+    {"remove", "Delete the disks", remove_all, MINUTES(60), .is_bound = true},
     {0},
 };
 
