@@ -4,5 +4,6 @@
 from .cluster import Cluster, CommandFailed
 from .guest import Guest
 from .recorder import Recorder
+from .session import Session
 
-__all__ = ["Cluster", "CommandFailed", "Guest", "Recorder"]
+__all__ = ["Cluster", "CommandFailed", "Guest", "Recorder", "Session"]

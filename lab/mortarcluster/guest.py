@@ -10,6 +10,7 @@ FILES = {"vmlinuz": "644", "initrd": "644", "demo.qcow2": "644", "check": "755"}
 IN_HOST = "/var/lib/mortar-demo"
 IMAGE = "demo"
 MEMORY = "96M"
+ADDRESS = "10.99.0.2"  # on the cluster's default network
 
 
 def build():
@@ -21,11 +22,11 @@ def build():
 class Guest:
     """A VM of the demo guest. The cluster may not know it yet."""
 
-    def __init__(self, cluster, name="demo", writes_per_s=50, emit_ms=5):
+    def __init__(self, cluster, name="demo", writes_per_s=50, emit_ms=5, address=None):
         self.cluster = cluster
         self.name = name
         self.cmdline = (f"console=ttyS0 quiet mortar.vm={name} mortar.write={writes_per_s} "
-                        f"mortar.emit={emit_ms}")
+                        f"mortar.emit={emit_ms}" + (f" mortar.ip={address}/24" if address else ""))
 
     def put_files(self, directory, host):
         """Copy the guest's files into a host, where the agent reads them."""

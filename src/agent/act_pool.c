@@ -327,9 +327,10 @@ int act_net_apply(const struct env *env, const json_t *args, struct act_ctx *ctx
         .peers = (const char *const *)peers.v,
         .peers_n = peers.n,
     };
-    int r = net_apply(&spec, NULL, NULL, e);
+    uint64_t mtu = 0;
+    int r = net_apply(&spec, &mtu, NULL, e);
     if (r == 0) {
-        *ret = json_pack("{s:O}", "peers", json_object_get(args, "peers"));
+        *ret = json_pack("{s:O,s:I}", "peers", json_object_get(args, "peers"), "mtu", (json_int_t)mtu);
     }
     return r;
 }

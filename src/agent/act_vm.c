@@ -97,7 +97,9 @@ static void fill_nics(const json_t *spec, struct dom_spec *d, struct spec_parts 
             break;
         }
         dom_mac_of(json_text_of(spec, "uuid"), (unsigned)i, p->macs[i]);
-        p->nics[i] = (struct dom_nic){.bridge = json_text_of(nic, "bridge"), .mac = p->macs[i]};
+        p->nics[i] = (struct dom_nic){.bridge = json_text_of(nic, "bridge"),
+                                      .mac = p->macs[i],
+                                      .mtu = (unsigned)json_u64_of(nic, "mtu", 0)};
         d->nic_count = i + 1;
     }
     d->nics = p->nics;

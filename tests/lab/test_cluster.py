@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from mortarcluster import Cluster, Guest, Recorder
+from mortarcluster import Cluster, Guest, Recorder, Session
 from mortarcluster import guest as guest_module
 
 # Exit codes of the command: mortar(1).
@@ -38,7 +38,7 @@ def cluster(make_lab, debs_dir):
 @pytest.fixture(scope="module")
 def guest(cluster):
     """The demo guest, its files in host1; the VM itself is made by a test."""
-    guest = Guest(cluster)
+    guest = Guest(cluster, address=guest_module.ADDRESS)
     guest.put_files(guest_module.build(), "host1")
     return guest
 
@@ -389,6 +389,21 @@ def test_moves_under_load_lose_nothing(cluster, guest, other):
     assert verdict["ok"], verdict["violations"]
     cluster.mortar("host2", "vm", "start", guest.name)
     assert guest.seen()["state"] == "running"
+
+
+def test_a_tcp_session_survives_moves(cluster, living, other):
+    cluster.lab.exec("host1", ["ip", "address", "replace", "10.99.0.1/24", "dev", "mortar0"])
+    with Session(cluster.lab, "host1", guest_module.ADDRESS) as session:
+        session.wait_for(5)
+        for _ in range(2):  # once within host1, once through the tunnel from host2
+            living.migrate(other(living.seen()["host"]))
+            session.wait_for(20)
+            session.echo(65536)
+    cluster.lab.exec("host1", ["ip", "address", "del", "10.99.0.1/24", "dev", "mortar0"])
+    here = living.seen()["host"]
+    xml = cluster.lab.exec(here, ["virsh", "-c", "qemu:///system", "dumpxml", living.name]).stdout
+    mtu = cluster.lab.exec(here, ["cat", "/sys/class/net/mortar0/mtu"]).stdout.strip()
+    assert f"<mtu size='{mtu}'/>" in xml, "the guest knows what fits through the tunnel"
 
 
 # -- faults

@@ -24,7 +24,7 @@ static const struct dom_disk two_disks[] = {
     {"/mnt/vms/disks/db1/vda.qcow2", DOM_FORMAT_QCOW2, "vda", "db1-vda"},
     {"/mnt/vms/disks/a & b <'\">/vdb.raw", DOM_FORMAT_RAW, "vdb", NULL},
 };
-static const struct dom_nic one_nic[] = {{"mortar0", "52:54:00:12:34:56"}};
+static const struct dom_nic one_nic[] = {{"mortar0", "52:54:00:12:34:56", 1450}};
 
 static struct dom_spec full_spec(void)
 {
@@ -101,8 +101,9 @@ static void wrong_specs_are_refused(void **state)
 {
     static const struct dom_disk wrong_target[] = {{"/a", DOM_FORMAT_RAW, "vdb", NULL}};
     static const struct dom_disk relative[] = {{"a", DOM_FORMAT_RAW, "vda", NULL}};
-    static const struct dom_nic multicast[] = {{"br0", "53:00:00:00:00:01"}};
-    struct dom_spec bad[12];
+    static const struct dom_nic multicast[] = {{"br0", "53:00:00:00:00:01", 0}};
+    static const struct dom_nic huge_mtu[] = {{"br0", "52:54:00:12:34:56", 65536}};
+    struct dom_spec bad[13];
     for (size_t i = 0; i < ELEMENTS(bad); i++) {
         bad[i] = tiny_spec();
     }
@@ -116,6 +117,8 @@ static void wrong_specs_are_refused(void **state)
     bad[7].disks = relative;
     bad[8].nics = multicast;
     bad[8].nic_count = 1;
+    bad[12].nics = huge_mtu;
+    bad[12].nic_count = 1;
     bad[9].cmdline = "a\nb";
     bad[10].kernel = NULL;
     bad[11].machine = "pc'/>";

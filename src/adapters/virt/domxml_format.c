@@ -17,6 +17,8 @@
 #include "base/xml.h"
 
 #define PATH_MAX_BYTES 1024
+#define MTU_MIN 68 /* RFC 791; also virtio-net's */
+#define MTU_MAX 65535
 #define TEXT_MAX_BYTES 2048 /* the kernel's own limit of a command line on x86 */
 #define QEMU_NS "http://libvirt.org/schemas/domain/qemu/1.0"
 #define QEMU_RAM_STEP_BYTES (8 * KIB) /* QEMU rounds the size of the memory to it */
@@ -121,6 +123,9 @@ static int check_devices(const struct dom_spec *s, struct err *e)
     for (size_t i = 0; i < s->nic_count; i++) {
         if (!is_word(s->nics[i].bridge, 15) || !is_mac(s->nics[i].mac)) {
             return ERR_SET(e, INVALID, "network card %zu has no usable bridge or MAC address", i);
+        }
+        if (s->nics[i].mtu && (s->nics[i].mtu < MTU_MIN || s->nics[i].mtu > MTU_MAX)) {
+            return ERR_SET(e, INVALID, "network card %zu has an MTU of %u", i, s->nics[i].mtu);
         }
     }
     return 0;
@@ -303,6 +308,18 @@ static void format_odd_memory(struct sbuf *b, uint64_t memory_bytes)
                 kib, kib);
 }
 
+static void format_nic(struct sbuf *b, const struct dom_nic *nic)
+{
+    sbuf_printf(b,
+                "    <interface type='bridge'>\n      <mac address='%s'/>\n"
+                "      <source bridge='%s'/>\n      <model type='virtio'/>\n",
+                nic->mac, nic->bridge);
+    if (nic->mtu) {
+        sbuf_printf(b, "      <mtu size='%u'/>\n", nic->mtu);
+    }
+    sbuf_printf(b, "    </interface>\n");
+}
+
 int dom_xml_format(const struct dom_spec *s, char **ret, struct err *e)
 {
     _cleanup_sbuf_ struct sbuf b = {0};
@@ -315,11 +332,7 @@ int dom_xml_format(const struct dom_spec *s, char **ret, struct err *e)
     sbuf_printf(&b, "  <devices>\n");
     format_disks(&b, s);
     for (size_t i = 0; i < s->nic_count; i++) {
-        sbuf_printf(&b,
-                    "    <interface type='bridge'>\n      <mac address='%s'/>\n"
-                    "      <source bridge='%s'/>\n      <model type='virtio'/>\n"
-                    "    </interface>\n",
-                    s->nics[i].mac, s->nics[i].bridge);
+        format_nic(&b, &s->nics[i]);
     }
     format_console(&b, s);
     format_channels(&b, s);

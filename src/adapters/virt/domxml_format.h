@@ -57,6 +57,7 @@ struct dom_disk {
 struct dom_nic {
     const char *bridge;
     const char *mac; /* dom_mac_of() makes one */
+    unsigned mtu;    /* told to the guest; 0: virtio's default of 1500 */
 };
 
 struct dom_spec {

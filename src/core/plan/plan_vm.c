@@ -117,6 +117,16 @@ static void plan_claim(struct vm *v)
     commit_act_as(v, id, act);
 }
 
+/* The bridge, and the MTU that fits through the tunnel between hosts: a guest that does not know it
+ * sends frames which the bridge drops. */
+static json_t *nic_on(const struct core *c, const char *network)
+{
+    const json_t *record = world_get(&c->world, KEY_NETWORK, network);
+    _cleanup_free_ char *applied = str_printf("net/%s", network);
+    return json_pack("{s:O,s:I}", "bridge", json_object_get(record, "bridge"), "mtu",
+                     (json_int_t)json_u64_of(smap_get(&c->seen, applied), "mtu", 0));
+}
+
 /* The spec with the bridges of its networks. */
 static json_t *create_args(const struct vm *v)
 {
@@ -125,8 +135,7 @@ static json_t *create_args(const struct vm *v)
     size_t i;
     json_t *net;
     json_array_foreach(json_object_get(v->spec, "networks"), i, net) {
-        const json_t *record = world_get(&v->c->world, KEY_NETWORK, json_string_value(net));
-        json_array_append_new(nics, json_pack("{s:O}", "bridge", json_object_get(record, "bridge")));
+        json_array_append_new(nics, nic_on(v->c, json_string_value(net)));
     }
     json_object_set_new(spec, "nics", nics);
     const json_t *cluster = world_get(&v->c->world, KEY_ROOT, "cluster");
