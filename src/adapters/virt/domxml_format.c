@@ -5,6 +5,8 @@
  *   on the pool (design.md 6).
  * - Errors stop the guest (it waits for quorum) and are never shown to it (facts/ha.md 3.8).
  * - io=native: measured 2.2 times the writes of io=threads on the mount (facts/datapath.md 2).
+ * - Logical blocks of 512 bytes also on disks with sectors of 4096: firmware and images expect them, and
+ *   QEMU, which finds out what the mount takes, reads, changes and writes (docs/storage.md).
  * - Nothing that libvirt writes lies on the pool: sockets under /run, the console log local. */
 #include "adapters/virt/domxml_format.h"
 
