@@ -79,8 +79,9 @@ static int refuse_findings(const struct check_list *list, struct err *e)
     for (size_t i = 0; i < list->n; i++) {
         const struct check_finding *f = &list->v[i];
         if (f->severity == CHECK_REFUSE) {
-            (void)ERR_SET(e, PREFLIGHT, "%s: %s", f->title, f->meaning);
-            err_hint(e, "%s", f->action);
+            (void)ERR_SET(e, PREFLIGHT, "%s%s%s (%s): %s", f->title, f->subject[0] ? " " : "", f->subject,
+                          f->value, f->meaning);
+            err_hint(e, "%s; 'mortar check' lists all findings", f->action);
             return -ERR_PREFLIGHT;
         }
     }

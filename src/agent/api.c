@@ -82,6 +82,7 @@ static bool answer_poll(struct agent *a, struct waiter *w)
     if (!task) {
         struct err e = {0};
         (void)ERR_SET(&e, NOT_FOUND, "there is no task '%.64s'", w->task_id);
+        err_hint(&e, "see 'mortar task ls'");
         httpd_reply_err(w->req, &e);
     } else {
         httpd_reply_json(w->req, 200, task);

@@ -209,6 +209,7 @@ int args_parse(int argc, char **argv, struct globals *ret_globals, const struct 
     }
     r = verb_find(argc - start, argv + start, &v, &words, e);
     if (r < 0) {
+        err_hint(e, "'mortar help' lists the commands");
         return r;
     }
     *ret_verb = v;

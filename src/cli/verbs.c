@@ -315,7 +315,6 @@ static int refuse_verb(const char *group, const char *word, struct err *e)
     }
     if (!could.len) {
         (void)ERR_SET(e, USAGE, "unknown command '%.40s'", group);
-        err_hint(e, "'mortar help' lists the commands");
     } else if (!word) {
         (void)ERR_SET(e, USAGE, "%s: what to do is missing: %s", group, could.data);
     } else {
@@ -328,9 +327,7 @@ static int refuse_verb(const char *group, const char *word, struct err *e)
 int verb_find(int argc, char **argv, const struct verb **ret, int *ret_words, struct err *e)
 {
     if (argc < 1) {
-        (void)ERR_SET(e, USAGE, "a command is missing");
-        err_hint(e, "'mortar help' lists the commands");
-        return -ERR_USAGE;
+        return ERR_SET(e, USAGE, "a command is missing");
     }
     for (const struct verb *v = verbs; v->words; v++) {
         const char *second = strchr(v->words, ' ');

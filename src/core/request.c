@@ -514,8 +514,8 @@ static int req_image_import(struct req *q)
     }
     struct commit t = commit_new();
     commit_put(q->c, &t, KEY_IMAGE, name,
-               json_pack("{s:s,s:s,s:s,s:s}", "name", name, "uuid", q->id, "pool", pool, "state",
-                         "importing"));
+               json_pack("{s:s,s:s,s:s,s:s,s:I}", "name", name, "uuid", q->id, "pool", pool, "state",
+                         "importing", "created_ms", (json_int_t)(q->c->wall_us / USEC_PER_MSEC)));
     put_task(q, &t, "image.import", name, q->c->host);
     commit_guard(q->c, &t, KEY_POOL, pool);
     commit_use(&t, "pool", pool);
@@ -631,7 +631,9 @@ static int check_networks(struct req *q, json_t **ret)
     json_array_foreach(given, i, net) {
         const char *name = json_string_value(net);
         if (!name || !world_get(&q->c->world, KEY_NETWORK, name)) {
-            return ERR_SET(q->e, NOT_FOUND, "there is no network '%.64s'", name ? name : "");
+            (void)ERR_SET(q->e, NOT_FOUND, "there is no network '%.64s'", name ? name : "");
+            err_hint(q->e, "see 'mortar network ls'");
+            return -ERR_NOT_FOUND;
         }
     }
     *ret = json_incref(given);
@@ -802,7 +804,9 @@ static int req_vm_migrate(struct req *q)
                        "storage of one host", name, pool);
     }
     if (to && !node_get(q->c, to)) {
-        return ERR_SET(q->e, NOT_FOUND, "there is no host '%.64s'", to);
+        (void)ERR_SET(q->e, NOT_FOUND, "there is no host '%.64s'", to);
+        err_hint(q->e, "see 'mortar host ls'");
+        return -ERR_NOT_FOUND;
     }
     if (!str_eq(vm_state(q->c, name), "running")) {
         return ERR_SET(q->e, STATE, "vm '%s' is %s; only a running one can move live", name,

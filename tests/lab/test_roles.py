@@ -16,10 +16,11 @@ DISK = ["--device", "/dev/mortar-data"]
 
 
 def refused(cluster, host, *words, says):
-    """The command is refused and says why."""
+    """The command is refused, says why, and says what to do."""
     done = cluster.mortar(host, *words, check=False)
     assert done.returncode == REFUSED, (words, done.returncode, done.stdout, done.stderr)
     assert re.search(says, done.stderr), (words, done.stderr)
+    assert "\nhint: " in done.stderr, (words, done.stderr)
     return done.stderr
 
 
@@ -304,3 +305,66 @@ class TestSectors:
         sh(cluster, "host1", "rm /mnt/vms/t.qcow2")
         assert "EINVAL" not in sh(cluster, "host1", "grep -h 'Invalid argument' "
                                   "/var/log/glusterfs/bricks/*.log | tail -3", check=False)
+
+
+class TestForeign:
+    """A host that already serves somebody is not taken over: init says whom, and harms nothing."""
+
+    @pytest.fixture(scope="class")
+    def cluster(self, make_lab, debs_dir):
+        lab = make_lab(hosts=1, disk_size="1G", witness=False, debs=debs_dir)
+        yield Cluster(lab)
+        lab.down()
+
+    def refuse_init(self, cluster, says):
+        """init refuses with a reason and a next step; `check` finds the same."""
+        words = ["init", "mine", *cluster.addresses("host1"), "--allow-emulation"]
+        said = refused(cluster, "host1", *words, says=says)
+        assert not cluster.is_member("host1")
+        found = cluster.mortar("host1", "check", "--json", check=False)
+        assert found.returncode == REFUSED and '"refuse"' in found.stdout
+        return said
+
+    def test_data_in_etcd(self, cluster):
+        sh(cluster, "host1", "ETCDCTL_API=3 etcdctl put precious 1")
+        self.refuse_init(cluster, "etcd")
+        assert "precious" in sh(cluster, "host1", "ETCDCTL_API=3 etcdctl get precious")
+        sh(cluster, "host1", "systemctl stop etcd; rm -rf /var/lib/etcd/default; systemctl start etcd")
+
+    def test_a_volume_of_glusterfs(self, cluster):
+        sh(cluster, "host1", "systemctl start glusterd; mkdir -p /srv/old; "
+           "gluster --mode=script volume create old host1:/srv/old force")
+        self.refuse_init(cluster, "GlusterFS volumes|volumes")
+        assert sh(cluster, "host1", "gluster volume list") == "old"
+        sh(cluster, "host1", "gluster --mode=script volume delete old")
+
+    def test_a_peer_of_glusterfs(self, cluster):
+        peer = "/var/lib/glusterd/peers/11111111-2222-3333-4444-555555555555"
+        sh(cluster, "host1", f"systemctl stop glusterd; echo state=3 > {peer}")
+        self.refuse_init(cluster, "GlusterFS peers|trusted pool")
+        sh(cluster, "host1", f"test -e {peer} && rm {peer}")
+
+    def test_a_port_in_use(self, cluster):
+        sh(cluster, "host1", "systemd-run -q --unit=squatter "
+           "/usr/bin/systemd-socket-activate -l 8843 /bin/cat")
+        cluster.wait_until("it listens", lambda: "8843" in sh(cluster, "host1", "ss -Hltn"))
+        said = self.refuse_init(cluster, "port")
+        assert "8843" in said, said
+        sh(cluster, "host1", "systemctl stop squatter")
+
+    def test_a_contrary_setting_of_libvirt(self, cluster):
+        line = "migration_port_min = 50000"
+        sh(cluster, "host1", f"cp -a /etc/libvirt/qemu.conf /root; echo '{line}' >> /etc/libvirt/qemu.conf")
+        done = cluster.mortar("host1", "init", "mine", *cluster.addresses("host1"), check=False)
+        assert done.returncode == REFUSED and "qemu.conf" in done.stderr, done
+        assert line in sh(cluster, "host1", "cat /etc/libvirt/qemu.conf")
+        sh(cluster, "host1", "cp -a /root/qemu.conf /etc/libvirt/")
+
+    def test_a_virtual_machine_is_left_alone(self, cluster):
+        xml = ("<domain type=\"qemu\"><name>theirs</name><memory>65536</memory><os><type>hvm</type>"
+               "</os></domain>")
+        sh(cluster, "host1", f"echo '{xml}' > /root/t.xml; virsh define /root/t.xml")
+        form(cluster)
+        assert cluster.is_member("host1")
+        assert "theirs" in sh(cluster, "host1", "virsh list --all --name")
+        assert cluster.names("host1", "vm") == []

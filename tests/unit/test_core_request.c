@@ -231,7 +231,7 @@ static void each_refusal_names_reason_and_next_step(void **state)
     } cases[] = {
         {"vm.start", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no vm 'nowhere'", "mortar vm ls"},
         {"vm.migrate", "{\"name\":\"db1\",\"to\":\"host9\"}", ERR_NOT_FOUND, "no host 'host9'",
-         "mortar"},
+         "mortar host ls"},
         {"pool.remove", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no pool", "mortar pool ls"},
         {"pool.remove", "{\"name\":\"vms\"}", ERR_STATE, "still holds", "mortar pool show vms"},
         {"image.remove", "{\"name\":\"nowhere\"}", ERR_NOT_FOUND, "no image", "mortar image ls"},

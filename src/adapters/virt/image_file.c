@@ -133,8 +133,10 @@ int image_source_open(const char *path, struct image_source *ret, struct err *e)
     /* Without O_NONBLOCK a FIFO would keep us; a device must not notice that we look. */
     ret->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (ret->fd < 0) {
-        return errno == ENOENT ? ERR_SYS(e, NOT_FOUND, errno, "there is no file %s", path)
-                               : ERR_SYS(e, IO, errno, "cannot read %s", path);
+        int r = errno == ENOENT ? ERR_SYS(e, NOT_FOUND, errno, "there is no file %s", path)
+                                : ERR_SYS(e, IO, errno, "cannot read %s", path);
+        err_hint(e, "it is read on the host where 'mortar' runs, by root");
+        return r;
     }
     if (fstat(ret->fd, &ret->stat) < 0) {
         return ERR_SYS(e, IO, errno, "cannot read %s", path);

@@ -198,6 +198,7 @@ static void begin_phase(struct op *o, const char *name)
 static void on_failure(struct op *o, const struct op_kind *k)
 {
     if (!json_object_get(o->task, "error")) {
+        err_hint(&o->err, "see 'mortar task show %s'", o->id); /* when nobody knew better */
         json_object_set_new(o->task, "error", err_to_json(&o->err));
     }
     if (k->undo && !is_undoing(o->task)) {

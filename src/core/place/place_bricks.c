@@ -165,7 +165,8 @@ int place_bricks(const struct core *c, const json_t *args, json_t **ret, struct 
     if (copies == 2 && !no_ha && json_array_size(bricks) < 3) {
         (void)ERR_SET(e, POOL_POLICY, "two copies without an arbiter cannot survive the loss of the "
                       "first host and have no failover");
-        err_hint(e, "add a third host, a small witness is enough, or accept this with --no-ha");
+        err_hint(e, "add a third host, a small witness is enough, or bring it online ('mortar host ls'), or "
+                    "accept this with --no-ha");
         return -ERR_POOL_POLICY;
     }
     *ret = json_incref(bricks);
