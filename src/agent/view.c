@@ -166,7 +166,20 @@ json_t *view_pools(const struct core *c)
 
 json_t *view_image(const struct core *c, const char *name)
 {
-    return json_deep_copy(world_get(&c->world, KEY_IMAGE, name));
+    static const char *const copied[] = {"name",   "uuid",   "state", "pool",
+                                         "format", "source", "path",  "created_ms"};
+    const json_t *image = world_get(&c->world, KEY_IMAGE, name);
+    const char *sha256 = json_text_of(image, "sha256");
+    if (!image) {
+        return NULL;
+    }
+    json_t *v = json_object();
+    for (size_t i = 0; i < ELEMENTS(copied); i++) {
+        copy(v, image, copied[i]);
+    }
+    set(v, "size_bytes", json_object_get(image, "virtual_bytes"));
+    json_object_set_new(v, "checksum", sha256 ? json_sprintf("sha256:%s", sha256) : json_null());
+    return v;
 }
 
 json_t *view_images(const struct core *c)
@@ -260,13 +273,38 @@ json_t *view_task(const struct core *c, const char *id)
     return v;
 }
 
+static int compare_started(const void *a, const void *b)
+{
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "started"));
+    json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "started"));
+    return (x > y) - (x < y);
+}
+
+/* In the order of time, the newest last; takes @list, whose order is that of random ids. */
+static json_t *sort_by_start(json_t *list)
+{
+    size_t n = json_array_size(list);
+    json_t **v = xcalloc(n + 1, sizeof(json_t *));
+    json_t *sorted = json_array();
+    for (size_t i = 0; i < n; i++) {
+        v[i] = json_array_get(list, i);
+    }
+    qsort(v, n, sizeof(json_t *), compare_started);
+    for (size_t i = 0; i < n; i++) {
+        json_array_append(sorted, v[i]);
+    }
+    free(v);
+    json_decref(list);
+    return sorted;
+}
+
 json_t *view_tasks(const struct core *c)
 {
     json_t *list = items(c, KEY_TASK, view_task);
     if (c->local_task) {
         json_array_append_new(list, view_task(c, json_text_of(c->local_task, "id")));
     }
-    return wrap(list);
+    return wrap(sort_by_start(list));
 }
 
 uint64_t view_gen(const json_t *view)

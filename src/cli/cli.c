@@ -37,12 +37,28 @@ static int run_verb(struct cli *c, const struct verb *v, struct args *a, struct 
     return v->run(c, v, a, e);
 }
 
+/* "mortar vm --help": half a command, so no verb. */
+static bool print_group_help(int argc, char **argv, struct err *e, int *ret)
+{
+    _cleanup_sbuf_ struct sbuf out = {0};
+    if (argc != 3 || !(str_eq(argv[2], "--help") || str_eq(argv[2], "-h")) ||
+        !help_group(argv[1], &out)) {
+        return false;
+    }
+    *ret = cli_print(&out, e);
+    return true;
+}
+
 static int parse_and_run(struct cli *c, int argc, char **argv, struct err *e)
 {
     _cleanup_args_ struct args a = {0};
     _cleanup_sbuf_ struct sbuf out = {0};
     const struct verb *v = NULL;
-    int r = args_parse(argc, argv, &c->globals, &v, &a, e);
+    int r = 0;
+    if (print_group_help(argc, argv, e, &r)) {
+        return r;
+    }
+    r = args_parse(argc, argv, &c->globals, &v, &a, e);
     if (r < 0) {
         return r;
     }

@@ -85,17 +85,40 @@ void help_verb(const struct verb *v, struct sbuf *out)
     add_options(verb_globals(), out);
 }
 
+/* A line for each command of @group; NULL: of all. Return: how many */
+static size_t add_commands(const char *group, struct sbuf *out)
+{
+    _cleanup_free_ char *start = str_printf("%s ", group ? group : "");
+    size_t width = 0;
+    size_t n = 0;
+    for (const struct verb *v = verb_table(); v->words; v++) {
+        width = strlen(v->words) > width ? strlen(v->words) : width;
+    }
+    for (const struct verb *v = verb_table(); v->words; v++) {
+        if (!group || str_starts(v->words, start)) {
+            sbuf_printf(out, "  %-*s  %s\n", (int)width, v->words, v->help);
+            n++;
+        }
+    }
+    return n;
+}
+
+bool help_group(const char *group, struct sbuf *out)
+{
+    _cleanup_sbuf_ struct sbuf lines = {0};
+    if (!add_commands(group, &lines)) {
+        return false;
+    }
+    sbuf_printf(out, "Usage: mortar %s COMMAND [ARGUMENTS] [OPTIONS]\n\nCommands:\n%s", group,
+                lines.data);
+    sbuf_printf(out, "\n'mortar help %s COMMAND' explains one.\n", group);
+    return true;
+}
+
 void help_overview(struct sbuf *out)
 {
-    size_t width = 0;
-    for (const struct verb *v = verb_table(); v->words; v++) {
-        size_t n = strlen(v->words);
-        width = n > width ? n : width;
-    }
     sbuf_printf(out, "Usage: mortar COMMAND [ARGUMENTS] [OPTIONS]\n\nCommands:\n");
-    for (const struct verb *v = verb_table(); v->words; v++) {
-        sbuf_printf(out, "  %-*s  %s\n", (int)width, v->words, v->help);
-    }
+    (void)add_commands(NULL, out);
     sbuf_printf(out, "\nOptions of every command:\n");
     add_options(verb_globals(), out);
     sbuf_printf(out, "\n'mortar help COMMAND' explains a command; more is in mortar(1).\n");

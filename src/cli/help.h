@@ -5,6 +5,9 @@
 #include "base/str.h"
 #include "cli/verb.h"
 
+/** help_group - the commands that begin with @group, "vm". Return: false when there are none */
+bool help_group(const char *group, struct sbuf *out);
+
 /** help_overview - append the list of all verbs and the global options */
 void help_overview(struct sbuf *out);
 /** help_verb - append usage, explanation and options of @v */

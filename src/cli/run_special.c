@@ -37,7 +37,9 @@ int run_check(struct cli *c, const struct verb *v, struct args *a, struct err *e
     {
         if (r == 0 && str_eq(json_text_of(f, "severity"), "refuse")) {
             const char *title = json_text_of(f, "title");
-            return ERR_SET(e, PREFLIGHT, "this host cannot be a member: %s", title ? title : "?");
+            (void)ERR_SET(e, PREFLIGHT, "this host cannot be a member: %s", title ? title : "?");
+            err_hint(e, "do what is said above of each finding that refuses, and check again");
+            return -ERR_PREFLIGHT;
         }
     }
     return r;
@@ -310,8 +312,12 @@ int run_help(struct cli *c, const struct verb *v, struct args *a, struct err *e)
         help_overview(&out);
         return cli_print(&out, e);
     }
+    if (!given[1] && help_group(given[0], &out)) {
+        return cli_print(&out, e);
+    }
     int r = verb_find(given[1] ? 2 : 1, given, &about, &words, e);
     if (r < 0) {
+        err_hint(e, "'mortar help' lists the commands");
         return r;
     }
     help_verb(about, &out);

@@ -262,6 +262,7 @@ void view_status(const json_t *status, bool color, struct sbuf *out)
 static const struct field finding_columns[] = {
     {"RESULT", "severity", FIELD_STATE},
     {"CHECK", "title"},
+    {"OF", "subject"},
     {"FOUND", "value"},
     {0},
 };
@@ -282,7 +283,9 @@ void view_check(const json_t *check, bool color, struct sbuf *out)
         if (str_eq(json_text_of(f, "severity"), "ok")) {
             continue;
         }
-        _cleanup_free_ char *name = view_text(&title, f, &style);
+        const char *of = json_text_of(f, "subject");
+        _cleanup_free_ char *kind = view_text(&title, f, &style);
+        _cleanup_free_ char *name = str_printf("%s%s%s", kind, of && *of ? " " : "", of ? of : "");
         sbuf_printf(out, "\n");
         text_styled(out, name, STYLE_BOLD, color);
         sbuf_printf(out, "\n");

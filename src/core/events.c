@@ -73,7 +73,8 @@ static void act_changed(const struct change *h, const char *vm)
 {
     const char *state = json_text_of(h->value, "state");
     const json_t *error = json_object_get(h->value, "error");
-    if (!is_changed(h, "state") && !is_changed(h, "host") && !is_changed(h, "epoch")) {
+    bool is_changed_at_all = is_changed(h, "state") || is_changed(h, "host") || is_changed(h, "epoch");
+    if (!is_changed_at_all || (!h->old && str_eq(state, "stopped"))) { /* defined, never started */
         return;
     }
     if (error) {

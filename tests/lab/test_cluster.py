@@ -75,10 +75,11 @@ def other(cluster):
 
 
 def refused(cluster, code, *words, host="host1", says=""):
-    """The command fails with this exit code and says it."""
+    """The command fails with this exit code, says it, and says what to do."""
     done = cluster.mortar(host, *words, check=False)
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     assert re.search(says, done.stderr), (words, done.stderr)
+    assert "\nhint: " in done.stderr, (words, done.stderr)
     return done
 
 
@@ -204,10 +205,11 @@ def test_three_hosts_join_and_the_store_has_three_members(cluster):
 
 
 def test_pools_that_would_lose_data_are_refused(cluster):
-    refused(cluster, NOT_FOUND, "pool", "create", "vms", "--hosts", "host1,host9")
+    refused(cluster, NOT_FOUND, "pool", "create", "vms", "--hosts", "host1,host9",
+            says="host9")
     refused(cluster, USAGE, "pool", "create", "VMS!")
     refused(cluster, USAGE, "pool", "create", "vms", "--copies", "7")
-    refused(cluster, REFUSED, "pool", "create", "vms", "--copies", "3")
+    refused(cluster, REFUSED, "pool", "create", "vms", "--copies", "3", says="3 copies need 3")
     done = cluster.mortar("host1", "pool", "create", "vms", check=False)
     assert done.returncode != 0, "a brick on the root file system needs --force"
     assert cluster.names("host1", "pool") == [] or cluster.mortar(
@@ -219,6 +221,7 @@ def test_a_disk_that_holds_data_is_not_formatted(cluster):
     done = cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data",
                           check=False)
     assert done.returncode == REFUSED, (done.stdout, done.stderr)
+    assert "host2" in done.stderr and "xfs" in done.stderr and "--wipe" in done.stderr, done.stderr
     label = cluster.lab.exec("host2", ["blkid", "-p", "-s", "LABEL", "-o", "value",
                                        "/dev/mortar-data"]).stdout.strip()
     assert label == "precious"
@@ -317,7 +320,7 @@ def test_names_and_sizes_are_checked(cluster, guest):
     refused(cluster, USAGE, "vm", "create", "x", *image, "--memory", "1K")
     refused(cluster, USAGE, "vm", "create", "x", *image, "--cpus", "0")
     refused(cluster, USAGE, "vm", "create", "x", *image, "--disk", "1M")
-    refused(cluster, REFUSED, "vm", "create", "x", *image, "--memory", "1T")
+    refused(cluster, REFUSED, "vm", "create", "x", *image, "--memory", "1T", says="memory")
     for verb in ("show", "start", "stop", "rm", "migrate"):
         refused(cluster, NOT_FOUND, "vm", verb, "nowhere", says="vm ls")
     refused(cluster, REFUSED, "image", "import", "/var/lib/mortar-demo/demo.qcow2", "--name",
@@ -404,6 +407,40 @@ def test_a_tcp_session_survives_moves(cluster, living, other):
     xml = cluster.lab.exec(here, ["virsh", "-c", "qemu:///system", "dumpxml", living.name]).stdout
     mtu = cluster.lab.exec(here, ["cat", "/sys/class/net/mortar0/mtu"]).stdout.strip()
     assert f"<mtu size='{mtu}'/>" in xml, "the guest knows what fits through the tunnel"
+
+
+def test_show_has_the_documented_fields(cluster, guest):
+    """What docs/cli.md promises to programs: fields are there, of their type, whatever their value."""
+    vm = guest.seen("host2")
+    for field, kind in {"state": str, "host": str, "epoch": int, "pool": str, "disks": list,
+                        "last_migration": dict}.items():
+        assert isinstance(vm[field], kind), (field, vm[field])
+    assert {"name", "path", "format", "size_bytes", "pool"} <= set(vm["disks"][0])
+    assert {"from", "to", "total_ms", "bytes", "when_ms", "reason"} <= set(vm["last_migration"])
+    assert isinstance(vm["last_migration"]["blackout_ms"], int)
+    pool = cluster.show("host3", "pool", "show", "vms")
+    for field, kind in {"copies": int, "arbiter": bool, "bricks": list, "quorum": bool,
+                        "options_drift": list}.items():
+        assert isinstance(pool[field], kind), (field, pool[field])
+    for brick in pool["bricks"]:
+        kinds = {"host": str, "path": str, "role": str, "online": bool, "heal_pending_files": int}
+        assert {key: type(brick[key]) for key in kinds} == kinds, brick
+    status = cluster.show("host1", "status")
+    assert {"cluster", "hosts", "pools", "vms", "alarms"} <= set(status)
+    text = cluster.mortar("host1", "status").stdout
+    for word in (*HOSTS, "vms", guest.name, "Hosts", "Pools", "Alarms"):
+        assert word in text, text
+    image = cluster.show("host1", "image", "show", guest_module.IMAGE)
+    assert image["size_bytes"] > 0 and image["checksum"].startswith("sha256:"), image
+    assert image["created_ms"] > 0 and image["state"] == "ready"
+    started = [task["started"] for task in cluster.show("host1", "task", "ls")["items"]]
+    assert started == sorted(started), "in the order of time"
+
+
+def test_check_on_a_member_tells_ours_from_others(cluster, guest):
+    found = cluster.show(guest.seen()["host"], "check")
+    (domains,) = [f for f in found["findings"] if f["id"] == "foreign.domains"]
+    assert found["verdict"] != "refuse" and domains["value"] == "none", domains
 
 
 # -- faults

@@ -168,6 +168,14 @@ static void observe_etcd(const char *ours, struct check_seen *s)
     }
 }
 
+/* Our own run with our mark in their metadata (domxml_format.c). */
+static bool is_our_domain(const char *name)
+{
+    _cleanup_free_ char *path = str_printf("/run/libvirt/qemu/%s.xml", name);
+    _cleanup_free_ char *text = host_read_text("", path);
+    return strstr(text, "<mortar:vm ") != NULL;
+}
+
 static void observe_libvirt(struct check_seen *s)
 {
     static const char *const files[] = {"/etc/libvirt/qemu.conf", "/etc/libvirt/libvirtd.conf"};
@@ -176,7 +184,7 @@ static void observe_libvirt(struct check_seen *s)
     list_dir("/run/libvirt/qemu", pick_xml, &xml);
     for (size_t i = 0; i < xml.n; i++) {
         _cleanup_free_ char *name = str_printf("%.*s", (int)(strlen(xml.v[i]) - 4), xml.v[i]);
-        if (!strv_has(&s->domains, name)) {
+        if (!strv_has(&s->domains, name) && !is_our_domain(name)) {
             strv_add(&s->domains, name);
         }
     }

@@ -105,14 +105,16 @@ CASES = {
     "check": {
         "answers": {"GET /v1/check": ok({
             "findings": [
-                {"id": "cpu.kvm", "severity": "ok", "title": "KVM", "value": "works",
-                 "meaning": "guests run at full speed", "action": ""},
-                {"id": "disk.fsync", "severity": "warning", "title": "fsync of /data",
-                 "value": "38 ms", "meaning": "a mirrored disk is as slow as its slowest copy",
-                 "action": "use a disk with power-loss protection"},
-                {"id": "clock", "severity": "refuse", "title": "clock", "value": "31 s off",
-                 "meaning": "certificates would not be valid", "action": "apt install chrony"}],
-            "verdict": "this host cannot be a member yet"})},
+                {"id": "cpu.kvm", "severity": "ok", "subject": "", "title": "KVM",
+                 "value": "a guest of four bytes ran", "meaning": "", "action": ""},
+                {"id": "link.state", "severity": "warning", "subject": "eth0",
+                 "title": "network link", "value": "up, MTU 1500, 100 Mbit/s",
+                 "meaning": "each guest's write travels this network once per copy",
+                 "action": "use at least 1 Gbit/s for storage, better 10"},
+                {"id": "package.version", "severity": "refuse", "subject": "xfsprogs",
+                 "title": "package", "value": "not installed", "meaning": "Mortar needs it",
+                 "action": "install it with apt"}],
+            "verdict": "refuse"})},
         "runs": [["check"]],
     },
     "lists": {
@@ -236,7 +238,7 @@ CASES = {
     "help": {
         "answers": {},
         "runs": [["help"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
-                 ["--version"], ["help", "vm", "fly"]],
+                 ["--version"], ["help", "vm", "fly"], ["help", "pool"], ["vm", "--help"], ["help", "fly"]],
     },
     "completion": {"answers": {}, "runs": [["completion", "bash"]]},
     "version": {
