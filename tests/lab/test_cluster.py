@@ -361,7 +361,7 @@ def converse(cluster, host, name, words, pattern, within_s=30):
 
 
 def test_the_console_talks_to_the_guest(cluster, guest):
-    found = converse(cluster, guest.seen()["host"], guest.name, "status", r"history[= ](\w+)")
+    found = converse(cluster, guest.seen()["host"], guest.name, "status", r"history[= ](\w+)[\s,]")
     assert found[1] == "ok"
 
 
