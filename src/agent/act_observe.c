@@ -110,6 +110,9 @@ int act_observe_domains(const struct env *env, const json_t *args, struct act_ct
                                       "uuid", d->info.uuid, "epoch", (json_int_t)d->info.meta.n,
                                       "owner", d->info.meta.owner));
     }
+    act_done_early(ctx, *ret);
+    *ret = NULL;
+    virt_warm(env->virt);
     return 0;
 }
 

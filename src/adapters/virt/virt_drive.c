@@ -24,10 +24,11 @@
 #define PROC_FILE_LIMIT_BYTES (256 * KIB)
 
 struct virt {
-    pthread_mutex_t lock; /* guards conn and the callback ids */
+    pthread_mutex_t lock; /* guards conn, is_warm and the callback ids */
     char *uri;
     struct mailbox *events;
     virConnectPtr conn; /* NULL until needed */
+    bool is_warm;       /* virt_warm() was there since conn was opened */
     int lifecycle_id;
     int job_id;
 };
@@ -134,6 +135,7 @@ static void drop_conn(struct virt *v)
     v->lifecycle_id = v->job_id = -1;
     (void)virConnectClose(v->conn);
     v->conn = NULL;
+    v->is_warm = false;
 }
 
 /* Return: 0, or -ERR_VIRT when the events that we rely on cannot be had */
@@ -198,6 +200,19 @@ int virt_connect(struct virt *v, struct err *e)
 {
     _cleanup_conn_ virConnectPtr conn = NULL;
     return virt_conn_get(v, &conn, e);
+}
+
+void virt_warm(struct virt *v)
+{
+    _cleanup_conn_ virConnectPtr conn = NULL;
+    (void)pthread_mutex_lock(&v->lock);
+    bool is_due = v->conn && !v->is_warm;
+    v->is_warm = v->is_warm || is_due;
+    (void)pthread_mutex_unlock(&v->lock);
+    if (is_due && virt_conn_get(v, &conn, NULL) == 0) {
+        free(virConnectGetDomainCapabilities(conn, NULL, "x86_64", NULL, NULL, 0));
+        virResetLastError(); /* the first start will tell what is wrong */
+    }
 }
 
 void virt_close(struct virt *v)

@@ -90,6 +90,13 @@ DEFINE_FREEP(struct virt, virt_close)
 int virt_connect(struct virt *v, struct err *e);
 
 /**
+ * virt_warm - have libvirt probe QEMU, once per connection; does nothing before there is one
+ * Else the first start or arrival of a guest waits for that: 0.9 s of a move were measured. Takes as
+ * long, so not before an answer that somebody waits for.
+ */
+void virt_warm(struct virt *v);
+
+/**
  * virt_observe - all domains of this host, ours and others, sorted by name
  * @ret: zero-initialised; caller ends it with virt_list_done()
  * Return: 0, -ERR_VIRT or -ERR_TIMEOUT. A domain that ends meanwhile is left out.
