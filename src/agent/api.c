@@ -127,6 +127,13 @@ void api_wake(struct agent *a)
 void api_change(struct agent *a, struct httpd_req *req, const char *verb, json_t *args, json_t *admit)
 {
     struct err e = {0};
+    const char *same = request_under_way(a->core, verb, args);
+    if (same) { /* run again before its end: the user follows what runs */
+        httpd_reply_json(req, 202, json_pack("{s:s}", "task", same));
+        json_decref(args);
+        json_decref(admit);
+        return;
+    }
     _cleanup_free_ char *id = agent_new_id();
     json_t *event =
         json_pack("{s:s,s:s,s:o,s:s}", "ev", "request", "verb", verb, "args", args, "task", id);

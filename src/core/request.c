@@ -70,6 +70,15 @@ static int start_local(struct req *q, const char *kind)
     return 0;
 }
 
+const char *request_under_way(const struct core *c, const char *verb, const json_t *args)
+{
+    const json_t *task = c->local_task;
+    bool is_same = str_eq(json_text_of(task, "state"), "running") &&
+                   str_eq(json_text_of(task, "kind"), verb) &&
+                   json_equal(json_object_get(task, "args"), args);
+    return is_same ? json_text_of(task, "id") : NULL;
+}
+
 static bool is_resumable(const struct core *c, const char *kind)
 {
     return c->local_task && str_eq(json_text_of(c->local_task, "kind"), kind) &&

@@ -12,6 +12,12 @@
  */
 int request_take(struct core *c, const json_t *event, struct err *e);
 
+/**
+ * request_under_way - id of this host's own task (init, join, leave) that does just this already, or NULL
+ * @args: as of the request. Borrowed until the next step.
+ */
+const char *request_under_way(const struct core *c, const char *verb, const json_t *args);
+
 /** request_refuse_without_store - set @e for what needs the store. Return: -ERR_UNAVAILABLE */
 int request_refuse_without_store(struct err *e);
 

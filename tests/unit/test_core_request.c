@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "core/request.h"
 #include "core_world.h"
 
 static const struct {
@@ -183,6 +184,26 @@ static void a_newcomer_is_one_host_with_real_addresses(void **state)
     }
 }
 
+static void the_same_init_is_followed_and_another_one_refused(void **state)
+{
+    struct err e = {0};
+    json_t *actions = NULL;
+    _cleanup_(core_freep) struct core *c = core_new();
+    _cleanup_json_ json_t *first = parse("{\"ev\":\"request\",\"verb\":\"init\",\"task\":\"t1\","
+                                         "\"args\":{\"name\":\"lab\"}}");
+    _cleanup_json_ json_t *other = parse("{\"ev\":\"request\",\"verb\":\"init\",\"task\":\"t2\","
+                                         "\"args\":{\"name\":\"lab2\"}}");
+    const json_t *args = json_object_get(first, "args");
+    assert_null(request_under_way(c, "init", args));
+    assert_int_equal(core_step(c, first, USEC_PER_SEC, 0, &actions, &e), 0);
+    json_decref(actions);
+    assert_string_equal(request_under_way(c, "init", args), "t1");
+    assert_null(request_under_way(c, "join", args));
+    assert_null(request_under_way(c, "init", json_object_get(other, "args")));
+    assert_int_equal(core_step(c, other, USEC_PER_SEC, 0, &actions, &e), -ERR_BUSY);
+    json_decref(actions);
+}
+
 /* Its volume may be there already: it stays where it was begun. */
 static void a_half_made_pool_is_finished_on_its_own_hosts(void **state)
 {
@@ -274,6 +295,7 @@ int main(void)
         cmocka_unit_test(every_field_refuses_every_wrong_type),
         cmocka_unit_test(random_requests_never_end_the_agent),
         cmocka_unit_test(a_newcomer_is_one_host_with_real_addresses),
+        cmocka_unit_test(the_same_init_is_followed_and_another_one_refused),
         cmocka_unit_test(a_half_made_pool_is_finished_on_its_own_hosts),
         cmocka_unit_test(each_refusal_names_reason_and_next_step),
     };
