@@ -95,5 +95,6 @@ int act_vm_shutdown(const struct env *, const json_t *, struct act_ctx *, json_t
 int act_vm_reset(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_keep_epoch(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_resume(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_migrate.c */
 int act_vm_migrate(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_migrate_abort(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

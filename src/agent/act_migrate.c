@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Live migration, on its source: copy, watch, and judge how it ended. docs/virt.md has the order in
+ * which things happen. */
+#include <poll.h>
+#include <stdatomic.h>
+
+#include "adapters/virt/virt_migrate.h"
+#include "agent/act_vm.h"
+#include "agent/env.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/worker.h"
+
+#define PROGRESS_MS 100
+#define OUTCOME_POLL_MS 100
+#define CONFIRM_TRIES 100       /* libvirt writes its verdict within milliseconds of QEMU's end */
+#define CONFIRM_MS 2
+#define OUTCOME_TIMEOUT_US (30 * USEC_PER_SEC)
+#define VERDICT_TIMEOUT_US (10 * USEC_PER_SEC) /* also for a libvirtd that starts again */
+
+/* What the migrating thread and the one that watches the source's QEMU share. */
+struct migration {
+    const struct env *env;
+    struct act_ctx *ctx;
+    const char *name;
+    pid_t pid;
+    int pidfd;
+    uint64_t started_us;
+    atomic_bool is_over;
+    atomic_uint_fast64_t bytes;       /* copied, as last seen */
+    atomic_uint_fast64_t downtime_ms; /* expected or measured by QEMU, as last seen */
+};
+
+static json_t *migration_result(struct migration *m)
+{
+    return json_pack("{s:I,s:I,s:I}", "bytes", (json_int_t)atomic_load(&m->bytes),
+                     "downtime_ms", (json_int_t)atomic_load(&m->downtime_ms), "total_ms",
+                     (json_int_t)((clock_boottime_us() - m->started_us) / USEC_PER_MSEC));
+}
+
+/* On a thread of its own: libvirt may hold the question back while it finishes the migration. */
+static void show_progress(void *arg)
+{
+    struct migration *m = arg;
+    while (!atomic_load(&m->is_over)) {
+        struct virt_job job = {0};
+        if (virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
+            atomic_store(&m->bytes, job.done_bytes);
+            atomic_store(&m->downtime_ms, job.downtime_ms);
+            act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
+        }
+        clock_sleep_ms(PROGRESS_MS);
+    }
+}
+
+/* libvirt answers up to 200 ms after QEMU's end; the owner must change at once (issue 2 point 7). */
+static void watch_source(void *arg)
+{
+    struct migration *m = arg;
+    struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
+    while (!atomic_load(&m->is_over) && poll(&p, 1, PROGRESS_MS) == 0) {
+    }
+    for (int i = 0; p.revents && i < CONFIRM_TRIES && !atomic_load(&m->is_over); i++) {
+        if (virt_migration_is_confirmed(m->name, m->pid)) {
+            act_done_early(m->ctx, migration_result(m));
+            return;
+        }
+        clock_sleep_ms(CONFIRM_MS);
+    }
+}
+
+/* The source's QEMU has gone and nobody watched: libvirt's log keeps its verdict. Without one that says
+ * "migrated" the guest is lost here, and the copy on the target must not run. */
+static int judge_end(const char *name, struct err *e)
+{
+    enum virt_end end = VIRT_END_UNTOLD;
+    uint64_t deadline = clock_boottime_us() + VERDICT_TIMEOUT_US;
+    while ((end = virt_last_end(name)) == VIRT_END_UNTOLD && clock_boottime_us() < deadline) {
+        clock_sleep_ms(OUTCOME_POLL_MS);
+    }
+    if (end == VIRT_END_MIGRATED) {
+        return 0;
+    }
+    return ERR_SET(e, STATE, "the guest's QEMU ended during the migration; it is started again");
+}
+
+/* virt_migrate() failed, but the guest is known to be here. */
+static int stays_here(enum virt_outcome left, const struct err *said, struct err *e)
+{
+    if (left == VIRT_LEFT_PAUSED) { /* not worth a second try while it stands still */
+        return ERR_SET(e, STATE, "broken off at the switch-over: %.300s", said->msg);
+    }
+    if (said->code == ERR_TIMEOUT) {
+        return ERR_SET(e, VIRT, "%.300s", said->msg);
+    }
+    return err_copy(e, said);
+}
+
+/* libvirt says that it failed; what is left here decides. The target's copy is never promoted on the
+ * strength of its own completeness: libvirt may have resumed the source in between, and the source
+ * may have written before it died (facts/ha.md 3.9 case 23). Only libvirt's verdict counts, which
+ * the watcher has told already or its log keeps. Return: 0 when it was "migrated", -ERR_TIMEOUT while nobody knows, -ERR_STATE when
+ * the guest is lost here, else as in @said */
+static int judge_failure(struct migration *m, const struct err *said, struct err *e)
+{
+    uint64_t deadline = clock_boottime_us() + OUTCOME_TIMEOUT_US;
+    enum virt_outcome left = VIRT_LEFT_UNKNOWN;
+    do {
+        virt_migration_outcome(m->env->virt, m->name, &left);
+        if (left == VIRT_LEFT_GONE) {
+            return judge_end(m->name, e);
+        }
+        if (left != VIRT_LEFT_BUSY && left != VIRT_LEFT_UNKNOWN) {
+            return stays_here(left, said, e);
+        }
+        clock_sleep_ms(OUTCOME_POLL_MS);
+    } while (clock_boottime_us() < deadline);
+    return ERR_SET(e, TIMEOUT, "it is not known how the migration ends: %.300s", said->msg);
+}
+
+static int migrate_watched(struct migration *m, const struct virt_migrate_args *args, struct err *e)
+{
+    struct err said = {0};
+    struct lane *watchers = lane_new("migwatch", 2, 2);
+    int r = lane_run(watchers, watch_source, m, &said);
+    r = r < 0 ? r : lane_run(watchers, show_progress, m, &said);
+    r = r < 0 ? r : virt_migrate(m->env->virt, args, &said);
+    r = r < 0 ? judge_failure(m, &said, e) : r; /* watched to the end: the verdict may come late */
+    atomic_store(&m->is_over, true);
+    lane_free(watchers);
+    return r;
+}
+
+int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                   struct err *e)
+{
+    const json_t *own = json_object_get(args, "own");
+    const json_t *node = json_object_get(args, "node");
+    if (!json_text_of(node, "storage")) {
+        return ERR_SET(e, STATE, "host '%s' has left the cluster", json_text_of(args, "dst"));
+    }
+    struct migration m = {.env = env, .ctx = ctx, .name = json_text_of(args, "name")};
+    struct dom_meta meta = {0};
+    struct err why = {0};
+    _cleanup_close_ int pidfd = -1;
+    act_vm_fill_meta(&meta, json_text_of(json_object_get(args, "spec"), "uuid"), json_text_of(args, "dst"),
+              json_u64_of(node, "inc", 0), json_u64_of(json_object_get(own, "mig"), "epoch", 0));
+    m.started_us = clock_boottime_us();
+    int r = virt_pidfd(m.name, &m.pid, &pidfd, &why);
+    if (r == -ERR_NOT_FOUND) {
+        r = judge_end(m.name, e); /* an agent before us began it */
+        *ret = r == 0 ? migration_result(&m) : NULL;
+        return r;
+    }
+    m.pidfd = pidfd;
+    const struct virt_migrate_args margs = {
+        .name = m.name,
+        .dest_addr = json_text_of(node, "storage"),
+        .storage_addr = json_text_of(node, "storage"),
+        .dest_meta = &meta,
+    };
+    r = r < 0 ? err_copy(e, &why) : migrate_watched(&m, &margs, e);
+    *ret = r == 0 ? migration_result(&m) : NULL;
+    return r;
+}
+
+int act_vm_migrate_abort(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                         struct err *e)
+{
+    return virt_migrate_abort(env->virt, json_text_of(args, "name"), e);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the handlers of virtual machines share. */
+#pragma once
+
+#include "adapters/virt/domxml_format.h"
+
+/** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
+void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,
+                      uint64_t epoch);
