@@ -18,16 +18,22 @@
 #define CONFIRM_MS 2
 #define OUTCOME_TIMEOUT_US (30 * USEC_PER_SEC)
 #define VERDICT_TIMEOUT_US (10 * USEC_PER_SEC) /* also for a libvirtd that starts again */
+#define START_LIMIT_US (30 * USEC_PER_SEC)     /* to the first byte: the target starts a QEMU */
+#define STALL_LIMIT_US (10 * USEC_PER_SEC)     /* then without another byte */
 
 /* What the migrating thread and the one that watches the source's QEMU share. */
 struct migration {
     const struct env *env;
     struct act_ctx *ctx;
     const char *name;
+    const char *dst;
+    const char *dst_addr;
     pid_t pid;
     int pidfd;
     uint64_t started_us;
     atomic_bool is_over;
+    atomic_bool has_hung_up;
+    atomic_uint_fast64_t moved_us;    /* when a byte was last seen to move */
     atomic_uint_fast64_t bytes;       /* copied, as last seen */
     atomic_uint_fast64_t downtime_ms; /* expected or measured by QEMU, as last seen */
 };
@@ -46,11 +52,31 @@ static void show_progress(void *arg)
     while (!atomic_load(&m->is_over)) {
         struct virt_job job = {0};
         if (virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
-            atomic_store(&m->bytes, job.done_bytes);
+            if (atomic_exchange(&m->bytes, job.done_bytes) != job.done_bytes) {
+                atomic_store(&m->moved_us, clock_boottime_us());
+            }
             atomic_store(&m->downtime_ms, job.downtime_ms);
             act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
         }
         clock_sleep_ms(PROGRESS_MS);
+    }
+}
+
+/* A link that drops every packet closes no connection: libvirt and QEMU would wait for minutes, with the
+ * guest paused if it happens at the switch-over, and not hear an abort (docs/bugs.md B2). */
+static void end_stall(struct migration *m)
+{
+    struct err why = {0};
+    uint64_t now = clock_boottime_us();
+    uint64_t limit = atomic_load(&m->bytes) ? STALL_LIMIT_US : START_LIMIT_US;
+    if (now - atomic_load(&m->moved_us) < limit) {
+        return;
+    }
+    log_warning("a migration stands still; breaking its connection off", "vm=%s host=%s", m->name, m->dst);
+    atomic_store(&m->has_hung_up, true);
+    atomic_store(&m->moved_us, now); /* and again, should that not end it */
+    if (virt_migrate_hang_up(m->dst_addr, &why) < 0) {
+        log_warning("cannot break the connection off", "host=%s error=%s", m->dst, why.msg);
     }
 }
 
@@ -60,6 +86,7 @@ static void watch_source(void *arg)
     struct migration *m = arg;
     struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
     while (!atomic_load(&m->is_over) && poll(&p, 1, PROGRESS_MS) == 0) {
+        end_stall(m);
     }
     for (int i = 0; p.revents && i < CONFIRM_TRIES && !atomic_load(&m->is_over); i++) {
         if (virt_migration_is_confirmed(m->name, m->pid)) {
@@ -86,13 +113,21 @@ static int judge_end(const char *name, struct err *e)
 }
 
 /* virt_migrate() failed, but the guest is known to be here. */
-static int stays_here(enum virt_outcome left, const struct err *said, struct err *e)
+static int stays_here(struct migration *m, enum virt_outcome left, const struct err *said, struct err *e)
 {
+    if (atomic_load(&m->has_hung_up)) {
+        int r = ERR_SET(e, REMOTE, "the storage network to host '%s' carried nothing any more, so the migration "
+                        "was broken off; the guest stays here", m->dst);
+        err_hint(e, "see why %s does not answer on %s, then migrate again", m->dst, m->dst_addr);
+        return r;
+    }
     if (left == VIRT_LEFT_PAUSED) { /* not worth a second try while it stands still */
         return ERR_SET(e, STATE, "broken off at the switch-over: %.300s", said->msg);
     }
-    if (said->code == ERR_TIMEOUT) {
-        return ERR_SET(e, VIRT, "%.300s", said->msg);
+    if (said->code == ERR_TIMEOUT) { /* a libvirtd went away, here or there; what it did is known by now */
+        int r = ERR_SET(e, REMOTE, "%.300s; the guest stays here", said->msg);
+        err_hint(e, "migrate again; if that fails, see 'journalctl -u libvirtd' on both hosts");
+        return r;
     }
     return err_copy(e, said);
 }
@@ -112,7 +147,7 @@ static int judge_failure(struct migration *m, const struct err *said, struct err
             return judge_end(m->name, e);
         }
         if (left != VIRT_LEFT_BUSY && left != VIRT_LEFT_UNKNOWN) {
-            return stays_here(left, said, e);
+            return stays_here(m, left, said, e);
         }
         clock_sleep_ms(OUTCOME_POLL_MS);
     } while (clock_boottime_us() < deadline);
@@ -140,13 +175,15 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
     if (!json_text_of(node, "storage")) {
         return ERR_SET(e, STATE, "host '%s' has left the cluster", json_text_of(args, "dst"));
     }
-    struct migration m = {.env = env, .ctx = ctx, .name = json_text_of(args, "name")};
+    struct migration m = {.env = env, .ctx = ctx, .name = json_text_of(args, "name"),
+                          .dst = json_text_of(args, "dst"), .dst_addr = json_text_of(node, "storage")};
     struct dom_meta meta = {0};
     struct err why = {0};
     _cleanup_close_ int pidfd = -1;
     act_vm_fill_meta(&meta, json_text_of(json_object_get(args, "spec"), "uuid"), json_text_of(args, "dst"),
               json_u64_of(node, "inc", 0), json_u64_of(json_object_get(own, "mig"), "epoch", 0));
     m.started_us = clock_boottime_us();
+    atomic_store(&m.moved_us, m.started_us);
     int r = virt_pidfd(m.name, &m.pid, &pidfd, &why);
     if (r == -ERR_NOT_FOUND) {
         r = judge_end(m.name, e); /* an agent before us began it */

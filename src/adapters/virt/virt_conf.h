@@ -21,6 +21,7 @@
 #define VIRT_QEMU_PKI_DIR "/etc/pki/qemu/mortar"
 
 /* Above the bricks' ports 49152–60999 (facts/ha.md 4.4); 64 migrations at once. */
+#define VIRT_TLS_PORT 16514 /* libvirtd, TLS */
 #define VIRT_MIGRATE_PORT_MIN 61152
 #define VIRT_MIGRATE_PORT_MAX 61215
 

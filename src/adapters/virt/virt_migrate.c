@@ -6,6 +6,7 @@
 
 #include "adapters/virt/virt_conf.h"
 #include "adapters/virt/virt_conn.h"
+#include "io/cmd.h"
 #include "io/file.h"
 
 #define CONVERGE_INITIAL_PERCENT 20 /* QEMU's own defaults, stated so that they stay */
@@ -118,6 +119,16 @@ int virt_migrate_abort(struct virt *v, const char *name, struct err *e)
     }
     /* STATE: there is no job to abort. */
     return r == 0 || r == -ERR_NOT_FOUND || r == -ERR_STATE ? 0 : err_copy(e, &said);
+}
+
+int virt_migrate_hang_up(const char *addr, struct err *e)
+{
+    _cleanup_free_ char *to = strchr(addr, ':') ? str_printf("[%s]", addr) : str_dup(addr);
+    _cleanup_free_ char *filter =
+        str_printf("dst %s and ( dport = :%d or ( dport >= :%d and dport <= :%d ) )", to, VIRT_TLS_PORT,
+                   VIRT_MIGRATE_PORT_MIN, VIRT_MIGRATE_PORT_MAX);
+    /* SOCK_DESTROY: the kernel ends them also while they connect, and wakes whoever waits. */
+    return cmd_check(CMD("ss", "-K", "-H", "-n", "-t", "-a", filter), NULL, NULL, e);
 }
 
 bool virt_migration_is_confirmed(const char *name, pid_t pid)

@@ -52,6 +52,17 @@ int virt_job(struct virt *v, const char *name, struct virt_job *ret, struct err 
 int virt_migrate_abort(struct virt *v, const char *name, struct err *e);
 
 /**
+ * virt_migrate_hang_up - break this host's connections of a migration to @addr: libvirtd's own, and
+ * QEMU's. For one that stands still: libvirt 9 connects without a time limit, and QEMU 7.2 is deaf to
+ * aborts while it sends the devices' state (docs/bugs.md B2). Both then fail as if the peer had
+ * closed, and libvirt decides as after any failure.
+ * @addr: the target's storage address. A migration that plain virsh does to the same host at the
+ *        same time is broken off, too.
+ * Return: 0 also when there was none; -ERR_COMMAND or -ERR_TIMEOUT
+ */
+int virt_migrate_hang_up(const char *addr, struct err *e);
+
+/**
  * virt_migration_is_confirmed - has libvirt decided that the migration of @name is complete?
  * @pid: the QEMU whose pidfd fired; the answer is about no other one
  * Reads libvirt's status file in VIRT_RUN_DIR, a few KiB on tmpfs. True is final: libvirt, also after

@@ -69,15 +69,16 @@ void op_note(struct op *o, const char *fmt, ...)
     json_object_set_new(o->task, "note", json_string(text));
 }
 
-/* @until_known: nothing may follow while it is not known what became of the action */
+/* @until_known: nothing may follow while it is not known what became of the action; once known, its
+ * failure is the user's to judge */
 static bool is_worth_another_try(const struct attempt *a, bool until_known)
 {
     if (!a || a->in_flight || !a->error.code) {
         return false;
     }
     enum err_class class = err_class(a->error.code);
-    return (until_known && class == ERR_CLASS_UNKNOWN) ||
-           (a->fails <= RETRY_MAX && class == ERR_CLASS_TRANSIENT);
+    return until_known ? class == ERR_CLASS_UNKNOWN
+                       : a->fails <= RETRY_MAX && class == ERR_CLASS_TRANSIENT;
 }
 
 static enum op_verdict do_action(struct op *o, const char *sub, const char *name, json_t *args,

@@ -63,7 +63,8 @@ enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *a
 
 /**
  * op_do_until_known - like op_do(), but a failure of class unknown is never the end: the action is
- * asked for again, however long it takes, until it can tell what became of it
+ * asked for again, however long it takes, until it can tell what became of it. Any other failure ends
+ * it: nothing is tried a second time that has cost a guest a pause
  * @args: stolen
  */
 enum op_verdict op_do_until_known(struct op *o, const char *sub, const char *name, json_t *args);
