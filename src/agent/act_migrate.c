@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Live migration, on its source: copy, watch, and judge how it ended. docs/virt.md has the order in
  * which things happen. */
+#include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "adapters/virt/virt_migrate.h"
 #include "agent/act_vm.h"
@@ -14,8 +18,8 @@
 
 #define PROGRESS_MS 100
 #define OUTCOME_POLL_MS 100
-#define CONFIRM_TRIES 100       /* libvirt writes its verdict within milliseconds of QEMU's end */
-#define CONFIRM_MS 2
+#define VERDICT_TRIES 200       /* libvirt writes its verdict within milliseconds of QEMU's end */
+#define VERDICT_MS 1
 #define OUTCOME_TIMEOUT_US (30 * USEC_PER_SEC)
 #define VERDICT_TIMEOUT_US (10 * USEC_PER_SEC) /* also for a libvirtd that starts again */
 #define START_LIMIT_US (30 * USEC_PER_SEC)     /* to the first byte: the target starts a QEMU */
@@ -30,6 +34,7 @@ struct migration {
     const char *dst_addr;
     pid_t pid;
     int pidfd;
+    bool is_confirmed; /* libvirt said so, by its status file; of the watching thread */
     uint64_t started_us;
     atomic_bool is_over;
     atomic_bool has_hung_up;
@@ -80,20 +85,60 @@ static void end_stall(struct migration *m)
     }
 }
 
+/* libvirt has accepted the target's "finished": nothing can make it resume this QEMU any more, which has given its
+ * disks up and only has to end. Killed, it never runs another instruction, and that is what I9 is about;
+ * that the kernel takes its remains apart, 50 to 100 ms, need not be waited for (docs/adr/0004). libvirt,
+ * which told it to end at this moment, takes it for that. */
+static void end_source(struct migration *m)
+{
+    if (syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+        log_warning("cannot end the QEMU that has been migrated", "vm=%s errno=%d", m->name, errno);
+    }
+}
+
+static bool look_for_verdict(struct migration *m)
+{
+    if (!m->is_confirmed && virt_migration_is_confirmed(m->name, m->pid)) {
+        m->is_confirmed = true;
+        end_source(m);
+    }
+    return m->is_confirmed;
+}
+
+static bool has_gone(const struct migration *m)
+{
+    struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
+    return poll(&p, 1, 0) != 0;
+}
+
+/* Until libvirt has said "confirmed", or QEMU has ended. */
+static void wait_for_verdict(struct migration *m)
+{
+    struct err why = {0};
+    _cleanup_close_ int status = -1;
+    if (virt_status_watch(&status, &why) < 0) {
+        log_warning("a migration will have a longer blackout", "vm=%s error=%s", m->name, why.msg);
+    }
+    while (!atomic_load(&m->is_over) && !has_gone(m) && !look_for_verdict(m)) {
+        struct pollfd p[] = {{.fd = m->pidfd, .events = POLLIN}, {.fd = status, .events = POLLIN}};
+        end_stall(m);
+        (void)poll(p, ELEMENTS(p), PROGRESS_MS);
+        virt_status_drain(status);
+    }
+}
+
 /* libvirt answers up to 200 ms after QEMU's end; the owner must change at once (issue 2 point 7). */
 static void watch_source(void *arg)
 {
     struct migration *m = arg;
-    struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
-    while (!atomic_load(&m->is_over) && poll(&p, 1, PROGRESS_MS) == 0) {
-        end_stall(m);
-    }
-    for (int i = 0; p.revents && i < CONFIRM_TRIES && !atomic_load(&m->is_over); i++) {
-        if (virt_migration_is_confirmed(m->name, m->pid)) {
+    wait_for_verdict(m);
+    for (int tries = VERDICT_TRIES; tries > 0 && !atomic_load(&m->is_over);) {
+        if (look_for_verdict(m) && (has_gone(m) || virt_is_ending(m->pid))) {
             act_done_early(m->ctx, migration_result(m));
             return;
         }
-        clock_sleep_ms(CONFIRM_MS);
+        tries -= m->is_confirmed ? 0 : 1;
+        clock_sleep_ms(VERDICT_MS);
     }
 }
 

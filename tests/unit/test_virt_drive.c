@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The driver against libvirt's own test:///default, which lives in our process. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -184,6 +187,44 @@ static void the_log_tells_how_the_newest_instance_ended(void **state)
     }
 }
 
+static void a_thread_that_ends_is_known_by_its_flags(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_ending;
+    } cases[] = {
+        {"7 (CPU 0/TCG) S 1 7 7 0 -1 4194624 5", false},
+        {"7 (CPU 0/TCG) R 1 7 7 0 -1 4194628 5", true}, /* PF_EXITING */
+        {"7 (CPU 0/TCG) Z 1 7 7 0 -1 0 5", true},
+        {"7 (a) Z 1 1 1 1 1 4) S 1 7 7 0 -1 4194624 5", false}, /* whatever it calls itself */
+        {"7 (qemu", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        assert_int_equal(virt_stat_is_ending(cases[i].text), cases[i].is_ending);
+    }
+}
+
+static void a_process_is_ending_only_after_its_kill(void **state)
+{
+    int lives[2];
+    char byte;
+    assert_int_equal(pipe(lives), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    assert_false(virt_is_ending(pid));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    (void)close(lives[1]);
+    assert_int_equal(read(lives[0], &byte, 1), 0); /* its end is closed: it has begun to exit */
+    assert_true(virt_is_ending(pid));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_true(virt_is_ending(pid));
+    (void)close(lives[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +236,8 @@ int main(void)
         cmocka_unit_test(without_qemu_there_is_no_pidfd_and_no_console),
         cmocka_unit_test(job_fields_become_ours),
         cmocka_unit_test(the_log_tells_how_the_newest_instance_ended),
+        cmocka_unit_test(a_thread_that_ends_is_known_by_its_flags),
+        cmocka_unit_test(a_process_is_ending_only_after_its_kill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

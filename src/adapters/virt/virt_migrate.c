@@ -2,7 +2,12 @@
 #include "adapters/virt/virt_migrate.h"
 
 #include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include "adapters/virt/virt_conf.h"
 #include "adapters/virt/virt_conn.h"
@@ -12,6 +17,8 @@
 #define CONVERGE_INITIAL_PERCENT 20 /* QEMU's own defaults, stated so that they stay */
 #define CONVERGE_STEP_PERCENT 10
 #define VIRT_LOG_DIR "/var/log/libvirt/qemu" /* libvirt 9.0.0, logDir */
+#define STAT_LIMIT_BYTES 4096
+#define KERNEL_PF_EXITING 0x4
 #define LOG_LIMIT_BYTES (8 * MIB)            /* virtlogd begins a new one at 2 MiB */
 
 static const unsigned migrate_flags =
@@ -142,6 +149,62 @@ bool virt_migration_is_confirmed(const char *name, pid_t pid)
         return false; /* gone already, or of a shape that we do not know: the event decides */
     }
     return st.phase == DOM_JOB_CONFIRMED && st.pid == pid;
+}
+
+bool virt_stat_is_ending(const char *text)
+{
+    char state = 0;
+    unsigned flags = 0;
+    const char *after_name = strrchr(text, ')'); /* a name may hold anything */
+    if (!after_name || sscanf(after_name + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2) {
+        return false;
+    }
+    return state == 'Z' || state == 'X' || (flags & KERNEL_PF_EXITING);
+}
+
+/* A thread that has gone while we looked is no reason to wait. */
+static bool thread_is_ending(const char *dir, const char *tid)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s/stat", dir, tid);
+    _cleanup_free_ char *text = NULL;
+    struct err why = {0};
+    size_t len = 0;
+    int r = file_read(path, STAT_LIMIT_BYTES, &text, &len, &why);
+    return r < 0 ? why.sys == ENOENT || why.sys == ESRCH : virt_stat_is_ending(text);
+}
+
+bool virt_is_ending(pid_t pid)
+{
+    _cleanup_free_ char *path = str_printf("/proc/%d/task", (int)pid);
+    DIR *dir = opendir(path);
+    if (!dir) {
+        return errno == ENOENT;
+    }
+    bool is_ending = true;
+    for (const struct dirent *d; is_ending && (d = readdir(dir));) {
+        is_ending = d->d_name[0] == '.' || thread_is_ending(path, d->d_name);
+    }
+    (void)closedir(dir); /* only read */
+    return is_ending;
+}
+
+int virt_status_watch(int *ret_fd, struct err *e)
+{
+    _cleanup_close_ int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    /* libvirt writes NAME.xml.new and renames it (virFileRewrite). */
+    if (fd < 0 || inotify_add_watch(fd, VIRT_RUN_DIR, IN_MOVED_TO) < 0) {
+        return ERR_SYS(e, IO, errno, "cannot watch " VIRT_RUN_DIR ": %s", strerror(errno));
+    }
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+void virt_status_drain(int fd)
+{
+    char events[4096];
+    while (read(fd, events, sizeof(events)) > 0) {
+    }
 }
 
 /* Return: the last place of @what in @text, or NULL */

@@ -4,7 +4,8 @@
  * virt_migrate() blocks on its lane; others watch with virt_job() and may call virt_migrate_abort().
  * The source's agent holds a pidfd of its QEMU (virt_pidfd() before the start) and commits the new
  * owner (T7) at the first of these, not when the call returns:
- *   - the pidfd says that QEMU ended, and virt_migration_is_confirmed() is true;
+ *   - virt_migration_is_confirmed() is true, and QEMU has ended or every thread of it is ending; once
+ *     it is confirmed the agent kills that QEMU itself, through the pidfd (docs/adr/0004);
  *   - the pidfd says that QEMU ended, and the event STOPPED with detail "migrated" came.
  * Why the first exists: libvirt looks every 200 ms whether the QEMU that it told to end has ended,
  * and sends its event and its answer only then. docs/virt.md has the measured order.
@@ -69,6 +70,31 @@ int virt_migrate_hang_up(const char *addr, struct err *e);
  * a restart, can only end this QEMU. False means "not known": wait for the event.
  */
 bool virt_migration_is_confirmed(const char *name, pid_t pid);
+
+/**
+ * virt_stat_is_ending - is this thread on its way out, never to run a program's instruction again?
+ * @text: of /proc/PID/task/TID/stat
+ * Source: proc(5), field 9; PF_EXITING in Linux's include/linux/sched.h, set in do_exit() first
+ */
+bool virt_stat_is_ending(const char *text);
+
+/**
+ * virt_is_ending - has every thread of process @pid begun to exit, or gone?
+ * @pid: SIGKILL was sent to it before, so that it cannot make another thread meanwhile
+ * What it still does is the kernel's: closing a tap device and an AIO context takes tens of milliseconds,
+ * waits for RCU most of it. It does not ask for I/O under way: docs/adr/0004 says why there is none.
+ */
+bool virt_is_ending(pid_t pid);
+
+/**
+ * virt_status_watch - an inotify descriptor that is readable after libvirt wrote a status file
+ * @ret_fd: set on success; non-blocking, the caller reads what it brings and closes it
+ * Return: 0 or -ERR_IO
+ */
+int virt_status_watch(int *ret_fd, struct err *e);
+
+/** virt_status_drain - read and drop what virt_status_watch()'s @fd brings */
+void virt_status_drain(int fd);
 
 /* How the newest instance of a domain on this host ended. */
 enum virt_end {
