@@ -216,7 +216,10 @@ static int console_open(struct console *k, const char *path, struct http_stream 
     if (r < 0 || !alive) {
         return r;
     }
-    return open_stream(k, path, *ret_host, ret, e);
+    r = open_stream(k, path, *ret_host, ret, e);
+    /* The machine is known, so it is its console that is missing: it ended on one host just now, and
+     * is not yet said to be on the other. */
+    return r == -ERR_NOT_FOUND ? -ERR_UNAVAILABLE : r;
 }
 
 /* After the stream's end. @ret: the new one, or NULL when the machine stopped or is gone. */

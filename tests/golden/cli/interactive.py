@@ -126,6 +126,11 @@ class Interactive(unittest.TestCase):
         def console(request):
             opened.append(request.path)
             request.close_connection = True
+            if len(opened) == 2:  # it has left, and the record does not say so yet
+                body = b'{"error":{"name":"object.not-found","message":"there is no console"}}'
+                request.wfile.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s"
+                                    % (len(body), body))
+                return
             request.wfile.write(UPGRADED + b"login%d: " % len(opened))
             if len(opened) == 1:
                 self.assertEqual(request.connection.recv(100), b"ro")
@@ -141,10 +146,10 @@ class Interactive(unittest.TestCase):
             session.send(b"ro")
             session.read_until(b"moving")
             session.read_until(b"[connected again, the machine is on host2]")
-            session.read_until(b"login2: ")
+            session.read_until(b"login3: ")
             session.send(b"\x1d")
             self.assertEqual(session.finish(), 0)
-        self.assertEqual(opened, ["/v1/vms/demo/console"] * 2)
+        self.assertEqual(opened, ["/v1/vms/demo/console"] * 3)
 
     def test_console_is_opened_on_another_host_over_tls(self):
         def elsewhere(request):
