@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shows Mortar on this machine: three hosts, one mirrored pool, a VM that moves while it writes.
 
-    sudo ./quickstart            from nothing to a live migration; again: goes on, and moves again
-    sudo ./quickstart --down     remove the hosts; packages and the cached images stay
+    sudo ./quickstart                  from nothing to a live migration; again: goes on, and moves again
+    sudo ./quickstart --guest debian   the same with a full Debian that cloud-init sets up: some minutes more
+    sudo ./quickstart --down           remove the hosts; packages and the cached images stay
 
 Every step is the command a user would type on real machines; it is printed before it runs.
 """
@@ -11,6 +12,7 @@ Every step is the command a user would type on real machines; it is printed befo
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -21,13 +23,18 @@ TREE = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TREE / "lab"), str(TREE / "tools")]
 
 import packages  # noqa: E402  (the path must come first)
-from mortarcluster import Cluster, CommandFailed, Guest, Recorder  # noqa: E402
+from mortarcluster import Cluster, CommandFailed, Console, DebianGuest, Guest, Recorder  # noqa: E402
+from mortarcluster import debian as debian_module  # noqa: E402
 from mortarcluster import guest as guest_module  # noqa: E402
 from mortarlab import Lab, LabError, image  # noqa: E402
 
 GROUPS = ["build", "lab"]
 MEMORY_MIB = 2500
 DISK_GIB = 6
+DEBIAN_MEMORY_MIB = 1000  # more: the guest has 768
+DEBIAN_DISK_GIB = 7       # more: the image in the cache and on the pool, the guest's disk, each mirrored
+TICK = r"tick (\d+) on"  # of guest/debian-user-data
+TICKS_TO_SEE = 6         # seconds of the guest's life around each move
 LOAD_S = 4  # of writing before and after each move
 
 
@@ -73,20 +80,32 @@ def disk_gib(path):
     return shutil.disk_usage(where).free >> 30
 
 
-def tell_plan(name):
+def tell_costs(is_debian, lacking):
+    """Network traffic and minutes, of what is not cached yet."""
+    megabytes = 0 if image.base_path().is_dir() and not lacking else 450
+    minutes = 2 if not megabytes else 5
+    if is_debian:
+        is_built = debian_module.is_built()
+        megabytes += 0 if is_built else 250
+        minutes += 4 if is_built else 6
+    say("  network  " + (f"about {megabytes} MB from Debian's mirror, only this first time"
+                         if megabytes else "none"))
+    say(f"  minutes  about {minutes}, more on a slow or busy machine")
+
+
+def tell_plan(name, is_debian):
     """What it needs and changes, before anything is done."""
     lacking = packages.missing(GROUPS)
-    is_cached = image.base_path().is_dir()
+    needed_mib = MEMORY_MIB + (DEBIAN_MEMORY_MIB if is_debian else 0)
+    needed_gib = DISK_GIB + (DEBIAN_DISK_GIB if is_debian else 0)
     os_name = dict(line.split("=", 1) for line in
                    pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in line)
     say("Mortar quickstart: three hosts, one mirrored pool, a VM that moves while it writes")
     say()
     say(f"  needs    Debian 12 ({os_name.get('PRETTY_NAME', '?').strip(chr(34))}), root; "
-        f"{MEMORY_MIB} MiB of memory ({memory_mib()} available); "
-        f"{DISK_GIB} GiB below /var ({disk_gib('/var/lib/mortar-lab')} free)")
-    say("  network  " + ("none" if is_cached and not lacking else
-                         "about 450 MB from Debian's mirror, only this first time"))
-    say(f"  minutes  {'2' if is_cached else 'about 5'}, more on a slow or busy machine")
+        f"{needed_mib} MiB of memory ({memory_mib()} available); "
+        f"{needed_gib} GiB below /var ({disk_gib('/var/lib/mortar-lab')} free)")
+    tell_costs(is_debian, lacking)
     say("  changes  " + (f"installs {len(lacking)} Debian packages: {' '.join(lacking)}" if lacking
                          else "installs no package: all are there"))
     say("           caches images in /var/cache/mortar; builds in build-debs/ of this tree")
@@ -97,15 +116,15 @@ def tell_plan(name):
         raise Refused("this is not Debian 12; Mortar is built and tried there only")
     if os.uname().machine != "x86_64":
         raise Refused(f"this machine is {os.uname().machine}; the demo guest is for x86_64")
-    if memory_mib() < MEMORY_MIB:
-        raise Refused(f"{memory_mib()} MiB of memory are available, {MEMORY_MIB} are needed")
-    if disk_gib("/var/lib/mortar-lab") < DISK_GIB:
+    if memory_mib() < needed_mib:
+        raise Refused(f"{memory_mib()} MiB of memory are available, {needed_mib} are needed")
+    if disk_gib("/var/lib/mortar-lab") < needed_gib:
         raise Refused(f"below /var {disk_gib('/var/lib/mortar-lab')} GiB are free, "
-                      f"{DISK_GIB} are needed")
+                      f"{needed_gib} are needed")
 
 
-def prepare():
-    """Packages, our .debs, the guest; the guest's directory and that of the .debs."""
+def prepare(is_debian):
+    """Packages, our .debs, the guest: the directory of the .debs, and the guest's directory or image."""
     with Step("install what is missing from Debian"):
         packages.install(GROUPS)
     debs = TREE / "build-debs"
@@ -114,6 +133,9 @@ def prepare():
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         for deb in done.stdout.split():
             say(f"    {os.path.relpath(deb, TREE)}")
+    if is_debian:
+        with Step("build the guest: a Debian disk with GRUB, cloud kernel, cloud-init and sshd"):
+            return debs, debian_module.build()
     with Step("build the demo guest: Debian's kernel, and a program that writes numbered blocks"):
         directory = guest_module.build()
     return debs, directory
@@ -125,8 +147,8 @@ def tell_command(host, words):
     say(f"    {host}# mortar {shown}")
 
 
-def bring_up(cluster, directory, debs):
-    """Hosts, cluster, pool, VM: each only where it is not there yet. The guest, running."""
+def bring_up(cluster, debs):
+    """Hosts, cluster, pool: each only where it is not there yet."""
     with Step("start three hosts: Debian with systemd, two with a data disk, one small witness"):
         for line in f"{cluster.lab.up(hosts=3, debs=debs):.1f} s until all have booted".splitlines():
             say(f"    {line}")
@@ -134,6 +156,10 @@ def bring_up(cluster, directory, debs):
         cluster.form()
     with Step("make a pool: every block on host1 and host2, host3 is the judge"):
         cluster.create_pool()
+
+
+def bring_up_tiny(cluster, directory):
+    """The demo guest, running."""
     guest = Guest(cluster)
     with Step("create a VM whose guest writes numbered, time-stamped blocks to its disk"):
         guest.put_files(directory, "host1")
@@ -195,31 +221,79 @@ def judge(cluster, guest, flushed):
         cluster.change("host1", "vm", "start", guest.name)
 
 
-def tell_next(name, seconds):
+def bring_up_debian(cluster, path):
+    """The Debian guest, booted as far as cloud-init goes."""
+    guest = DebianGuest(cluster)
+    with Step("create a VM from the Debian image, with a key and cloud-init's user-data"):
+        guest.put_files(path, "host1")
+        is_up = guest.name in cluster.names("host1", "vm") and guest.seen()["state"] == "running"
+        if guest.name not in cluster.names("host1", "vm"):
+            guest.create()
+        elif not is_up:
+            cluster.change("host1", "vm", "start", guest.name)
+    if not is_up:
+        with Step("wait until it has booted: on an emulated processor that takes minutes"):
+            started = time.monotonic()
+            guest.wait_booted(lambda words: say(f"    {time.monotonic() - started:4.0f} s  {words}"))
+    say()
+    say(cluster.mortar("host1", "status").stdout.rstrip())
+    return guest
+
+
+def show_debian_moves(cluster, guest):
+    """There and back, with the console open on the third host."""
+    rows = []
+    with Console(cluster, "host3", guest.name, lambda line: say(f"    console | {line}")) as console:
+        for _ in range(2):
+            source = guest.seen()["host"]
+            target = "host2" if source == "host1" else "host1"
+            with Step(f"move the running VM from {source} to {target}; host3 watches its console"):
+                mark = len(console.lines)
+                tick = int(console.wait_for(TICK, debian_module.BOOT_DEADLINE_S, mark)[1])
+                last = guest.migrate(target)
+                console.wait_for(f"tick {tick + TICKS_TO_SEE} on {guest.name}", 120, mark)
+            rows.append((f"{source} → {target}", last["total_ms"], last["blackout_ms"]))
+        ticks = [int(found[1]) for line in console.lines if (found := re.search(TICK, line))]
+    if ticks != list(range(ticks[0], ticks[0] + len(ticks))):
+        raise AssertionError(f"the guest's count has a hole or a step back: {ticks}")
+    say()
+    say(f"    {'MOVE':16} {'TOTAL':>9} {'PAUSED':>9}")
+    for name, total, paused in rows:
+        say(f"    {name:16} {f'{total} ms':>9} {f'{paused} ms':>9}")
+    say(f"    it counted from {ticks[0]} to {ticks[-1]}; the console missed none of it")
+
+
+def tell_next(args, guest, seconds):
     """What to try now."""
-    option = "" if name == "lab" else f" --name {name}"
+    option = "" if args.name == "lab" else f" --name {args.name}"
+    down = "" if args.name == "quickstart" else f" --name {args.name}"
     say(f"""
 Done in {seconds:.0f} s. The cluster is up; try
 
     sudo lab/mortar-lab shell{option}            a shell on host1, in which `mortar` works:
         mortar status
-        mortar vm show demo
-        mortar vm migrate demo
-        mortar vm console demo                      Ctrl-] leaves
+        mortar vm show {guest.name}
+        mortar vm migrate {guest.name}
+        mortar vm console {guest.name:16}          Ctrl-] leaves
         mortar pool show vms
-    sudo ./quickstart --down{'' if name == 'quickstart' else ' --name ' + name}                        remove it all""")
+    sudo ./quickstart --down{down}                        remove it all""")
 
 
 def run(args):
     """All steps."""
     started = time.monotonic()
-    tell_plan(args.name)
-    debs, directory = prepare()
+    is_debian = args.guest == "debian"
+    tell_plan(args.name, is_debian)
+    debs, made = prepare(is_debian)
     cluster = Cluster(Lab(args.name), tell_command)
-    guest = bring_up(cluster, directory, debs)
-    flushed = show_moves(cluster, guest)
-    judge(cluster, guest, flushed)
-    tell_next(args.name, time.monotonic() - started)
+    bring_up(cluster, debs)
+    if is_debian:
+        guest = bring_up_debian(cluster, made)
+        show_debian_moves(cluster, guest)
+    else:
+        guest = bring_up_tiny(cluster, made)
+        judge(cluster, guest, show_moves(cluster, guest))
+    tell_next(args, guest, time.monotonic() - started)
 
 
 def main():
@@ -228,13 +302,12 @@ def main():
     parser.add_argument("--down", action="store_true", help="remove the hosts")
     parser.add_argument("--name", default="quickstart", help="of the lab (%(default)s)")
     parser.add_argument("--guest", choices=["tiny", "debian"], default="tiny",
-                        help="which guest to show (%(default)s)")
+                        help="which guest to show: one that writes numbered blocks, or a full Debian "
+                             "(%(default)s)")
     args = parser.parse_args()
     os.environ.update(GIT_CONFIG_COUNT="1", GIT_CONFIG_KEY_0="safe.directory",
                       GIT_CONFIG_VALUE_0=str(TREE))  # the clone may belong to another user than root
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if args.guest == "debian":
-        sys.exit("quickstart: the full Debian guest is not there yet; --guest tiny is")
     try:
         if args.down:
             Lab(args.name).down()

@@ -2,8 +2,10 @@
 """A Mortar cluster in a lab, driven as a user would: what quickstart, tests and bench share."""
 
 from .cluster import Cluster, CommandFailed
+from .console import Console
+from .debian import DebianGuest
 from .guest import Guest
 from .recorder import Recorder
 from .session import Session
 
-__all__ = ["Cluster", "CommandFailed", "Guest", "Recorder", "Session"]
+__all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Recorder", "Session"]

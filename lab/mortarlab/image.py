@@ -101,10 +101,10 @@ def base_path():
 
 
 @contextlib.contextmanager
-def cache_lock():
+def cache_lock(cache=CACHE):
     """One builder at a time; a second one waits and then finds the image ready."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -115,9 +115,9 @@ def cache_lock():
 
 def begin_build(target):
     """An empty directory to build target in; leftovers of killed builds go first."""
-    for old in CACHE.glob("building-*"):
+    for old in target.parent.glob("building-*"):
         shutil.rmtree(old)
-    work = CACHE / f"building-{target.name}"
+    work = target.parent / f"building-{target.name}"
     work.mkdir(mode=0o755)
     return work
 
@@ -148,8 +148,9 @@ def apt_options():
 
 
 def own_namespaces(argv):
-    """Wrap argv so that its mounts and processes end with it, whatever happens."""
-    head = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    """Wrap argv so that its mounts and processes end with it, and it with us, whatever happens."""
+    head = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
+            "--pid", "--fork", "--kill-child"]
     return head + argv
 
 
@@ -198,25 +199,31 @@ def ensure_base():
     return target / "tree"
 
 
-def build_base(target):
-    """mmdebstrap, then the recipe's files; the result appears under its name at once or never."""
-    say("building the base image; this takes 2 to 5 minutes, once per recipe")
-    work = begin_build(target)
+def make_tree(recipe, work, what):
+    """work/tree: mmdebstrap, then the recipe's files, appended lines and commands."""
     tree = work / "tree"
     argv = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
     argv += ["--aptopt=APT::Install-Recommends \"false\""]
     argv += [f"--aptopt={option}" for option in apt_options()]
-    argv += [f"--dpkgopt={option}" for option in RECIPE["dpkg"]]
-    argv += ["--include=" + ",".join(RECIPE["packages"]), RECIPE["suite"], str(tree)]
+    argv += [f"--dpkgopt={option}" for option in recipe["dpkg"]]
+    argv += ["--include=" + ",".join(recipe["packages"]), recipe["suite"], str(tree)]
     argv += apt_sources()
-    run_with_progress(own_namespaces(argv), "base image", work / "build.log", BUILD_DEADLINE_S)
-    for path, content in RECIPE["files"].items():
+    run_with_progress(own_namespaces(argv), what, work / "build.log", BUILD_DEADLINE_S)
+    for path, content in recipe["files"].items():
         write_in_tree(tree, path, content)
-    for path, content in RECIPE["append"].items():
+    for path, content in recipe["append"].items():
         with open(tree / path[1:], "a") as file:
             file.write(content)
-    for command in RECIPE["commands"]:
+    for command in recipe["commands"]:
         run(["chroot", tree] + command)
+    return tree
+
+
+def build_base(target):
+    """mmdebstrap, then the recipe's files; the result appears under its name at once or never."""
+    say("building the base image; this takes 2 to 5 minutes, once per recipe")
+    work = begin_build(target)
+    make_tree(RECIPE, work, "base image")
     (work / "recipe.json").write_text(json.dumps(RECIPE, indent=1))
     work.rename(target)
     prune("base", KEEP_BASES)
