@@ -187,13 +187,46 @@ json_t *view_images(const struct core *c)
     return wrap(items(c, KEY_IMAGE, view_image));
 }
 
+/* The cards that join the guests of each host with the outside, in the order of the hosts. */
+static json_t *view_uplinks(const struct core *c)
+{
+    json_t *list = json_array();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        const char *nic = json_text_of(it.value, "uplink");
+        if (nic) {
+            json_array_append_new(list, json_pack("{s:s,s:s}", "host", it.name, "nic", nic));
+        }
+    }
+    return list;
+}
+
+static json_t *name_uplinks(const json_t *uplinks)
+{
+    _cleanup_sbuf_ struct sbuf b = {0};
+    size_t i;
+    json_t *up;
+    json_array_foreach(uplinks, i, up) {
+        sbuf_printf(&b, "%s%s %s", i ? ", " : "", json_text_of(up, "host"), json_text_of(up, "nic"));
+    }
+    return b.len ? json_string(b.data) : json_null();
+}
+
 json_t *view_network(const struct core *c, const char *name)
 {
-    json_t *v = json_deep_copy(world_get(&c->world, KEY_NETWORK, name));
-    if (v && !json_object_get(v, "uplink")) {
-        json_object_set_new(v, "outside", json_string("no uplink: guests reach each other on all "
-                                                      "hosts, not the outside world"));
+    const json_t *network = world_get(&c->world, KEY_NETWORK, name);
+    if (!network) {
+        return NULL;
     }
+    bool has_uplink = json_bool_of(network, "uplink", false);
+    json_t *uplinks = has_uplink ? view_uplinks(c) : json_array();
+    json_t *v = json_object();
+    copy(v, network, "name");
+    copy(v, network, "bridge");
+    json_object_set_new(v, "uplink", name_uplinks(uplinks));
+    json_object_set_new(v, "uplinks", uplinks);
+    json_object_set_new(v, "outside", has_uplink ? json_null()
+                                                 : json_string("no uplink: guests reach each other on all "
+                                                               "hosts, not the outside world"));
     return v;
 }
 

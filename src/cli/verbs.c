@@ -180,7 +180,7 @@ static const struct verb verbs[] = {
     {.words = "token create", .options = token_options, .help = "make a token for one join",
      .run = run_token_create, .method = "POST", .path = "/v1/tokens",
      .more = "Prints the command to run on the new host. A token can be used once."},
-    {.words = "status", .help = "show cluster, hosts, pools, virtual machines and alarms",
+    {.words = "status", .help = "show cluster, networks, hosts, pools, virtual machines and alarms",
      .run = run_status, .path = "/v1/status"},
 
     {.words = "host ls", .help = "list the hosts", .run = run_list, .path = "/v1/hosts",

@@ -238,6 +238,25 @@ static void add_cluster_line(const json_t *status, bool color, struct sbuf *out)
     sbuf_printf(out, " members healthy\n");
 }
 
+/* Whether guests reach the world is said before anybody looks for it in a guest. */
+static void add_network_lines(const json_t *status, bool color, struct sbuf *out)
+{
+    size_t i = 0;
+    const json_t *n = NULL;
+    json_array_foreach(json_object_get(status, "networks"), i, n)
+    {
+        const char *name = json_text_of(n, "name");
+        const char *uplink = json_text_of(n, "uplink");
+        const char *outside = json_text_of(n, "outside");
+        _cleanup_free_ char *clean = text_clean(name ? name : "?");
+        _cleanup_free_ char *said =
+            text_clean(uplink ? uplink : outside ? outside : "no uplink");
+        sbuf_printf(out, "Network %s: %s", clean, uplink ? "uplink " : "");
+        text_styled(out, said, uplink ? STYLE_PLAIN : STYLE_WARN, color);
+        sbuf_printf(out, "\n");
+    }
+}
+
 void view_status(const json_t *status, bool color, struct sbuf *out)
 {
     static const struct {
@@ -251,6 +270,7 @@ void view_status(const json_t *status, bool color, struct sbuf *out)
         {"alarms", "Alarms", &view_alarm},
     };
     add_cluster_line(status, color, out);
+    add_network_lines(status, color, out);
     for (size_t i = 0; i < ELEMENTS(parts); i++) {
         sbuf_printf(out, "\n");
         text_styled(out, parts[i].title, STYLE_BOLD, color);

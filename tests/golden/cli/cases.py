@@ -63,12 +63,17 @@ STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "loca
 STATUS = {
     "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2}},
     "hosts": HOSTS, "pools": [POOL, DIR_POOL], "vms": [VM, STOPPED],
+    "networks": [{"name": "default", "bridge": "mortar0", "uplink": "host1 eth1, host2 ens3",
+                  "uplinks": [{"host": "host1", "nic": "eth1"}, {"host": "host2", "nic": "ens3"}],
+                  "outside": None}],
     "alarms": [{"severity": "warning", "object": "host/host2", "since": "2026-09-21T14:13:20Z",
                 "text": "host2 does not answer\u001b[31m red"}],
 }
 EMPTY_STATUS = {
     "cluster": {"name": "new", "uuid": "u", "hosts": 1, "etcd": {"members": 1, "healthy": 1}},
     "hosts": [host("host1")], "pools": [], "vms": [], "alarms": [],
+    "networks": [{"name": "default", "bridge": "mortar0", "uplink": None, "uplinks": [],
+                  "outside": "no uplink: guests reach each other on all hosts, not the outside world"}],
 }
 PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
           {"name": "copy", "title": "copy memory", "state": "running"},
@@ -123,7 +128,7 @@ CASES = {
             "GET /v1/vms": ok({"items": [VM, STOPPED]}), "GET /v1/tasks": ok({"items": [MOVED, FAILED]}),
             "GET /v1/images": ok({"items": []}),
             "GET /v1/networks": ok({"items": [{"name": "default", "bridge": "mtr0",
-                                               "uplink": None, "outside": "no uplink"}]}),
+                                               "uplink": None, "uplinks": [], "outside": "no uplink"}]}),
             "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000, "severity": "note",
                                              "object": "vm/demo", "text": "moved to host2"}], "rev": 12}),
         },
