@@ -25,6 +25,7 @@
 
 #define DISK "/dev/vda"
 #define CONSOLE "/dev/ttyS0"
+#define NIC_DIR "/sys/class/net/eth0"
 #define CHANNEL_NAME "org.mortar.demo.0"
 #define DEVICE_WAIT_NS 3000000000ULL
 #define INPUTS_MAX 8
@@ -391,6 +392,9 @@ static void start_thread(void *(*run)(void *), void *arg, const char *what)
 
 static void start_network(const struct boot_options *o)
 {
+    if (o->address && has_virtio("0x0001")) {
+        (void)wait_for_file(NIC_DIR); /* network_up() says it better when there is none */
+    }
     int r = o->address ? network_up(o->address, o->netmask, o->gateway) : 0;
 
     if (r == 0 && o->address) {
@@ -451,11 +455,11 @@ int main(void)
         printf("option not understood: %s\n", bad);
     }
     start_writer(&guest);
+    start_network(&guest.opts); /* first: who hears the heart may connect */
     r = heartbeat_start(&guest.heartbeat, &guest.writer, open_channel(), &guest.opts);
     if (r < 0) {
         printf("heartbeat: %s\n", strerror(-r));
     }
-    start_network(&guest.opts);
     start_thread(wait_for_power_button, &guest, "power button");
     start_thread(print_ticks, &guest, "ticks");
     print_ready(&guest);
