@@ -154,6 +154,9 @@ static int apply_conf(struct guard *g, const char *text, size_t len, struct err 
         g->is_frozen = true;
     }
     promise_configure(&g->promise, &g->heard, now_us());
+    if (g->dog.is_open) {
+        g->promise.times.watchdog_us = g->dog.timeout_us; /* what really bites */
+    }
     memcpy(&g->conf, &g->heard, sizeof(g->conf));
     if (g->conf.enforce) {
         g->can_cut = check_done(g, egress_configure(&g->egress, &g->conf, g->is_frozen, &why), &why);
