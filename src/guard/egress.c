@@ -22,7 +22,8 @@ static void *grow(struct egress_batch *b, size_t len)
 {
     void *p = b->data + b->len;
     size_t room = NLMSG_ALIGN(len);
-    assert(b->len + room <= sizeof(b->data)); /* 12 addresses at most; everything else is constant */
+    assert(b->len + room <=
+           sizeof(b->data)); /* 12 addresses at most; everything else is constant */
     memset(p, 0, room);
     b->len += room;
     return p;
@@ -116,7 +117,8 @@ static void put_meta_is(struct egress_batch *b, enum nft_meta_keys key, uint8_t 
     put_cmp(b, NFT_CMP_EQ, &value, sizeof(value));
 }
 
-static void put_payload(struct egress_batch *b, enum nft_payload_bases base, uint32_t offset, uint32_t len)
+static void put_payload(struct egress_batch *b, enum nft_payload_bases base, uint32_t offset,
+                        uint32_t len)
 {
     struct expr x = expr_begin(b, "payload");
     put_u32(b, NFTA_PAYLOAD_DREG, NFT_REG_1);
@@ -212,8 +214,10 @@ static void build_table(struct egress_batch *b)
     batch_end(b);
 }
 
-/* All elements of the set; without addresses all of them are meant. Return: how many addresses there are */
-static unsigned build_elements(struct egress_batch *b, const struct guard_conf *c, unsigned type, unsigned flags)
+/* All elements of the set; without addresses all of them are meant. Return: how many addresses
+ * there are */
+static unsigned build_elements(struct egress_batch *b, const struct guard_conf *c, unsigned type,
+                               unsigned flags)
 {
     unsigned n = 0;
     batch_begin(b);
@@ -240,7 +244,8 @@ static unsigned build_elements(struct egress_batch *b, const struct guard_conf *
     return n;
 }
 
-/* Return: 0 when the kernel confirmed the batch, else -errno. It answers before sendmsg() returns. */
+/* Return: 0 when the kernel confirmed the batch, else -errno. It answers before sendmsg() returns.
+ * */
 static int transact(struct egress *g, const struct egress_batch *b)
 {
     _Alignas(8) char answer[8192];
@@ -254,9 +259,11 @@ static int transact(struct egress *g, const struct egress_batch *b)
     }
     for (ssize_t n; (n = recv(g->fd, answer, sizeof(answer), MSG_DONTWAIT)) > 0;) {
         uint32_t left = (uint32_t)n;
-        for (const struct nlmsghdr *h = (const void *)answer; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+        for (const struct nlmsghdr *h = (const void *)answer; NLMSG_OK(h, left);
+             h = NLMSG_NEXT(h, left)) {
             const struct nlmsgerr *said = NLMSG_DATA(h);
-            bool is_answer = h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(*said));
+            bool is_answer = h->nlmsg_type == NLMSG_ERROR &&
+                             h->nlmsg_len >= NLMSG_LENGTH(sizeof(*said));
             r = is_answer && (r == -ENODATA || r == 0) ? said->error : r;
         }
     }
@@ -282,7 +289,8 @@ int egress_configure(struct egress *g, const struct guard_conf *c, bool is_cut, 
     g->addrs_n = build_elements(&g->cut, c, NFT_MSG_NEWSETELEM, NLM_F_CREATE);
     (void)build_elements(&g->open, NULL, NFT_MSG_DELSETELEM, 0);
     if (is_cut) {
-        return egress_apply(g, true, e); /* no moment without the cut, also when the last guard made it */
+        return egress_apply(g, true,
+                            e); /* no moment without the cut, also when the last guard made it */
     }
     int r = transact(g, &g->table);
     return r < 0 ? ERR_SYS(e, IO, -r, "cannot make the table of the egress cut") : 0;

@@ -89,8 +89,8 @@ static const struct entry *next_entry(struct freeze *f, unsigned level)
 {
     if (f->levels[level].at >= f->levels[level].len) {
         f->levels[level].at = 0;
-        f->levels[level].len = syscall(SYS_getdents64, f->levels[level].fd, f->levels[level].entries,
-                                       sizeof(f->levels[level].entries));
+        f->levels[level].len = syscall(SYS_getdents64, f->levels[level].fd,
+                                       f->levels[level].entries, sizeof(f->levels[level].entries));
     }
     if (f->levels[level].len <= 0) {
         return NULL;
@@ -120,8 +120,11 @@ static bool process_runs(struct freeze *f, unsigned pid)
     }
     for (const struct entry *d; !runs && (d = next_entry(f, FREEZE_DEPTH_MAX)) != NULL;) {
         (void)snprintf(path, sizeof(path), "%.16s/stat", d->name);
-        _cleanup_close_ int fd = d->name[0] == '.' ? -1 : open_file(f->levels[FREEZE_DEPTH_MAX].fd, path, O_RDONLY);
-        const char *paren = fd >= 0 && read_text(fd, stat, sizeof(stat)) > 0 ? strrchr(stat, ')') : NULL;
+        _cleanup_close_ int fd = d->name[0] == '.'
+                                     ? -1
+                                     : open_file(f->levels[FREEZE_DEPTH_MAX].fd, path, O_RDONLY);
+        const char *paren = fd >= 0 && read_text(fd, stat, sizeof(stat)) > 0 ? strrchr(stat, ')')
+                                                                             : NULL;
         runs = paren && paren[1] == ' ' && paren[2] == 'R';
     }
     close_fdp(&f->levels[FREEZE_DEPTH_MAX].fd);
@@ -172,7 +175,8 @@ static bool tree_runs(struct freeze *f)
 enum freeze_seen freeze_observe(struct freeze *f)
 {
     char text[128];
-    if (!freeze_refresh(f) || read_text(f->events_fd, text, sizeof(text)) <= 0 || strstr(text, "populated 0")) {
+    if (!freeze_refresh(f) || read_text(f->events_fd, text, sizeof(text)) <= 0 ||
+        strstr(text, "populated 0")) {
         return FREEZE_EMPTY;
     }
     if (strstr(text, "frozen 1")) {

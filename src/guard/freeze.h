@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The control group of the VMs: freeze, thaw, and see what still runs. Files are opened when the slice appears
- * and kept; no allocation, no disk. `frozen` of cgroup.events may stay 0 while an I/O thread hangs
- * (facts/ha.md 3.1), so stillness is read from the states of threads.
+ * The control group of the VMs: freeze, thaw, and see what still runs. Files are opened when the
+ * slice appears and kept; no allocation, no disk. `frozen` of cgroup.events may stay 0 while an
+ * I/O thread hangs (facts/ha.md 3.1), so stillness is read from the states of threads.
  *
- * After the write of 1 each thread below the slice is bound to stop before it executes another instruction of the
- * guest or of its program; one in state R may not have got there yet, one in S or D has nothing left to execute. */
+ * After the write of 1 each thread below the slice is bound to stop before it executes another
+ * instruction of the guest or of its program; one in state R may not have got there yet, one in S
+ * or D has nothing left to execute. */
 #pragma once
 
 #include "guard/guard_conf.h"
@@ -36,7 +37,9 @@ void freeze_init(struct freeze *f, const char *path);
 /** freeze_done - let the slice be as it is */
 void freeze_done(struct freeze *f);
 
-/** freeze_refresh - notice that the slice came, went or was made anew. Return: whether it is there */
+/**
+ * freeze_refresh - notice that the slice came, went or was made anew. Return: whether it is there
+ */
 bool freeze_refresh(struct freeze *f);
 
 /**

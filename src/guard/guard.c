@@ -31,7 +31,8 @@ static uint64_t now_us(void)
     return clock_us(CLOCK_MONOTONIC_RAW);
 }
 
-/* BOOTTIME − MONOTONIC grows by each suspend (A13). Read between two readings of the other clock. */
+/* BOOTTIME − MONOTONIC grows by each suspend (A13). Read between two readings of the other clock.
+ * */
 static int64_t suspended_us(void)
 {
     int64_t best = 0;
@@ -52,7 +53,8 @@ static void check_suspend(struct guard *g)
     int64_t moved = now - g->suspended_us;
     if (moved > SUSPENDED_MIN_US || moved < -SUSPENDED_MIN_US) {
         promise_void(&g->promise, now_us());
-        guard_log(LOG_WARNING, "this host was suspended: all promises are void; suspended_us=%lld", (long long)moved);
+        guard_log(LOG_WARNING, "this host was suspended: all promises are void; suspended_us=%lld",
+                  (long long)moved);
     }
     g->suspended_us = now;
 }
@@ -73,7 +75,8 @@ static void send_request(struct guard *g, unsigned peer)
     struct guard_msg m;
     const struct guard_host *host = NULL;
     for (unsigned i = 0; i < g->conf.hosts_n && !host; i++) {
-        host = str_eq(g->conf.hosts[i].name, g->promise.peers[peer].name) ? &g->conf.hosts[i] : NULL;
+        host = str_eq(g->conf.hosts[i].name, g->promise.peers[peer].name) ? &g->conf.hosts[i]
+                                                                          : NULL;
     }
     for (unsigned i = 0; host && i < host->addrs_n; i++) {
         if (promise_request(&g->promise, peer, now_us(), &m)) {
@@ -101,7 +104,8 @@ static void on_udp(struct guard *g)
         unsigned todo = promise_on_msg(&g->promise, &m, now_us(), &peer, &reply);
         if (todo & PROMISE_REPLY) {
             guard_msg_format(&reply, &g->key, data);
-            sock_send_udp(g->udp_fd, from.sin_addr.s_addr, ntohs(from.sin_port), data, GUARD_MSG_BYTES);
+            sock_send_udp(g->udp_fd, from.sin_addr.s_addr, ntohs(from.sin_port), data,
+                          GUARD_MSG_BYTES);
         }
         if (todo & PROMISE_ASK_AGAIN) {
             send_request(g, peer);
@@ -126,7 +130,8 @@ static int apply_watchdog(struct guard *g, const struct guard_conf *c, struct er
         (void)watchdog_open(&g->dog, WATCHDOG_PATH, &g->conf.times, now_us(), NULL); /* as before */
     }
     if (r == 0 && !g->dog.is_open) {
-        guard_log(LOG_WARNING, "NO WATCHDOG: a host that hangs is not reset; " WATCHDOG_PATH " cannot be opened");
+        guard_log(LOG_WARNING, "NO WATCHDOG: a host that hangs is not reset; " WATCHDOG_PATH
+                               " cannot be opened");
     }
     return r;
 }
@@ -159,17 +164,20 @@ static int apply_conf(struct guard *g, const char *text, size_t len, struct err 
     }
     memcpy(&g->conf, &g->heard, sizeof(g->conf));
     if (g->conf.enforce) {
-        g->can_cut = check_done(g, egress_configure(&g->egress, &g->conf, g->is_frozen, &why), &why);
+        g->can_cut = check_done(g, egress_configure(&g->egress, &g->conf, g->is_frozen, &why),
+                                &why);
     }
     g->beat_due_us = 0;
-    guard_log(LOG_NOTICE, "configured; generation=%llu self=%s inc=%llu enforce=%d hosts=%u watchdog=%s",
+    guard_log(LOG_NOTICE,
+              "configured; generation=%llu self=%s inc=%llu enforce=%d hosts=%u watchdog=%s",
               (unsigned long long)g->conf.generation, g->conf.self, (unsigned long long)g->conf.inc,
               (int)g->conf.enforce, g->conf.hosts_n, watchdog_kind(&g->dog));
     return 0;
 }
 
 /* config GENERATION, and the rest of the datagram. Return: 0 or why not */
-static int on_config(struct guard *g, const char *generation, const char *text, size_t len, struct err *e)
+static int on_config(struct guard *g, const char *generation, const char *text, size_t len,
+                     struct err *e)
 {
     uint64_t wanted = 0;
     int r = str_parse_u64(generation, INT64_MAX, &wanted, e);
@@ -190,7 +198,8 @@ static int on_deny(struct guard *g, const char *name, const char *number, struct
     return r;
 }
 
-/* One datagram of the agent: lines of words. Return: 0 or why a line was refused; those before it hold */
+/* One datagram of the agent: lines of words. Return: 0 or why a line was refused; those before it
+ * hold */
 static int on_command(struct guard *g, const char *text, size_t len, struct err *e)
 {
     char buf[256];
@@ -201,7 +210,8 @@ static int on_command(struct guard *g, const char *text, size_t len, struct err 
     for (size_t at = 0; at < len;) {
         const char *end = memchr(text + at, '\n', len - at);
         size_t next = end ? (size_t)(end - text) + 1 : len;
-        unsigned n = guard_words(text + at, next - at - (end ? 1 : 0), buf, sizeof(buf), w, ELEMENTS(w));
+        unsigned n = guard_words(text + at, next - at - (end ? 1 : 0), buf, sizeof(buf), w,
+                                 ELEMENTS(w));
         int r = 0;
         if (n == 2 && str_eq(w[0], "config")) {
             return on_config(g, w[1], text + next, len - next, e);
@@ -221,10 +231,14 @@ static int on_command(struct guard *g, const char *text, size_t len, struct err 
 
 static size_t format_status(struct guard *g, uint64_t now, uint64_t *ret_edge)
 {
-    const struct guard_view view = {.generation = g->conf.generation, .is_frozen = g->is_frozen,
-                                    .is_still = g->is_still, .freezes = g->freezes,
-                                    .watchdog = watchdog_kind(&g->dog), .would_fire = g->dog.would_fire,
-                                    .can_cut = g->can_cut, .refused = g->refused.msg};
+    const struct guard_view view = {.generation = g->conf.generation,
+                                    .is_frozen = g->is_frozen,
+                                    .is_still = g->is_still,
+                                    .freezes = g->freezes,
+                                    .watchdog = watchdog_kind(&g->dog),
+                                    .would_fire = g->dog.would_fire,
+                                    .can_cut = g->can_cut,
+                                    .refused = g->refused.msg};
     *ret_edge = guard_status_edge(&g->promise, &view, now);
     return guard_status_format(&g->promise, &view, now, g->status);
 }
@@ -260,7 +274,8 @@ static void freeze_now(struct guard *g, uint64_t now)
     int frozen = freeze_apply(&g->freeze, true, &e);
     int cut = egress_apply(&g->egress, true, &e);
     g->can_cut = cut == 0;
-    (void)check_done(g, frozen < 0 ? frozen : cut, &e); /* the watchdog is not petted before all is still */
+    (void)check_done(g, frozen < 0 ? frozen : cut,
+                     &e); /* the watchdog is not petted before all is still */
     bool was_still = g->is_still;
     g->is_still = frozen == 0 && freeze_observe(&g->freeze) != FREEZE_RUNNING;
     uint64_t after = now_us();
@@ -287,7 +302,8 @@ static void thaw_now(struct guard *g, uint64_t now)
     }
 }
 
-/* Messages are in before: who was stopped for a while must not judge by what it has not read yet. */
+/* Messages are in before: who was stopped for a while must not judge by what it has not read yet.
+ * */
 static void act(struct guard *g, bool is_beat)
 {
     struct promise_orders orders;
@@ -313,7 +329,8 @@ static void beat(struct guard *g)
         send_request(g, i);
     }
     if (g->conf.enforce) {
-        (void)freeze_refresh(&g->freeze); /* a slice that came meanwhile is opened before it is needed */
+        (void)freeze_refresh(
+            &g->freeze); /* a slice that came meanwhile is opened before it is needed */
     }
     sock_notify(g->notify_fd, "WATCHDOG=1");
     uint64_t every = g->conf.hosts_n ? g->conf.times.beat_us : BEAT_UNCONFIGURED_US;
@@ -344,8 +361,9 @@ static void arm_timer(struct guard *g)
     due = edge < due ? edge : due;
     due = g->still_due_us < due ? g->still_due_us : due;
     uint64_t wait = due > now + 100 ? due - now : 100;
-    const struct itimerspec at = {.it_value = {.tv_sec = (time_t)(wait / USEC_PER_SEC),
-                                               .tv_nsec = (long)(wait % USEC_PER_SEC * NSEC_PER_USEC)}};
+    const struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(wait / USEC_PER_SEC),
+                     .tv_nsec = (long)(wait % USEC_PER_SEC * NSEC_PER_USEC)}};
     (void)timerfd_settime(g->timer_fd, 0, &at, NULL); /* its arguments are in range */
 }
 
@@ -363,7 +381,8 @@ static void turn(struct guard *g, const struct epoll_event *events, int n)
             g->is_over = true;
         } else if (tag == SOCK_TAG_TIMER) {
             uint64_t fired = 0;
-            (void)!read(g->timer_fd, &fired, sizeof(fired)); /* arm_timer() looks at the clock itself */
+            (void)!read(g->timer_fd, &fired,
+                        sizeof(fired)); /* arm_timer() looks at the clock itself */
         }
     }
     bool is_beat = now_us() >= g->beat_due_us;

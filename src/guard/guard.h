@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The guard's loop: datagrams, the agent's socket and the clock go into promise.h; its orders go to freeze, egress
- * and watchdog. One thread, no allocation and no file of a disk once guard_start() has returned. */
+ * The guard's loop: datagrams, the agent's socket and the clock go into promise.h; its orders go
+ * to freeze, egress and watchdog. One thread, no allocation and no file of a disk once
+ * guard_start() has returned. */
 #pragma once
 
 #include "guard/egress.h"
@@ -54,12 +55,16 @@ struct guard {
 
 /**
  * guard_start - open all that is needed, read the key and the configuration
- * @g: zeroed        Without a usable configuration it starts all the same and waits for the agent's.
+ * @g: zeroed
+ * Without a usable configuration it starts all the same and waits for the agent's.
  * Return: 0, -ERR_IO, or -ERR_PARSE for a bad key
  */
 int guard_start(struct guard *g, const struct guard_opts *opts, struct err *e);
 
-/** guard_run - until SIGTERM or SIGINT. The slice, the cut and the watchdog stay as they are for the next guard */
+/**
+ * guard_run - until SIGTERM or SIGINT. The slice, the cut and the watchdog stay as they are for the
+ * next guard
+ */
 void guard_run(struct guard *g);
 
 /** guard_log - one line to stderr, dropped when nobody takes it; @level: as syslog's */

@@ -20,7 +20,8 @@ struct conf_row {
     int (*take)(struct guard_conf *c, char **w, unsigned n, struct err *e);
 };
 
-unsigned guard_words(const char *line, size_t len, char *buf, size_t size, char **words, unsigned max)
+unsigned guard_words(const char *line, size_t len, char *buf, size_t size, char **words,
+                     unsigned max)
 {
     unsigned n = 0;
     if (len == 0 || len >= size || line[0] == ' ' || line[len - 1] == ' ') {
@@ -146,7 +147,8 @@ static const struct conf_row rows[] = {
     {"deny", 3, 3, true, take_deny},
 };
 
-static int take_line(struct guard_conf *c, const char *line, size_t len, unsigned *seen, struct err *e)
+static int take_line(struct guard_conf *c, const char *line, size_t len, unsigned *seen,
+                     struct err *e)
 {
     char buf[512];
     char *w[WORDS_MAX];
@@ -200,7 +202,8 @@ int guard_times_check(const struct guard_times *t, uint64_t watchdog_us, struct 
         return ERR_SET(e, INVALID, "the watchdog (%llu us) would fire before a freeze is verified",
                        (unsigned long long)watchdog_us);
     }
-    /* What is left is how long an answer may take, see promise.h: a fifth of a beat is the least. */
+    /* What is left is how long an answer may take, see promise.h: a fifth of a beat is the least.
+     * */
     if (watchdog_us + t->beat_us / 5 > t->promise_us / 100 * 85) {
         return ERR_SET(e, INVALID, "the watchdog (%llu us) would fire after promises have ended",
                        (unsigned long long)watchdog_us);

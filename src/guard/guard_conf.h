@@ -72,4 +72,5 @@ int guard_times_check(const struct guard_times *t, uint64_t watchdog_us, struct 
  * @buf: takes the words, @size bytes        @words: points into @buf, at most @max
  * Return: number of words, or 0 when the line is not of that form
  */
-unsigned guard_words(const char *line, size_t len, char *buf, size_t size, char **words, unsigned max);
+unsigned guard_words(const char *line, size_t len, char *buf, size_t size, char **words,
+                     unsigned max);

@@ -46,8 +46,9 @@ static bool get_name(const uint8_t *p, char *ret)
 
 void guard_msg_format(const struct guard_msg *m, struct guard_key *k, uint8_t ret[GUARD_MSG_BYTES])
 {
-    const uint64_t numbers[NUMBERS_N] = {m->inc,         m->instance, m->seq_us,    m->echo_instance,
-                                         m->echo_seq_us, m->echo_inc, m->promise_us};
+    const uint64_t numbers[NUMBERS_N] = {m->inc,           m->instance,    m->seq_us,
+                                         m->echo_instance, m->echo_seq_us, m->echo_inc,
+                                         m->promise_us};
     assert(m->instance && m->kind >= GUARD_REQUEST && m->kind <= GUARD_HELLO);
     memset(ret, 0, GUARD_MSG_BYTES);
     memcpy(ret, MAGIC, 4);
@@ -65,8 +66,9 @@ void guard_msg_format(const struct guard_msg *m, struct guard_key *k, uint8_t re
 bool guard_msg_parse(const uint8_t *data, size_t len, struct guard_key *k, struct guard_msg *ret)
 {
     uint8_t hmac[SHA256_DIGEST_SIZE];
-    uint64_t *const numbers[NUMBERS_N] = {&ret->inc, &ret->instance, &ret->seq_us, &ret->echo_instance,
-                                          &ret->echo_seq_us, &ret->echo_inc, &ret->promise_us};
+    uint64_t *const numbers[NUMBERS_N] = {&ret->inc,           &ret->instance,    &ret->seq_us,
+                                          &ret->echo_instance, &ret->echo_seq_us, &ret->echo_inc,
+                                          &ret->promise_us};
     if (len != GUARD_MSG_BYTES || memcmp(data, MAGIC, 4) != 0 || data[4] != VERSION ||
         data[5] < GUARD_REQUEST || data[5] > GUARD_HELLO || data[6] || data[7]) {
         return false;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The datagram between guards: fixed size, big endian, HMAC-SHA256 by libnettle over all of it.
- * Pure: no socket, no clock. The sequence number of a datagram is the sender's own clock at the moment
- * of sending (microseconds, strictly growing within an instance); only the sender ever compares it with a
- * clock, when it comes back as echo.
+ * Pure: no socket, no clock. The sequence number of a datagram is the sender's own clock at the
+ * moment of sending (microseconds, strictly growing within an instance); only the sender ever
+ * compares it with a clock, when it comes back as echo.
  *
- * Replays: within an instance, promise.c refuses a number it has seen or that is too old. A recording of an
- * older instance is refused because a change of instance must echo a number that the receiver sent
- * after it took up the present one. What is not covered: who holds the key (every host) can forge all, and
- * who can drop datagrams can have a host frozen. */
+ * Replays: within an instance, promise.c refuses a number it has seen or that is too old. A
+ * recording of an older instance is refused because a change of instance must echo a number that
+ * the receiver sent after it took up the present one. What is not covered: who holds the key
+ * (every host) can forge all, and who can drop datagrams can have a host frozen. */
 #pragma once
 
 #include <nettle/hmac.h>
@@ -53,7 +53,7 @@ void guard_msg_format(const struct guard_msg *m, struct guard_key *k, uint8_t re
 /**
  * guard_msg_parse - a datagram of somebody who has the key
  * @data: @len bytes from the network        @ret: set on success, names terminated and legal
- * Return: whether it is of our size, version and key, and well formed. Who sent it, to whom, and whether it is
- * a replay is for promise_on_msg().
+ * Return: whether it is of our size, version and key, and well formed. Who sent it, to whom, and
+ * whether it is a replay is for promise_on_msg().
  */
 bool guard_msg_parse(const uint8_t *data, size_t len, struct guard_key *k, struct guard_msg *ret);

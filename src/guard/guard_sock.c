@@ -52,7 +52,9 @@ ssize_t sock_read_file(const char *path, void *buf, size_t size)
 
 int sock_random(void *buf, size_t len, struct err *e)
 {
-    return getrandom(buf, len, 0) == (ssize_t)len ? 0 : ERR_SYS(e, IO, errno, "cannot get random bytes");
+    return getrandom(buf, len, 0) == (ssize_t)len
+               ? 0
+               : ERR_SYS(e, IO, errno, "cannot get random bytes");
 }
 
 static int set_address(struct sockaddr_un *to, const char *path, socklen_t *ret_len)
@@ -75,7 +77,8 @@ static int open_udp(uint16_t port)
     const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(port)};
     const int bytes = UDP_BUFFER_BYTES;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)); /* else the system's default */
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes,
+                     sizeof(bytes)); /* else the system's default */
     if (fd >= 0 && bind(fd, (const void *)&any, sizeof(any)) < 0) {
         close_fdp(&fd);
         return -1;
@@ -144,7 +147,8 @@ int sock_open_all(struct guard *g, const struct guard_opts *opts, struct err *e)
     g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     g->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     g->signal_fd = open_signals();
-    if (!watch(g->epoll_fd, g->timer_fd, SOCK_TAG_TIMER) || !watch(g->epoll_fd, g->signal_fd, SOCK_TAG_SIGNAL)) {
+    if (!watch(g->epoll_fd, g->timer_fd, SOCK_TAG_TIMER) ||
+        !watch(g->epoll_fd, g->signal_fd, SOCK_TAG_SIGNAL)) {
         return ERR_SYS(e, IO, errno, "cannot make the loop");
     }
     g->udp_fd = open_udp(opts->port);
@@ -160,7 +164,8 @@ int sock_open_all(struct guard *g, const struct guard_opts *opts, struct err *e)
 
 void sock_send_udp(int fd, uint32_t addr, uint16_t port, const void *data, size_t len)
 {
-    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = addr};
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = addr};
     (void)sendto(fd, data, len, MSG_DONTWAIT, (const void *)&to, sizeof(to));
 }
 
@@ -186,8 +191,8 @@ void sock_accept(int epoll_fd, int listen_fd, int *clients, unsigned max)
     while (i < max && clients[i] >= 0) {
         i++;
     }
-    if (fd >= 0 && i < max && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.uid == 0 &&
-        watch(epoll_fd, fd, i)) {
+    if (fd >= 0 && i < max && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+        who.uid == 0 && watch(epoll_fd, fd, i)) {
         clients[i] = fd;
     } else {
         close_fdp(&fd);
@@ -197,7 +202,8 @@ void sock_accept(int epoll_fd, int listen_fd, int *clients, unsigned max)
 ssize_t sock_recv_client(int fd, void *buf, size_t size)
 {
     ssize_t n = recv(fd, buf, size, MSG_DONTWAIT | MSG_TRUNC);
-    return n < 0 ? -errno : n; /* longer than size is longer than any command: on_command() refuses it */
+    return n < 0 ? -errno
+                 : n; /* longer than size is longer than any command: on_command() refuses it */
 }
 
 void sock_send_client(int fd, const void *data, size_t len)

@@ -40,10 +40,13 @@ static void add_plain(struct text *t, const char *s)
     }
 }
 
-size_t guard_status_format(const struct promise *p, const struct guard_view *v, uint64_t now_us, char *ret)
+size_t guard_status_format(const struct promise *p, const struct guard_view *v, uint64_t now_us,
+                           char *ret)
 {
     struct text t = {.data = ret};
-    add(&t, "{\"instance\":\"%016llx\",\"generation\":%llu,\"enforce\":%s,\"run_right\":%s,\"frozen\":%s,",
+    add(&t,
+        "{\"instance\":\"%016llx\",\"generation\":%llu,\"enforce\":%s,\"run_right\":%s,\"frozen\":%"
+        "s,",
         (unsigned long long)p->instance, (unsigned long long)v->generation, word(p->enforce),
         word(promise_may_run(p, now_us)), word(v->is_frozen));
     add(&t, "\"verified\":%s,\"freezes\":%llu,\"watchdog\":{\"kind\":\"%s\",\"would_fire\":%llu},",
@@ -54,9 +57,12 @@ size_t guard_status_format(const struct promise *p, const struct guard_view *v, 
     add(&t, "\",\"peers\":{");
     for (unsigned i = 0; i < p->n; i++) {
         const struct promise_peer *peer = &p->peers[i];
-        add(&t, "%s\"%s\":{\"silent\":%s,\"heard_ms\":%llu,\"promise_ms\":%llu,\"granted_ms\":%llu,",
-            i ? "," : "", peer->name, word(promise_is_silent(p, i, now_us)), left_ms(now_us, peer->heard_us),
-            peer->is_fencer ? left_ms(peer->held_until_us, now_us) : 0, left_ms(peer->granted_until_us, now_us));
+        add(&t,
+            "%s\"%s\":{\"silent\":%s,\"heard_ms\":%llu,\"promise_ms\":%llu,\"granted_ms\":%llu,",
+            i ? "," : "", peer->name, word(promise_is_silent(p, i, now_us)),
+            left_ms(now_us, peer->heard_us),
+            peer->is_fencer ? left_ms(peer->held_until_us, now_us) : 0,
+            left_ms(peer->granted_until_us, now_us));
         add(&t, "\"denied_inc\":%llu,\"denial_over\":%s}", (unsigned long long)peer->denied_inc,
             word(promise_denial_over(p, i, now_us)));
     }
@@ -66,13 +72,15 @@ size_t guard_status_format(const struct promise *p, const struct guard_view *v, 
 
 uint64_t guard_status_edge(const struct promise *p, const struct guard_view *v, uint64_t now_us)
 {
-    uint64_t hash = v->generation * 8 + (p->enforce ? 4 : 0) + (v->is_frozen ? 2 : 0) + (v->is_still ? 1 : 0);
+    uint64_t hash = v->generation * 8 + (p->enforce ? 4 : 0) + (v->is_frozen ? 2 : 0) +
+                    (v->is_still ? 1 : 0);
     hash = hash * 31 + v->freezes;
     hash = hash * 31 + v->would_fire;
     hash = hash * 31 + (v->can_cut ? 1 : 0);
     hash = hash * 31 + (promise_may_run(p, now_us) ? 1 : 0);
     for (unsigned i = 0; i < p->n; i++) {
-        hash = hash * 1000003 + p->peers[i].denied_inc * 4 + (promise_is_silent(p, i, now_us) ? 2 : 0) +
+        hash = hash * 1000003 + p->peers[i].denied_inc * 4 +
+               (promise_is_silent(p, i, now_us) ? 2 : 0) +
                (promise_denial_over(p, i, now_us) ? 1 : 0);
     }
     return hash;

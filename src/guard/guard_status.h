@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The status datagram for the agent: JSON by snprintf into a fixed buffer (docs/design/failover.md). Pure. */
+ * The status datagram for the agent: JSON by snprintf into a fixed buffer
+ * (docs/design/failover.md). Pure. */
 #pragma once
 
 #include "guard/promise.h"
@@ -23,7 +24,11 @@ struct guard_view {
  * @ret: GUARD_STATUS_SIZE bytes, enough for the most hosts with the longest names; terminated
  * Return: bytes without the terminating one
  */
-size_t guard_status_format(const struct promise *p, const struct guard_view *v, uint64_t now_us, char *ret);
+size_t guard_status_format(const struct promise *p, const struct guard_view *v, uint64_t now_us,
+                           char *ret);
 
-/** guard_status_edge - a number that changes when something changes that the agent must hear of at once */
+/**
+ * guard_status_edge - a number that changes when something changes that the agent must hear of at
+ * once
+ */
 uint64_t guard_status_edge(const struct promise *p, const struct guard_view *v, uint64_t now_us);

@@ -32,7 +32,8 @@ void promise_init(struct promise *p, uint64_t instance, uint64_t now_us)
     p->void_us = now_us - 1;
 }
 
-/* Promises by the old freeze_us, so that a longer one does not stretch what fencers gave for the shorter. */
+/* Promises by the old freeze_us, so that a longer one does not stretch what fencers gave for the
+ * shorter. */
 static void shorten_held(struct promise *p, uint64_t freeze_us)
 {
     for (unsigned i = 0; i < p->n && freeze_us < p->times.freeze_us; i++) {
@@ -55,10 +56,13 @@ void promise_configure(struct promise *p, const struct guard_conf *c, uint64_t n
             p->is_fencer = h->is_fencer;
             continue;
         }
-        /* What was promised before a start, or before it left and came back, is forgotten: as if promised now. */
-        p->next[n] = known ? *known
-                           : (struct promise_peer){.heard_us = now_us, .admit_seq_us = p->seq_us + 1,
-                                                   .granted_until_us = now_us + c->times.promise_us};
+        /* What was promised before a start, or before it left and came back, is forgotten: as if
+         * promised now. */
+        p->next[n] = known
+                         ? *known
+                         : (struct promise_peer){.heard_us = now_us,
+                                                 .admit_seq_us = p->seq_us + 1,
+                                                 .granted_until_us = now_us + c->times.promise_us};
         memcpy(p->next[n].name, h->name, sizeof(h->name));
         p->next[n++].is_fencer = h->is_fencer;
     }
@@ -73,7 +77,8 @@ void promise_configure(struct promise *p, const struct guard_conf *c, uint64_t n
     p->enforce = c->enforce;
     p->times = c->times;
     for (unsigned i = 0; i < c->denials_n; i++) {
-        (void)promise_deny(p, c->denials[i].name, c->denials[i].inc, now_us); /* who is unknown is granted nothing */
+        (void)promise_deny(p, c->denials[i].name, c->denials[i].inc,
+                           now_us); /* who is unknown is granted nothing */
     }
 }
 
@@ -86,8 +91,8 @@ bool promise_deny(struct promise *p, const char *name, uint64_t inc, uint64_t no
     }
     if (peer && inc > peer->denied_inc) {
         peer->denied_inc = inc;
-        peer->denial_until_us =
-            max_u64(max_u64(peer->granted_until_us, now_us + p->times.promise_us), peer->denial_until_us);
+        peer->denial_until_us = max_u64(
+            max_u64(peer->granted_until_us, now_us + p->times.promise_us), peer->denial_until_us);
     }
     return peer != NULL;
 }
@@ -100,13 +105,18 @@ void promise_void(struct promise *p, uint64_t now_us)
     }
 }
 
-/* Numbers grow although several datagrams leave within a microsecond; so they may be some ahead of the clock. */
-static void make_msg(struct promise *p, const struct promise_peer *to, enum guard_kind kind, uint64_t now_us,
-                     struct guard_msg *ret)
+/* Numbers grow although several datagrams leave within a microsecond; so they may be some ahead of
+ * the clock. */
+static void make_msg(struct promise *p, const struct promise_peer *to, enum guard_kind kind,
+                     uint64_t now_us, struct guard_msg *ret)
 {
     p->seq_us = max_u64(max_u64(now_us, p->seq_us + 1), p->void_us + 1);
-    *ret = (struct guard_msg){.kind = kind, .inc = p->inc, .instance = p->instance, .seq_us = p->seq_us,
-                              .echo_instance = to->instance, .echo_seq_us = to->newest_seq_us};
+    *ret = (struct guard_msg){.kind = kind,
+                              .inc = p->inc,
+                              .instance = p->instance,
+                              .seq_us = p->seq_us,
+                              .echo_instance = to->instance,
+                              .echo_seq_us = to->newest_seq_us};
     memcpy(ret->from, p->self, sizeof(ret->from));
     memcpy(ret->to, to->name, sizeof(ret->to));
 }
@@ -138,13 +148,15 @@ static bool take_seq(struct promise_peer *peer, uint64_t seq_us)
     return true;
 }
 
-/* Is it from the instance that we know, or has the other one answered something newer than our taking up that? */
+/* Is it from the instance that we know, or has the other one answered something newer than our
+ * taking up that? */
 static bool admit(struct promise *p, struct promise_peer *peer, const struct guard_msg *m)
 {
     if (m->instance == peer->instance) {
         return true;
     }
-    if (m->echo_instance != p->instance || m->echo_seq_us < peer->admit_seq_us || m->echo_seq_us > p->seq_us) {
+    if (m->echo_instance != p->instance || m->echo_seq_us < peer->admit_seq_us ||
+        m->echo_seq_us > p->seq_us) {
         return false;
     }
     peer->instance = m->instance;
@@ -193,7 +205,8 @@ static unsigned on_answer(struct promise *p, struct promise_peer *peer, const st
         return 0;
     }
     if (now_us + t->watchdog_us > m->echo_seq_us + m->promise_us / 100 * 85) {
-        return 0; /* too late, or by a fencer with other times: it would be free before a watchdog petted now bites */
+        /* Too late, or by a fencer with other times: it is free before a dog petted now bites. */
+        return 0;
     }
     uint64_t before = promise_run_until(p);
     peer->held_until_us = max_u64(peer->held_until_us, m->echo_seq_us + t->freeze_us);
@@ -201,8 +214,8 @@ static unsigned on_answer(struct promise *p, struct promise_peer *peer, const st
     return until > before && until > now_us ? PROMISE_FRESH : 0;
 }
 
-unsigned promise_on_msg(struct promise *p, const struct guard_msg *m, uint64_t now_us, unsigned *ret_peer,
-                        struct guard_msg *ret_reply)
+unsigned promise_on_msg(struct promise *p, const struct guard_msg *m, uint64_t now_us,
+                        unsigned *ret_peer, struct guard_msg *ret_reply)
 {
     struct promise_peer *peer = p->inc && str_eq(m->to, p->self) ? find_peer(p, m->from) : NULL;
     if (!peer) {
@@ -220,7 +233,8 @@ unsigned promise_on_msg(struct promise *p, const struct guard_msg *m, uint64_t n
         return PROMISE_REFUSED;
     }
     peer->heard_us = now_us;
-    return m->kind == GUARD_REQUEST ? on_request(p, peer, m, now_us, ret_reply) : on_answer(p, peer, m, now_us);
+    return m->kind == GUARD_REQUEST ? on_request(p, peer, m, now_us, ret_reply)
+                                    : on_answer(p, peer, m, now_us);
 }
 
 uint64_t promise_run_until(const struct promise *p)
@@ -281,8 +295,8 @@ uint64_t promise_next_us(const struct promise *p, uint64_t now_us)
     return next;
 }
 
-void promise_decide(const struct promise *p, uint64_t now_us, bool is_frozen, bool is_still, bool fresh,
-                    struct promise_orders *ret)
+void promise_decide(const struct promise *p, uint64_t now_us, bool is_frozen, bool is_still,
+                    bool fresh, struct promise_orders *ret)
 {
     bool may_run = promise_may_run(p, now_us);
     ret->freeze = p->enforce && !may_run;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Promises: what this host holds (holder side), what it has given (fencer side), whom it hears, and what
- * follows for the VMs, the egress and the watchdog. Pure: messages and `now_us` come in, messages and orders go
- * out; no clock, I/O or allocation, so that the simulator runs these very functions.
+ * Promises: what this host holds (holder side), what it has given (fencer side), whom it hears,
+ * and what follows for the VMs, the egress and the watchdog. Pure: messages and `now_us` come in,
+ * messages and orders go out; no clock, I/O or allocation, so that the simulator runs these very
+ * functions.
  *
- * `now_us` is one clock that never steps: CLOCK_MONOTONIC_RAW (A13). It is not 0 and never goes back.
+ * `now_us` is one clock that never steps: CLOCK_MONOTONIC_RAW (A13). It is not 0 and never goes
+ * back.
  *
  * Invariants (facts/ha.md 3.3, 3.5 I4, A3)
- * - A promise counts until the moment of sending the request that it echoes + freeze_us, and only when it arrives so
- *   early that a watchdog petted for it has fired by 85 % of the time that the fencer says it is bound.
- * - A denied (host, ≤ inc) is never granted again, and its denial is over only when each promise that was ever
- *   given to it has run out, also one that was forgotten at a restart.
+ * - A promise counts until the moment of sending the request that it echoes + freeze_us, and only
+ *   when it arrives so early that a watchdog petted for it has fired by 85 % of the time that the
+ *   fencer says it is bound.
+ * - A denied (host, ≤ inc) is never granted again, and its denial is over only when each promise
+ *   that was ever given to it has run out, also one that was forgotten at a restart.
  * - The right to run comes from promises alone: no passage of time brings it back.
  * Source: facts/ha.md 3.3 with A3, A13; docs/design/failover.md. */
 #pragma once
@@ -22,11 +25,11 @@ struct promise_peer {
     char name[GUARD_NAME_SIZE];
     bool is_fencer;
     /* whom we believe */
-    uint64_t instance;         /* 0: none yet */
-    uint64_t admit_seq_us;     /* another instance must echo a number of ours from here on */
+    uint64_t instance;     /* 0: none yet */
+    uint64_t admit_seq_us; /* another instance must echo a number of ours from here on */
     uint64_t seen[PROMISE_WINDOW];
-    uint64_t newest_seq_us;    /* goes back as echo */
-    uint64_t heard_us;         /* on any network; at first when it was configured */
+    uint64_t newest_seq_us; /* goes back as echo */
+    uint64_t heard_us;      /* on any network; at first when it was configured */
     uint64_t asked_again_us;
     /* holder: its promise to us */
     uint64_t held_until_us;
@@ -56,13 +59,13 @@ struct promise {
 enum promise_todo {
     PROMISE_REPLY = 1,     /* send the answer to where the message came from */
     PROMISE_ASK_AGAIN = 2, /* send a new request to this peer now, do not wait for the beat */
-    PROMISE_FRESH = 4,     /* the right to run was prolonged: pet the watchdog, see promise_decide() */
-    PROMISE_REFUSED = 8,   /* not for us, unknown sender, or a replay; nothing was changed */
+    PROMISE_FRESH = 4, /* the right to run was prolonged: pet the watchdog, see promise_decide() */
+    PROMISE_REFUSED = 8, /* not for us, unknown sender, or a replay; nothing was changed */
 };
 
 /* What promise_decide() wants done. */
 struct promise_orders {
-    bool freeze; /* freeze, cut egress; also when frozen already: whatever appeared since freezes, too */
+    bool freeze; /* and cut egress; also when frozen already: what appeared since freezes, too */
     bool thaw;
     bool pet;
 };
@@ -73,15 +76,22 @@ void promise_init(struct promise *p, uint64_t instance, uint64_t now_us);
 /**
  * promise_configure - take a configuration, the first one or another one
  *
- * Peers that stay keep their state by name. A changed own name or incarnation voids what is held; a changed
- * freeze_us may only shorten it. Denials are added to those known; one is forgotten only with its host.
+ * Peers that stay keep their state by name. A changed own name or incarnation voids what is held;
+ * a changed freeze_us may only shorten it. Denials are added to those known; one is forgotten only
+ * with its host.
  */
 void promise_configure(struct promise *p, const struct guard_conf *c, uint64_t now_us);
 
-/** promise_deny - never grant to (@name, ≤ @inc) again; again is nothing. Return: whether @name is known */
+/**
+ * promise_deny - never grant to (@name, ≤ @inc) again; again is nothing. Return: whether @name is
+ * known
+ */
 bool promise_deny(struct promise *p, const char *name, uint64_t inc, uint64_t now_us);
 
-/** promise_void - the host was suspended: all promises held are void, answers on their way, too (A13) */
+/**
+ * promise_void - the host was suspended: all promises held are void, answers on their way, too
+ * (A13)
+ */
 void promise_void(struct promise *p, uint64_t now_us);
 
 /**
@@ -96,12 +106,15 @@ bool promise_request(struct promise *p, unsigned i, uint64_t now_us, struct guar
  * @ret_peer: set unless refused        @ret_reply: set with PROMISE_REPLY
  * Return: set of enum promise_todo
  */
-unsigned promise_on_msg(struct promise *p, const struct guard_msg *m, uint64_t now_us, unsigned *ret_peer,
-                        struct guard_msg *ret_reply);
+unsigned promise_on_msg(struct promise *p, const struct guard_msg *m, uint64_t now_us,
+                        unsigned *ret_peer, struct guard_msg *ret_reply);
 
 /** promise_run_until - the right to run ends here without more answers; 0 when there is none */
 uint64_t promise_run_until(const struct promise *p);
-/** promise_may_run - has this host the right to run VMs now? Counts promises also when nothing is enforced */
+/**
+ * promise_may_run - has this host the right to run VMs now? Counts promises also when nothing is
+ * enforced
+ */
 bool promise_may_run(const struct promise *p, uint64_t now_us);
 /** promise_is_held - does the promise of peer @i to us count now? */
 bool promise_is_held(const struct promise *p, unsigned i, uint64_t now_us);
@@ -122,5 +135,5 @@ uint64_t promise_next_us(const struct promise *p, uint64_t now_us);
  * @is_still: verified since: nothing below the slice runs, or nothing is there
  * @fresh: PROMISE_FRESH came since the last call
  */
-void promise_decide(const struct promise *p, uint64_t now_us, bool is_frozen, bool is_still, bool fresh,
-                    struct promise_orders *ret);
+void promise_decide(const struct promise *p, uint64_t now_us, bool is_frozen, bool is_still,
+                    bool fresh, struct promise_orders *ret);

@@ -6,12 +6,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-int watchdog_open(struct watchdog *w, const char *path, const struct guard_times *t, uint64_t now_us,
-                  struct err *e)
+int watchdog_open(struct watchdog *w, const char *path, const struct guard_times *t,
+                  uint64_t now_us, struct err *e)
 {
     struct watchdog_info info = {0};
     int seconds = (int)(t->watchdog_us / USEC_PER_SEC);
-    *w = (struct watchdog){.fd = -1, .timeout_us = t->watchdog_us, .pet_us = now_us, .would_fire = w->would_fire};
+    *w = (struct watchdog){
+        .fd = -1, .timeout_us = t->watchdog_us, .pet_us = now_us, .would_fire = w->would_fire};
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
         return 0;
@@ -23,7 +24,8 @@ int watchdog_open(struct watchdog *w, const char *path, const struct guard_times
     (void)ioctl(fd, WDIOC_SETTIMEOUT, &seconds);
     bool is_told = ioctl(fd, WDIOC_GETTIMEOUT, &seconds) == 0 && seconds > 0;
     w->timeout_us = is_told ? (uint64_t)seconds * USEC_PER_SEC : UINT64_MAX / 2;
-    w->is_soft = ioctl(fd, WDIOC_GETSUPPORT, &info) == 0 && strstr((const char *)info.identity, "Software");
+    w->is_soft = ioctl(fd, WDIOC_GETSUPPORT, &info) == 0 &&
+                 strstr((const char *)info.identity, "Software");
     int r = guard_times_check(t, w->timeout_us, e);
     if (r < 0) {
         watchdog_close(w, true);
@@ -48,13 +50,15 @@ void watchdog_pet(struct watchdog *w, uint64_t now_us)
     w->pet_us = now_us;
     w->has_fired = false;
     if (w->is_open) {
-        (void)ioctl(w->fd, WDIOC_KEEPALIVE, 0); /* if that fails the host is reset: nothing better to do */
+        (void)ioctl(w->fd, WDIOC_KEEPALIVE,
+                    0); /* if that fails the host is reset: nothing better to do */
     }
 }
 
 bool watchdog_count(struct watchdog *w, uint64_t now_us)
 {
-    bool is_news = !w->is_open && !w->has_fired && w->timeout_us && now_us >= w->pet_us + w->timeout_us;
+    bool is_news = !w->is_open && !w->has_fired && w->timeout_us &&
+                   now_us >= w->pet_us + w->timeout_us;
     w->has_fired = w->has_fired || is_news;
     w->would_fire += is_news ? 1 : 0;
     return is_news;

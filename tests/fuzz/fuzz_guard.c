@@ -13,10 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void make_conf(struct guard_conf *c)
 {
-    static const char text[] = "mortar-guard 1\ngeneration 7\nself host1 3\nenforce 1\n"
-                               "times 500000 3000000 3500000 5000000 6000000\nslice /sys/fs/cgroup/x\n"
-                               "host host1 fencer 10.0.0.1\nhost host2 fencer 10.0.0.2\nhost host3 fencer 10.0.0.3\n"
-                               "deny host3 1\n";
+    static const char text[] =
+        "mortar-guard 1\ngeneration 7\nself host1 3\nenforce 1\n"
+        "times 500000 3000000 3500000 5000000 6000000\nslice /sys/fs/cgroup/x\n"
+        "host host1 fencer 10.0.0.1\nhost host2 fencer 10.0.0.2\nhost host3 fencer 10.0.0.3\n"
+        "deny host3 1\n";
     int r = guard_conf_parse(text, strlen(text), c, NULL);
     assert(r == 0);
 }
@@ -65,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct guard_key k = {0};
     struct guard_msg m;
     if (guard_conf_parse((const char *)data, size, c, NULL) == 0) {
-        assert(c->hosts_n > 0 && c->hosts_n <= GUARD_HOSTS_MAX && str_is_name(c->self) && c->inc > 0);
+        assert(c->hosts_n > 0 && c->hosts_n <= GUARD_HOSTS_MAX && str_is_name(c->self) &&
+               c->inc > 0);
         promise_init(p, 1, 1000000);
         promise_configure(p, c, 1000000);
         assert(p->n == c->hosts_n - 1);

@@ -15,7 +15,7 @@
 #define HEAD "mortar-guard 1\ngeneration 7\nself host1 3\nenforce 1\n"
 #define TIMES "times 500000 3000000 3500000 4000000 6000000\n"
 #define SLICE "slice /sys/fs/cgroup/mortar.slice/mortar-vms-ha.slice\n"
-#define HOSTS                                         \
+#define HOSTS                                     \
     "host host1 fencer 10.77.82.11 10.77.83.11\n" \
     "host host2 fencer 10.77.82.12\n"             \
     "host judge fencer 10.77.82.13\n"
@@ -23,7 +23,8 @@
 
 static void configuration_is_read(void **state)
 {
-    static const char text[] = GOOD "host host4 member 10.0.0.4 10.1.0.4 10.2.0.4 10.3.0.4\ndeny host2 4\ndeny gone 1\n";
+    static const char text[] = GOOD
+        "host host4 member 10.0.0.4 10.1.0.4 10.2.0.4 10.3.0.4\ndeny host2 4\ndeny gone 1\n";
     struct guard_conf c;
     struct err e = {0};
     assert_int_equal(guard_conf_parse(text, strlen(text), &c, &e), 0);
@@ -69,19 +70,23 @@ static void mistake_is_refused_with_its_line(void **state)
     expect_refused(GOOD "host host5 judge 10.0.0.1\n", "neither fencer nor member");
     expect_refused(GOOD "host host5 member\n", "line 10: 'host'");
     expect_refused(GOOD "host host5 member fd00::1\n", "not an IPv4 address");
-    expect_refused(GOOD "host host5 member 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5\n", "line 10: not words");
+    expect_refused(GOOD "host host5 member 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5\n",
+                   "line 10: not words");
     expect_refused(GOOD "host Host5 member 10.0.0.1\n", "not a host name");
     expect_refused(GOOD "host host5 fencer 10.0.0.1\n", "4 fencers");
     expect_refused(HEAD TIMES SLICE "host host2 member 10.0.0.1\n", "'host1' itself");
-    expect_refused(HEAD TIMES SLICE "host host1 fencer 10.0.0.1\nhost host2 fencer 10.0.0.2\n", "2 fencers");
+    expect_refused(HEAD TIMES SLICE "host host1 fencer 10.0.0.1\nhost host2 fencer 10.0.0.2\n",
+                   "2 fencers");
     expect_refused(HEAD TIMES "slice /etc/passwd\n", "not a control group");
     expect_refused(HEAD TIMES "slice /sys/fs/cgroup/../../etc\n", "not a control group");
 }
 
 static void times_without_room_are_refused(void **state)
 {
-    expect_refused(HEAD "times 500000 3000000 3500000 3699999 6000000\n", "before a freeze is verified");
-    expect_refused(HEAD "times 500000 3000000 3500000 5000001 6000000\n", "after promises have ended");
+    expect_refused(HEAD "times 500000 3000000 3500000 3699999 6000000\n",
+                   "before a freeze is verified");
+    expect_refused(HEAD "times 500000 3000000 3500000 5000001 6000000\n",
+                   "after promises have ended");
     expect_refused(HEAD "times 2000000 3000000 4500000 5000000 9000000\n", "two beats");
     expect_refused(HEAD "times 1 3000000 3500000 5000000 6000000\n", "line 5: 1 is too small");
     expect_refused(HEAD "times 500000 3000000 3500000 5000000 99999999999\n", "larger than");
@@ -100,7 +105,8 @@ static void add_hosts(struct sbuf *b, unsigned n)
 {
     sbuf_printf(b, "%s", "mortar-guard 1\ngeneration 1\nself host0 1\nenforce 0\n" TIMES SLICE);
     for (unsigned i = 0; i < n; i++) {
-        sbuf_printf(b, "host host%u member 10.0.%u.1 10.1.%u.1 10.2.%u.1 10.3.%u.1\n", i, i, i, i, i);
+        sbuf_printf(b, "host host%u member 10.0.%u.1 10.1.%u.1 10.2.%u.1 10.3.%u.1\n", i, i, i, i,
+                    i);
     }
 }
 
@@ -123,11 +129,17 @@ static void there_are_limits(void **state)
 
 static void status_is_json_and_fits(void **state)
 {
-    static struct guard_conf c = {.generation = 1, .inc = INT64_MAX, .self = "self"}; /* too large for the stack */
+    static struct guard_conf c = {
+        .generation = 1, .inc = INT64_MAX, .self = "self"}; /* too large for the stack */
     _cleanup_free_ struct promise *p = xcalloc(1, sizeof(*p));
     _cleanup_free_ char *text = xcalloc(1, GUARD_STATUS_SIZE);
-    const struct guard_view v = {.generation = INT64_MAX, .is_frozen = true, .is_still = true, .freezes = INT64_MAX,
-                                 .watchdog = "none", .would_fire = INT64_MAX, .can_cut = true,
+    const struct guard_view v = {.generation = INT64_MAX,
+                                 .is_frozen = true,
+                                 .is_still = true,
+                                 .freezes = INT64_MAX,
+                                 .watchdog = "none",
+                                 .would_fire = INT64_MAX,
+                                 .can_cut = true,
                                  .refused = "line 1: 'a\"b\\c\n' is bad"};
     c.times = (struct guard_times){500000, 3000000, 3500000, 5000000, 600000000};
     c.hosts_n = GUARD_HOSTS_MAX;
@@ -146,7 +158,8 @@ static void status_is_json_and_fits(void **state)
     json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(root);
     assert_int_equal(json_object_size(json_object_get(root, "peers")), GUARD_HOSTS_MAX);
-    assert_string_equal(json_string_value(json_object_get(root, "refused")), "line 1: 'a?b?c?' is bad");
+    assert_string_equal(json_string_value(json_object_get(root, "refused")),
+                        "line 1: 'a?b?c?' is bad");
     assert_true(json_is_true(json_object_get(root, "frozen")));
     json_decref(root);
 }
@@ -162,14 +175,15 @@ static void status_is_as_the_contract_says(void **state)
     promise_init(p, 0xabc, 1000000);
     promise_configure(p, &c, 1000000);
     (void)guard_status_format(p, &v, 1250000, said);
-    assert_string_equal(said,
-        "{\"instance\":\"0000000000000abc\",\"generation\":7,\"enforce\":true,\"run_right\":false,\"frozen\":false,"
-        "\"verified\":false,\"freezes\":0,\"watchdog\":{\"kind\":\"none\",\"would_fire\":0},"
-        "\"can_cut\":false,\"refused\":\"\",\"peers\":{"
-        "\"host2\":{\"silent\":false,\"heard_ms\":250,\"promise_ms\":0,\"granted_ms\":5750,"
-        "\"denied_inc\":4,\"denial_over\":false},"
-        "\"judge\":{\"silent\":false,\"heard_ms\":250,\"promise_ms\":0,\"granted_ms\":5750,"
-        "\"denied_inc\":0,\"denial_over\":false}}}");
+    assert_string_equal(
+        said, "{\"instance\":\"0000000000000abc\",\"generation\":7,\"enforce\":true,\"run_right\":"
+              "false,\"frozen\":false,"
+              "\"verified\":false,\"freezes\":0,\"watchdog\":{\"kind\":\"none\",\"would_fire\":0},"
+              "\"can_cut\":false,\"refused\":\"\",\"peers\":{"
+              "\"host2\":{\"silent\":false,\"heard_ms\":250,\"promise_ms\":0,\"granted_ms\":5750,"
+              "\"denied_inc\":4,\"denial_over\":false},"
+              "\"judge\":{\"silent\":false,\"heard_ms\":250,\"promise_ms\":0,\"granted_ms\":5750,"
+              "\"denied_inc\":0,\"denial_over\":false}}}");
     uint64_t edge = guard_status_edge(p, &v, 1250000);
     assert_int_equal(guard_status_edge(p, &v, 1250001), edge);
     assert_int_not_equal(guard_status_edge(p, &v, 4000000), edge); /* both are silent */

@@ -166,7 +166,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_on_a_cpu_runs, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_sleeps_stands_still_when_freezing_was_ordered, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_sleeps_stands_still_when_freezing_was_ordered, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(kernels_word_suffices, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_can_see_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(what_lies_too_deep_runs, setup, teardown),

@@ -13,8 +13,16 @@
 static const uint8_t secret[GUARD_KEY_BYTES] = "0123456789abcdef0123456789abcdef";
 
 static const struct guard_msg sample = {
-    .kind = GUARD_GRACE, .from = "host1", .to = "host2", .inc = 3, .instance = 0x0102030405060708,
-    .seq_us = 1, .echo_instance = UINT64_MAX, .echo_seq_us = 5, .echo_inc = 6, .promise_us = 7,
+    .kind = GUARD_GRACE,
+    .from = "host1",
+    .to = "host2",
+    .inc = 3,
+    .instance = 0x0102030405060708,
+    .seq_us = 1,
+    .echo_instance = UINT64_MAX,
+    .echo_seq_us = 5,
+    .echo_inc = 6,
+    .promise_us = 7,
 };
 
 static void datagram_survives_the_way(void **state)
@@ -33,7 +41,8 @@ static void datagram_survives_the_way(void **state)
         assert_string_equal(m.from, "host1");
         assert_string_equal(m.to, "host2");
         assert_true(m.inc == 3 && m.instance == sample.instance && m.seq_us == 1);
-        assert_true(m.echo_instance == UINT64_MAX && m.echo_seq_us == 5 && m.echo_inc == 6 && m.promise_us == 7);
+        assert_true(m.echo_instance == UINT64_MAX && m.echo_seq_us == 5 && m.echo_inc == 6 &&
+                    m.promise_us == 7);
     }
 }
 

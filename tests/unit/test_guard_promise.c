@@ -27,8 +27,11 @@ static const char *const names[HOSTS] = {"a", "b", "c", "d"};
 
 static void make_conf(struct guard_conf *c, unsigned self, uint64_t inc)
 {
-    *c = (struct guard_conf){.generation = 1, .inc = inc, .enforce = true,
-                             .times = {BEAT, SILENT, FREEZE, WATCHDOG, PROMISE}, .hosts_n = HOSTS};
+    *c = (struct guard_conf){.generation = 1,
+                             .inc = inc,
+                             .enforce = true,
+                             .times = {BEAT, SILENT, FREEZE, WATCHDOG, PROMISE},
+                             .hosts_n = HOSTS};
     (void)snprintf(c->self, sizeof(c->self), "%s", names[self]);
     for (unsigned i = 0; i < HOSTS; i++) {
         (void)snprintf(c->hosts[i].name, sizeof(c->hosts[i].name), "%s", names[i]);
@@ -146,7 +149,8 @@ static void promise_counts_from_sending_not_from_reply(void **state)
     assert_true(promise_may_run(&f->h[0], at + FREEZE - 1));
     assert_false(promise_may_run(&f->h[0], at + FREEZE));
     /* the fencer is bound from the moment of receipt */
-    assert_int_equal(f->h[1].peers[peer_of(&f->h[1], "a")].granted_until_us, at + 400 * MS + PROMISE);
+    assert_int_equal(f->h[1].peers[peer_of(&f->h[1], "a")].granted_until_us,
+                     at + 400 * MS + PROMISE);
 }
 
 static void late_answer_gives_nothing(void **state)
@@ -175,7 +179,8 @@ static void denied_incarnation_is_never_granted_again(void **state)
     uint64_t at = T0 + BEAT;
     assert_true(promise_deny(b, "a", 1, at));
     assert_int_equal(ask(&f->h[0], b, at, 0), 0);
-    assert_false(promise_is_held(&f->h[0], peer_of(&f->h[0], "b"), at)); /* it ended by b's answer */
+    assert_false(
+        promise_is_held(&f->h[0], peer_of(&f->h[0], "b"), at)); /* it ended by b's answer */
     assert_int_equal(b->peers[peer_of(b, "a")].granted_until_us, T0 + 10 * MS + PROMISE);
     at += 100 * PROMISE;
     assert_int_equal(ask(&f->h[0], b, at, 0), 0);
@@ -374,7 +379,8 @@ static void longer_freeze_does_not_stretch_old_promises(void **state)
     make_conf(&c, 0, 1);
     c.times.freeze_us = FREEZE;
     promise_configure(a, &c, T0 + 2 * BEAT);
-    assert_int_equal(promise_run_until(a), until - FREEZE); /* not longer than it was, rather shorter */
+    assert_int_equal(promise_run_until(a),
+                     until - FREEZE); /* not longer than it was, rather shorter */
 }
 
 static void replays_are_refused(void **state)
@@ -416,7 +422,8 @@ static void recording_of_an_older_instance_is_refused(void **state)
     unsigned peer = 0;
     uint64_t at = T0 + BEAT;
     for (unsigned i = 0; i < 3; i++) {
-        assert_true(promise_request(&f->h[3], peer_of(&f->h[3], "b"), at + i, &old[i])); /* none of them arrives */
+        assert_true(promise_request(&f->h[3], peer_of(&f->h[3], "b"), at + i,
+                                    &old[i])); /* none of them arrives */
     }
     start(&f->h[3], 3, 1, 999, at + 10);
     assert_int_equal(ask(&f->h[3], b, at + 10, 0), 0); /* greets and is known again */
@@ -488,7 +495,8 @@ static void transmit(struct world *w, const struct guard_msg *m)
     for (unsigned i = 0; i < WIRE_MAX && copies > 0 && !w->is_cut[from] && !w->is_cut[to]; i++) {
         if (!w->wire[i].due_us) {
             uint64_t longest = prng_below(&w->random, 20) == 0 ? 4000 * MS : 20 * MS;
-            w->wire[i] = (struct wire){.due_us = w->true_us + 1 + prng_below(&w->random, longest), .to = to, .m = *m};
+            w->wire[i] = (struct wire){
+                .due_us = w->true_us + 1 + prng_below(&w->random, longest), .to = to, .m = *m};
             copies--;
         }
     }
@@ -576,8 +584,8 @@ static void check_world(struct world *w)
             w->denials_over += is_over ? 1 : 0;
             if (is_over && w->h[f].peers[at_f].denied_inc >= w->h[h].inc &&
                 promise_is_held(&w->h[h], at_h, clock_of(w, h))) {
-                fail_msg("seed %llu: %s counts on %s, whose denial is over", (unsigned long long)w->seed, names[h],
-                         names[f]);
+                fail_msg("seed %llu: %s counts on %s, whose denial is over",
+                         (unsigned long long)w->seed, names[h], names[f]);
             }
         }
     }
