@@ -31,6 +31,9 @@ void act_forget(struct core *c, const char *prefix);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */
 void act_forget_others(struct core *c, const char *prefix, const char *keep);
 
+/** core_wake_in - have a step in @us at the latest, although nothing happens */
+void core_wake_in(struct core *c, uint64_t us);
+
 /* A commit under construction: compares and puts of one transaction. */
 struct commit {
     json_t *compares; /* [[key, mod], …]: 0 = the key must not exist */

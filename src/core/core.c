@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/events.h"
+#include "core/ha/ha.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -117,8 +118,8 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             c->domains_at_us = a->started_us;
         }
     }
-    if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/")) &&
-        a->result) {
+    if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
+         str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
         smap_put(&c->seen, id, json_incref(a->result));
     }
     if (str_starts(id, "etcd/")) {
@@ -231,6 +232,8 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
         on_progress(c, event);
     } else if (str_eq(kind, "domain")) {
         on_domain(c, event);
+    } else if (str_eq(kind, "guard")) {
+        smap_put(&c->seen, "ha/guard", json_incref(json_object_get(event, "status")));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
     } else if (str_eq(kind, "request")) {
@@ -247,12 +250,14 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     assert(now_us >= c->now_us);
     c->now_us = now_us;
     c->wall_us = wall_us;
+    c->wake_us = 0;
     c->actions = json_array();
     int r = dispatch(c, event, e);
     op_run_all(c);
     if (c->host && c->world.is_listed) {
         plan_host(c);
         plan_pools(c);
+        ha_plan(c);
         plan_vms(c);
         plan_sweep(c);
     }

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "core/act.h"
+#include "core/ha/ha_request.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -414,6 +415,18 @@ static int req_pool_create(struct req *q)
     const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
     put_task(q, &t, "pool.create", name, json_text_of(first, "host"));
     commit_put(q->c, &t, KEY_POOL, name, pool);
+    return finish(q, &t);
+}
+
+static int req_pool_ha(struct req *q)
+{
+    struct commit t = commit_new();
+    int r = ha_request_pool(q->c, q->args, &t, q->e);
+    if (r < 0) {
+        commit_drop(&t);
+        return r;
+    }
+    put_task(q, &t, "pool.ha", json_text_of(q->args, "name"), q->c->host);
     return finish(q, &t);
 }
 
@@ -918,6 +931,7 @@ static const struct verb verbs[] = {
     {"host.evacuate", req_evacuate, true},
     {"host.activate", req_activate, true},
     {"pool.create", req_pool_create, true},
+    {"pool.ha", req_pool_ha, true},
     {"pool.remove", req_pool_remove, true},
     {"image.import", req_image_import, true},
     {"image.remove", req_image_remove, true},

@@ -192,7 +192,7 @@ static int on_deny(struct guard *g, const char *name, const char *number, struct
 {
     uint64_t inc = 0;
     int r = str_parse_u64(number, INT64_MAX, &inc, e);
-    if (r == 0 && !promise_deny(&g->promise, name, inc, now_us())) {
+    if (r == 0 && !promise_deny(&g->promise, name, inc)) {
         r = ERR_SET(e, NOT_FOUND, "there is no host '%.63s'", name);
     }
     return r;

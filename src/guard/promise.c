@@ -77,12 +77,11 @@ void promise_configure(struct promise *p, const struct guard_conf *c, uint64_t n
     p->enforce = c->enforce;
     p->times = c->times;
     for (unsigned i = 0; i < c->denials_n; i++) {
-        (void)promise_deny(p, c->denials[i].name, c->denials[i].inc,
-                           now_us); /* who is unknown is granted nothing */
+        (void)promise_deny(p, c->denials[i].name, c->denials[i].inc); /* who is unknown is granted nothing */
     }
 }
 
-bool promise_deny(struct promise *p, const char *name, uint64_t inc, uint64_t now_us)
+bool promise_deny(struct promise *p, const char *name, uint64_t inc)
 {
     struct promise_peer *peer = find_peer(p, name);
     if (p->inc && str_eq(name, p->self)) {
@@ -90,9 +89,11 @@ bool promise_deny(struct promise *p, const char *name, uint64_t inc, uint64_t no
         return true;
     }
     if (peer && inc > peer->denied_inc) {
+        /* From here on nothing is granted, so the last promise decides; those of an earlier life of this
+         * guard were counted as given at its start. A3's words would wait P from here, as if one had been
+         * given just now: the silence before a fence would be waited for twice (docs/adr/0006). */
         peer->denied_inc = inc;
-        peer->denial_until_us = max_u64(
-            max_u64(peer->granted_until_us, now_us + p->times.promise_us), peer->denial_until_us);
+        peer->denial_until_us = max_u64(peer->granted_until_us, peer->denial_until_us);
     }
     return peer != NULL;
 }

@@ -86,7 +86,7 @@ void promise_configure(struct promise *p, const struct guard_conf *c, uint64_t n
  * promise_deny - never grant to (@name, ≤ @inc) again; again is nothing. Return: whether @name is
  * known
  */
-bool promise_deny(struct promise *p, const char *name, uint64_t inc, uint64_t now_us);
+bool promise_deny(struct promise *p, const char *name, uint64_t inc);
 
 /**
  * promise_void - the host was suspended: all promises held are void, answers on their way, too

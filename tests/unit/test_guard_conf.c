@@ -151,7 +151,7 @@ static void status_is_json_and_fits(void **state)
     promise_configure(p, &c, UINT64_MAX / 4);
     for (unsigned i = 0; i < p->n; i++) {
         p->peers[i].held_until_us = UINT64_MAX;
-        assert_true(promise_deny(p, p->peers[i].name, INT64_MAX, UINT64_MAX / 4));
+        assert_true(promise_deny(p, p->peers[i].name, INT64_MAX));
     }
     size_t len = guard_status_format(p, &v, UINT64_MAX / 2, text);
     assert_int_equal(len, strlen(text));

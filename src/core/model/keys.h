@@ -14,3 +14,8 @@
 #define KEY_TASK KEY_ROOT "task/"               /* + ID */
 #define KEY_USE KEY_ROOT "use/"                 /* + pool/NAME, node/HOST: {}; commit_use() */
 #define KEY_TOKEN KEY_ROOT "token/"             /* + hash of the secret */
+#define KEY_SILENT KEY_ROOT "silent/"           /* + FENCER: {hosts[], inc}: of whom it hears nothing */
+#define KEY_CUT KEY_ROOT "cut/"                 /* + HOST/INC/FENCER: it has cut HOST off */
+#define KEY_ACK KEY_ROOT "ack/"                 /* + HOST/INC/FENCER: T2, facts/ha.md 3.4 */
+#define KEY_OPEN KEY_ROOT "open/"               /* + HOST: whom it lets through, since which boot */
+#define KEY_WASHED KEY_ROOT "washed/"           /* + HOST/INC/BY: nothing of BY's can flip any more */

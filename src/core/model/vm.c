@@ -123,3 +123,25 @@ char *vm_disk_path(const struct core *c, const char *pool, const char *name, uns
     _cleanup_free_ char *mount = pool_mount_path(world_get(&c->world, KEY_POOL, pool), pool);
     return str_printf("%s/vms/%s/disk%u.qcow2", mount, name, index);
 }
+
+/* A fenced host's brick is cut off, and that of one that comes back is no good copy yet (A9): neither is
+ * asked. One that does not answer is waited for. */
+json_t *vm_clean_args(const struct core *c, const char *name)
+{
+    const json_t *spec = vm_spec(c, name);
+    const json_t *pool = pool_get(c, json_text_of(spec, "pool"));
+    json_t *bricks = json_array();
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const json_t *node = node_get(c, json_text_of(brick, "host"));
+        if (node_may_run_vms(node)) {
+            json_array_append_new(bricks, json_pack("{s:O,s:O,s:I,s:O}", "host",
+                                                    json_object_get(brick, "host"), "mgmt",
+                                                    json_object_get(node, "mgmt"), "index",
+                                                    (json_int_t)i, "brick", brick));
+        }
+    }
+    return json_pack("{s:s,s:O,s:O,s:o}", "name", name, "spec", spec, "volume",
+                     json_object_get(spec, "pool"), "bricks", bricks);
+}

@@ -19,3 +19,4 @@ extern const struct op_kind op_vm_reset;
 extern const struct op_kind op_vm_remove;
 extern const struct op_kind op_vm_migrate;
 extern const struct op_kind op_evacuate;
+extern const struct op_kind op_pool_ha;

@@ -113,7 +113,8 @@ void plan_observe(struct core *c)
 /* What only this host needs is not published: a commit would delay the one of a migration. */
 static bool is_private(const char *what)
 {
-    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_eq(what, "glance");
+    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_starts(what, "ha/") ||
+           str_eq(what, "glance");
 }
 
 /* What this host said of pools that are gone, also in an earlier life of its agent, and failures
