@@ -18,6 +18,7 @@ LAW = {
     "adapters/etcd": ["base", "io", "core/model"],
     "adapters/guard": ["base"],
     "adapters/gluster": ["base", "io", "core/model"],
+    "adapters/fence": ["base", "io", "core/model"],
     "adapters/systemd": ["base", "io", "core/model"],
     # bricks, mounts and bridges of a host are made as systemd's units
     "adapters/host": ["base", "io", "core/model", "adapters/systemd"],
