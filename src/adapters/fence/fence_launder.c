@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/fence/fence_launder.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,32 +13,38 @@
 #define GRACE_US (200 * USEC_PER_MSEC) /* a killed process without open requests is gone long before */
 #define EXIT_ABSENT 3 /* mortar-launder's word for ENOENT */
 
-static uint64_t start_of(pid_t pid, char *ret_state)
+/* Return: 0; -ERR_NOT_FOUND when there is no such process; -ERR_IO when nobody can tell */
+static int look_at(pid_t pid, uint64_t *ret_start_ticks, char *ret_state)
 {
     _cleanup_free_ char *path = str_printf("/proc/%d/stat", (int)pid);
     _cleanup_free_ char *stat = NULL;
     unsigned long long ticks = 0;
-    if (file_read(path, PROC_LIMIT_BYTES, &stat, NULL, NULL) < 0) {
-        return 0;
+    struct err said = {0};
+    if (file_read(path, PROC_LIMIT_BYTES, &stat, NULL, &said) < 0) {
+        return said.sys == ENOENT || said.sys == ESRCH ? -ERR_NOT_FOUND : -ERR_IO;
     }
-    const char *after_name = strrchr(stat, ')');
+    const char *after_name = strrchr(stat, ')'); /* a name may hold anything */
     if (!after_name || sscanf(after_name + 1,
                               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d"
                               " %*d %llu",
                               ret_state, &ticks) != 2) {
-        return 0;
+        return -ERR_IO;
     }
-    return ticks;
+    *ret_start_ticks = ticks;
+    return 0;
 }
 
 /* It has one thread: a zombie is over, whoever is to reap it. */
 bool fence_left_is_gone(const struct fence_left *left)
 {
+    uint64_t start_ticks = 0;
     char state = 0;
     if (left->pid <= 0) {
         return left->pid == 0;
     }
-    return start_of(left->pid, &state) != left->start_ticks || state == 'Z' || state == 'X';
+    int r = look_at(left->pid, &start_ticks, &state);
+    return r == -ERR_NOT_FOUND ||
+           (r == 0 && (start_ticks != left->start_ticks || state == 'Z' || state == 'X'));
 }
 
 /* The first line is "pid N": whom to look for when all else is lost. */
@@ -57,8 +64,8 @@ static void hear(void *arg, const char *piece, size_t len)
     }
     h->line[h->len] = '\0';
     if (h->who.pid == -1 && strchr(h->line, '\n') && sscanf(h->line, "pid %d", &pid) == 1) {
-        h->who.pid = pid;
-        h->who.start_ticks = start_of(pid, &state);
+        int r = look_at(pid, &h->who.start_ticks, &state);
+        h->who.pid = r == 0 ? pid : r == -ERR_NOT_FOUND ? 0 : -1;
     }
 }
 
