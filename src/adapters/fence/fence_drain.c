@@ -111,8 +111,8 @@ static int poll_dumps(struct drain *d, const char *client_host, struct fence_dra
         }
         polls += r == 0 || r == -ERR_PARSE;
         if (!s->is_proven && clock_left_ms(d->deadline_us) == 0) {
-            return ERR_SET(e, TIMEOUT, "brick %s: still %zu operations and %zu connections: %.150s",
-                           d->brick, s->left, s->conns, r < 0 && !is_late ? said.msg : s->example);
+            return ERR_SET(e, TIMEOUT, "brick %s: still %zu operations and %zu connections: %.160s",
+                           d->brick, s->left, s->conns, r < 0 && !is_late ? said.msg : s->examples);
         }
         if (!s->is_proven && (polls > 1 || r == -ERR_BUSY)) {
             clock_sleep_ms(pause_ms);

@@ -185,21 +185,24 @@ static void begin(struct fence_drain_state *s, const struct fence_dump *d)
     }
 }
 
-static void say(struct fence_drain_state *s, const char *what, const char *which)
+/* One more of what is left, while there is room. */
+static void say(struct fence_drain_state *s, const char *what)
 {
-    if (!s->example[0]) {
-        (void)snprintf(s->example, sizeof(s->example), "%s %.60s", what, which); /* cut is fine */
+    size_t len = strlen(s->examples);
+    size_t room = sizeof(s->examples) - len;
+    if (room > strlen(what) + strlen(", ")) {
+        (void)snprintf(s->examples + len, room, "%s%s", len > 0 ? ", " : "", what); /* it fits */
     }
 }
 
 void fence_drain_step(struct fence_drain_state *s, const struct fence_dump *d, const char *client_host)
 {
     s->left = s->conns = 0;
-    s->example[0] = '\0';
+    s->examples[0] = '\0';
     if (!d->has_ops || (client_host && d->conns.n == 0)) {
         /* The heal daemon of this host is always connected: no connection at all is a list that the
          * brick could not lock. */
-        say(s, "a list that", d->has_ops ? "the brick did not dump" : "was locked");
+        say(s, d->has_ops ? "a list of connections" : "a list of operations");
         return;
     }
     if (!s->has_first) {
@@ -209,13 +212,13 @@ void fence_drain_step(struct fence_drain_state *s, const struct fence_dump *d, c
         const struct fence_op *op = &d->ops[i];
         if (bsearch(&op->unique, s->waits, s->n_waits, sizeof(*s->waits), compare_numbers)) {
             s->left++;
-            say(s, "operation", op->name);
+            say(s, op->name);
         }
     }
     for (size_t i = 0; client_host && i < d->conns.n; i++) {
         if (fence_conn_is_of(d->conns.v[i], client_host)) {
             s->conns++;
-            say(s, "connection", d->conns.v[i]);
+            say(s, d->conns.v[i]);
         }
     }
     s->is_proven = s->left == 0 && s->conns == 0;

@@ -41,7 +41,7 @@ struct fence_drain_state {
     bool is_proven;
     size_t left;     /* of them in the last dump */
     size_t conns;    /* connections of the host in the last dump */
-    char example[96]; /* one of what is left, for people */
+    char examples[160]; /* some of what is left, for people: "WRITE, FXATTROP" */
 };
 void fence_drain_state_done(struct fence_drain_state *s);
 #define _cleanup_fence_drain_state_ _cleanup_(fence_drain_state_done)
