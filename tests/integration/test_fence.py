@@ -28,15 +28,17 @@ IMAGE_MIB = 100  # two pieces
 # Errors are told and tried over again, as a guest's kernel would.
 WRITER = """
 import mmap, os, sys, time
-path, size, log = sys.argv[1], int(sys.argv[2]), open(sys.argv[3], "w", buffering=1)
+path, first, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+log = open(sys.argv[4], "w", buffering=1)
 block, n, fd = mmap.mmap(-1, 4096), 0, None
 while True:
     n += 1
     block[:] = n.to_bytes(8, "little") * 512
     try:
         fd = os.open(path, os.O_RDWR | os.O_DIRECT) if fd is None else fd
-        os.pwrite(fd, block, n * 7919 * 4096 % size)
+        os.pwrite(fd, block, first + n * 7919 * 4096 % size)
         log.write(f"{n} {time.monotonic()}\\n")
+        time.sleep(0.003)
     except OSError as e:
         log.write(f"error {e.errno}\\n")
         time.sleep(0.1)
@@ -74,6 +76,19 @@ s.connect((sys.argv[1], int(sys.argv[2])))
 sys.exit(s.recv(1) != b"x")
 """
 
+# Stops threads one by one, as a busy machine might, until its standard input ends
+HOLD = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+for tid in map(int, sys.argv[1:]):
+    if libc.ptrace(SEIZE, tid, 0, 0) or libc.ptrace(INTERRUPT, tid, 0, 0):
+        sys.exit(os.strerror(ctypes.get_errno()))
+    os.waitpid(tid, WALL)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
 
 def missing_reason():
     """Why this machine cannot run it, or None."""
@@ -91,11 +106,11 @@ def stamp(what):
 class Writer:
     """WRITER on a host, until end()."""
 
-    def __init__(self, host, name):
+    def __init__(self, host, name, first=0, size=IMAGE_MIB << 20):
         self.log = f"/run/{name}.log"
         self.host = host
         self.process = subprocess.Popen(host.enter(
-            "python3", "-c", WRITER, f"{MOUNT}/{name}", str(IMAGE_MIB << 20), self.log))
+            "python3", "-c", WRITER, f"{MOUNT}/{name}", str(first), str(size), self.log))
         wait_for("first writes", lambda: self.count() > 20)
 
     def times(self):
@@ -113,7 +128,7 @@ class Writer:
     def end(self):
         """It may hang in a dead mount: killed it is, waited for it is not."""
         for pid in self.host.pids("python3"):
-            if glusterns.command_line(pid)[-1] == self.log:
+            if self.log in glusterns.command_line(pid):
                 os.kill(pid, signal.SIGKILL)
         self.process.poll()
 
@@ -127,7 +142,7 @@ class Fence(unittest.TestCase):
         cls.h1, cls.h2, cls.h3 = cls.cluster.hosts
         cls.all = ",".join(h.address for h in cls.cluster.hosts)
         cls.children = []
-        cls.addClassCleanup(lambda: [c.kill() for c in cls.children])
+        cls.addClassCleanup(lambda: [c.kill() or c.communicate() for c in cls.children])
         addresses = cls.all.split(",")
 
         def gluster(*words):
@@ -176,6 +191,12 @@ class Fence(unittest.TestCase):
     def open(self, host, form="split"):
         rest = ",".join(h.address for h in (self.h2, self.h3))
         self.tool(host, "open", *self.table(host, rest, form), self.h1.address)
+
+    def open_all(self):
+        for host in (self.h3, self.h2):
+            self.open(host)
+        # What g1 tried while it was cut off waits longer and longer between its SYNs.
+        self.h1.run("ss", "-K", "-H", "-n", "-t", "state", "syn-sent")
 
     def serve(self, host, port):
         child = subprocess.Popen(host.enter("python3", "-c", SERVER, str(port)), stdout=subprocess.PIPE)
@@ -329,15 +350,64 @@ class Fence(unittest.TestCase):
 
     def test_8_opened_host_writes_again_and_all_heals(self):
         done = self.stale.count()
+        self.open_all()
         for host in (self.h3, self.h2):
-            self.open(host)
             self.tool(host, "check", *self.table(host))
-        # What g1 tried while it was cut off waits longer and longer between its SYNs.
-        self.h1.run("ss", "-K", "-H", "-n", "-t", "state", "syn-sent")
         start = time.monotonic()
         wait_for("writes", lambda: self.stale.count() > done, 30)
         print(f"# {time.monotonic() - start:.3f} s  until the opened host wrote again", file=sys.stderr)
         self.stale.end()
+
+    def test_8a_request_that_no_dump_lists_is_waited_for(self):
+        # Requests wait for these threads after they were read, and before they have a frame.
+        brick = self.h2.pid_of("glusterfsd", BRICK)
+        tids = []
+        for tid in os.listdir(f"/proc/{brick}/task"):
+            with open(f"/proc/{brick}/task/{tid}/comm") as f:
+                if f.read().startswith("glfs_rpcrqhnd"):
+                    tids.append(tid)
+        self.assertTrue(tids)
+
+        # One piece, so that its lock and marks are held and writes alone are on their way. Not the first:
+        # its writes name a descriptor, which is closed with the connection; those of others name a gfid.
+        size = (IMAGE_MIB << 20) - SHARD
+        writer = Writer(self.h1, "stale", SHARD, size)
+        piece = f"{BRICK}/.shard/{self.gfid('stale')}.1"
+
+        def is_stuck():
+            before = writer.count()
+            time.sleep(0.3)  # not a wait for something, but the observation itself
+            return writer.count() == before
+
+        def landed(number):
+            with open(f"/proc/{brick}/root{piece}", "rb") as f:
+                f.seek(number * 7919 * 4096 % size)
+                return int.from_bytes(f.read(8), "little") == number
+        def held():
+            """The holder, once it has stopped all those threads while they were idle; else None."""
+            hold = subprocess.Popen(["python3", "-c", HOLD, *tids], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE, text=True)
+            self.children.append(hold)
+            self.assertEqual(hold.stdout.readline(), "held\n")
+            wait_for("write without answer", is_stuck)
+            if self.h2.run(TOOL, "drain", "200", VOLUME, BRICK, check=False).returncode == 0:
+                return hold
+            hold.communicate("")  # stopped in the midst of a request, which has its frame
+            return None
+        hold = wait_for("idle threads", held, 60)
+        number = int(self.h1.run("tail", "-n", "1", writer.log).stdout.split()[0]) + 1
+        self.cut(self.h3)
+        self.cut(self.h2)
+        self.assertFalse(landed(number))
+        self.tool(self.h2, "drain", "3000", VOLUME, BRICK)  # without the host's name: believes it
+        said = self.tool(self.h2, "drain", "1000", VOLUME, BRICK, "g1", fails="call.timeout")
+        self.assertIn("still 0 operations and 1 connections", said)
+        self.assertFalse(landed(number))
+        hold.communicate("")
+        self.tool(self.h2, "drain", "5000", VOLUME, BRICK, "g1")
+        self.assertTrue(landed(number), "the write that was in no dump")
+        writer.end()
+        self.open_all()
 
     def keep_dump(self, volume):
         """Record a golden, when asked for."""
@@ -358,16 +428,17 @@ class Fence(unittest.TestCase):
             "timeout", "5", "touch", f"/mnt/{SLOW}/image", check=False).returncode == 0, 40)
         self.children.append(subprocess.Popen(
             self.h1.enter("python3", "-c", ONE_WRITE, f"/mnt/{SLOW}/image"), stderr=subprocess.DEVNULL))
-        wait_for("a write in the brick", lambda: "operation WRITE" in self.h2.run(
-            TOOL, "drain", "1500", SLOW, brick, check=False).stderr)
+        wait_for("a write in the brick", lambda: "WRITE" in self.h2.run(
+            TOOL, "drain", "600", SLOW, brick, check=False).stderr)
         self.assertEqual(self.h2.run("stat", "-c", "%s", f"{brick}/image").stdout, "0\n")
         self.cut(self.h3)
         self.cut(self.h2)
         self.keep_dump(SLOW)
         said = self.tool(self.h2, "drain", "1000", SLOW, brick, "g1", fails="call.timeout")
-        self.assertIn(f"brick {brick}: still 1 operations and 1 connections", said)
+        # Two: the brick flushes what the host had open, by an operation called NULL.
+        self.assertRegex(said, f"brick {brick}: still [12] operations and 1 connections")
         proof = json.loads(self.tool(self.h2, "drain", "15000", SLOW, brick, "g1"))
-        self.assertEqual(proof["waited_for"], 1)
+        self.assertIn(proof["waited_for"], (1, 2))
         self.assertGreater(proof["waited_us"], 500000)
         # The late write did land, after the cut: without the proof it would be behind our back.
         self.assertEqual(self.h2.run("stat", "-c", "%s", f"{brick}/image").stdout, "12288\n")
