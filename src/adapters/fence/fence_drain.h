@@ -20,7 +20,8 @@ struct fence_proof {
  * for one brick.
  * @run_dir: FENCE_RUN_DIR        @volume, @brick: as GlusterFS has them
  * @client_host: host name of the fenced host, as its mounts tell the bricks (its gethostname()).
- *      NULL: requests that are read but not begun are then not covered; say so to people
+ *      NULL proves too little: a write that was read but not begun landed behind such a proof
+ *      (docs/fence.md). Only to show that
  * @deadline_us: CLOCK_BOOTTIME   @ret: set on success
  * Return: 0; -ERR_TIMEOUT naming brick and what is left; -ERR_NOT_FOUND when the brick does not run
  *         (nothing is left in it; it has to be looked at again, since it may come back);
