@@ -142,7 +142,7 @@ class Fence(unittest.TestCase):
         cls.h1, cls.h2, cls.h3 = cls.cluster.hosts
         cls.all = ",".join(h.address for h in cls.cluster.hosts)
         cls.children = []
-        cls.addClassCleanup(lambda: [c.kill() or c.communicate() for c in cls.children])
+        cls.addClassCleanup(lambda: [c.kill() or c.wait() for c in cls.children])
         addresses = cls.all.split(",")
 
         def gluster(*words):
