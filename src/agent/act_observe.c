@@ -10,6 +10,7 @@
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/host/host_facts.h"
 #include "adapters/systemd/systemd.h"
+#include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
 #include "agent/brick_dir.h"
 #include "agent/config.h"
@@ -105,10 +106,11 @@ int act_observe_domains(const struct env *env, const json_t *args, struct act_ct
             continue; /* the user's own domains are never touched */
         }
         json_object_set_new(*ret, d->info.name,
-                            json_pack("{s:s,s:s,s:s,s:I,s:s}", "state", state_name(d->state),
+                            json_pack("{s:s,s:s,s:s,s:I,s:s,s:b}", "state", state_name(d->state),
                                       "reason", str_eq(d->reason, "io-error") ? "ioerror" : d->reason,
                                       "uuid", d->info.uuid, "epoch", (json_int_t)d->info.meta.n,
-                                      "owner", d->info.meta.owner));
+                                      "owner", d->info.meta.owner,
+                                      "freezable", str_eq(d->info.partition, DOM_PARTITION_HA)));
     }
     act_done_early(ctx, *ret);
     *ret = NULL;

@@ -12,6 +12,7 @@
 struct dispatcher;
 struct recorder;
 struct feed;
+struct guard_feed;
 
 /* A request of a user that waits: for its commit, or for a task to change. */
 struct waiter {
@@ -33,9 +34,11 @@ struct agent {
     struct mailbox *virt_mailbox; /* struct virt_event */
     struct dispatcher *dispatcher;
     struct recorder *recorder;
+    struct guard_feed *guard_feed; /* what this host's guard says */
     struct feed *feed;        /* list and watch of the store; NULL without a cluster */
     struct httpd *httpd;
     struct loop_source *tick;
+    uint64_t tick_at_us;      /* when it is due */
     struct waiter *waiters;
     struct smap asides;       /* action id → struct httpd_req that waits for it */
     bool is_stepping;

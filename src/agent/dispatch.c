@@ -18,6 +18,9 @@ enum lane_id {
     LANE_URGENT,  /* ends and resumes: never behind anything else */
     LANE_HOST,    /* set-up, bricks, mounts, networks, observation */
     LANE_COPY,    /* images: hours */
+    LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
+    LANE_GUARD,   /* one thread: commands to the guard, in order */
+    LANE_DRAIN,   /* proofs and cleaning: may wait for a disk */
     LANE_COUNT
 };
 
@@ -27,7 +30,8 @@ static const struct {
 } lane_table[LANE_COUNT] = {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
     [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
-    [LANE_COPY] = {"copy", 2},
+    [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
+    [LANE_DRAIN] = {"drain", 4},
 };
 
 static const struct action_row {
@@ -71,6 +75,16 @@ static const struct action_row {
     {"image.export", LANE_COPY, act_image_export},
     {"vm.make_disks", LANE_COPY, act_vm_make_disks},
     {"vm.remove_disks", LANE_COPY, act_vm_remove_disks},
+    {"guard.configure", LANE_GUARD, act_guard_configure},
+    {"guard.deny", LANE_GUARD, act_guard_deny},
+    {"guard.key", LANE_HOST, act_guard_key},
+    {"fence.table", LANE_FENCE, act_fence_table},
+    {"fence.cut", LANE_FENCE, act_fence_cut},
+    {"fence.drain", LANE_DRAIN, act_fence_drain},
+    {"fence.index", LANE_DRAIN, act_fence_index},
+    {"ha.off", LANE_FENCE, act_ha_off},
+    {"host.clean", LANE_HOST, act_host_clean},
+    {"vm.clean", LANE_DRAIN, act_vm_clean},
     {"vm.create", LANE_VIRT, act_vm_create},
     {"vm.shutdown", LANE_VIRT, act_vm_shutdown},
     {"vm.reset", LANE_VIRT, act_vm_reset},

@@ -98,3 +98,16 @@ int act_vm_resume(const struct env *, const json_t *, struct act_ctx *, json_t *
 /* act_migrate.c */
 int act_vm_migrate(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_migrate_abort(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_guard.c */
+int act_guard_configure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_guard_deny(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_guard_key(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_fence.c */
+int act_fence_table(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_fence_cut(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_fence_drain(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_ha_off(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_clean.c */
+int act_fence_index(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_host_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

@@ -5,6 +5,7 @@
 
 #include "adapters/virt/domxml_format.h"
 #include "base/str.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -128,6 +129,26 @@ static const json_t *any_mount(const struct core *c, const json_t *pool, const c
     return NULL;
 }
 
+static json_t *view_ha(const struct core *c, const char *name, const json_t *pool)
+{
+    const char *reason = NULL;
+    bool is_on = ha_pool_is_on(c, name);
+    if (pool_is_dir(pool)) {
+        reason = "local storage: its disks die with the host";
+    } else if (json_array_size(json_object_get(pool, "bricks")) < HA_FENCERS_MAX) {
+        reason = "two bricks: three hosts must agree";
+    } else if (str_eq(json_text_of(pool, "ha"), "preparing")) {
+        reason = "being switched on";
+    } else if (!is_on) {
+        reason = "switch it on with 'mortar pool ha'";
+    }
+    json_t *v = json_pack("{s:b,s:s}", "on", is_on, "profile", ha_timing(c)->profile);
+    if (reason) {
+        json_object_set_new(v, "reason", json_string(reason));
+    }
+    return v;
+}
+
 json_t *view_pool(const struct core *c, const char *name)
 {
     const json_t *pool = pool_get(c, name);
@@ -152,8 +173,7 @@ json_t *view_pool(const struct core *c, const char *name)
     json_object_set_new(v, "mount", json_string(path));
     copy(v, mount, "size_bytes");
     copy(v, mount, "free_bytes");
-    json_object_set_new(v, "ha", json_pack("{s:b,s:s}", "on", 0, "reason",
-                                           "this version has no failover yet"));
+    json_object_set_new(v, "ha", view_ha(c, name, pool));
     return v;
 }
 

@@ -82,6 +82,12 @@ static const struct param pool_options[] = {
     FORCE("accept a brick on the root file system"),
     {0},
 };
+static const struct param pool_ha_options[] = {
+    {.name = "off", .kind = VAL_UNFLAG, .field = "on", .help = "switch failover off"},
+    {.name = "profile", .kind = VAL_CHOICE, .value = "fast|standard|relaxed", .field = "profile",
+     .help = "how long a silent host is waited for, in the whole cluster (default: as it is)"},
+    {0},
+};
 static const struct param import_options[] = {
     {.name = "name", .kind = VAL_NAME, .value = "NAME", .field = "name",
      .help = "name of the image (default: from the file's name)"},
@@ -205,6 +211,12 @@ static const struct verb verbs[] = {
      .view = &view_pool},
     {.words = "pool show", .args = {OBJECT(NOUN_POOL)}, .help = "show a pool and its bricks",
      .run = run_show, .path = "/v1/pools/{}", .view = &view_pool},
+    {.words = "pool ha", .args = {OBJECT(NOUN_POOL)}, .options = pool_ha_options,
+     .help = "switch failover of a pool's virtual machines on or off", .run = run_change,
+     .method = "POST", .path = "/v1/pools/{}/ha", .done = "failover of pool '{}' is switched",
+     .more = "When a host falls silent, its virtual machines on the pool are started on another one, after "
+             "every brick has cut the silent host off. It is on when every host's guard has proved that it "
+             "holds the promises it needs. Machines that run already are covered from their next start on."},
     {.words = "pool rm", .args = {OBJECT(NOUN_POOL)}, .help = "remove an empty pool",
      .run = run_change, .method = "DELETE", .path = "/v1/pools/{}", .done = "pool '{}' is removed"},
 

@@ -11,6 +11,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 
+#define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* "systemctl restart nftables" takes all tables away */
 #define ONCE UINT64_MAX / 2 /* a pause that does not end: what succeeded is not done again */
 
 /* One host that this one acts against. */
@@ -224,15 +225,14 @@ static void open_hosts(struct core *c)
     bool is_allowed = json_equal(json_object_get(asked, "hosts"), wanted) &&
                       json_equal(json_object_get(asked, "instance"),
                                  json_object_get(c->self, "instance"));
-    if (json_equal(applied, wanted)) {
-        return;
-    }
+    bool is_applied = json_equal(applied, wanted);
     if (!is_allowed) {
         ask_to_open(c, wanted);
         return;
     }
     (void)act_try(c, "ha/table", "fence.table",
-                  json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)), 0);
+                  json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)),
+                  is_applied ? LOOK_AGAIN_US : 0);
 }
 
 /* Outcomes that concern incarnations of the past. */
