@@ -9,6 +9,7 @@
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/host/host_facts.h"
+#include "adapters/host/host_reach.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/virt_drive.h"
 #include "agent/brick_dir.h"
@@ -24,6 +25,7 @@
 #define BEAT_US (30 * USEC_PER_SEC)
 #define STATE_TIMEOUT_US (10 * USEC_PER_SEC)
 #define MOUNT_TIMEOUT_US (3 * USEC_PER_SEC)
+#define REACH_TIMEOUT_US (2 * USEC_PER_SEC) /* one lost packet is sent again after a second */
 #define HEAL_SHOWN_MAX 1000000
 
 static json_t *round_down(uint64_t bytes, uint64_t step)
@@ -137,6 +139,36 @@ int act_observe_glance(const struct env *env, const json_t *args, struct act_ctx
 {
     _cleanup_free_ char *text = gluster_fingerprint("");
     *ret = json_pack("{s:s}", "text", text);
+    return 0;
+}
+
+/* Who answers, by host. Who does not is asked a second time before it is called silent. */
+int act_observe_reach(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    json_t *hosts = json_object_get(args, "hosts");
+    *ret = json_object();
+    for (int pass = 0; pass < 2; pass++) {
+        const char *host;
+        json_t *addr;
+        size_t n = 0;
+        const char **addrs = xcalloc(json_object_size(hosts) + 1, sizeof(*addrs));
+        const char **names = xcalloc(json_object_size(hosts) + 1, sizeof(*names));
+        bool *answers = xcalloc(json_object_size(hosts) + 1, sizeof(*answers));
+        json_object_foreach(hosts, host, addr) {
+            if (!json_bool_of(*ret, host, false)) {
+                addrs[n] = json_string_value(addr);
+                names[n++] = host;
+            }
+        }
+        host_reach(addrs, n, API_PORT, clock_boottime_us() + REACH_TIMEOUT_US, answers);
+        for (size_t i = 0; i < n; i++) {
+            json_object_set_new(*ret, names[i], json_boolean(answers[i]));
+        }
+        free(answers);
+        free(names);
+        free(addrs);
+    }
     return 0;
 }
 

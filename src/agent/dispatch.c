@@ -52,6 +52,7 @@ static const struct action_row {
     {"observe.host", LANE_HOST, act_observe_host},
     {"observe.domains", LANE_VIRT, act_observe_domains},
     {"observe.glance", LANE_HOST, act_observe_glance},
+    {"observe.reach", LANE_HOST, act_observe_reach},
     {"observe.gluster", LANE_HOST, act_observe_gluster},
     {"observe.pool", LANE_HOST, act_observe_pool},
     {"gluster.probe", LANE_GLUSTER, act_gluster_probe},

@@ -67,6 +67,7 @@ int act_observe_etcd(const struct env *, const json_t *, struct act_ctx *, json_
 int act_observe_host(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_domains(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_glance(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_reach(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_gluster(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_pool(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_pool.c */

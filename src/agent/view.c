@@ -62,7 +62,7 @@ json_t *view_host(const struct core *c, const char *name)
     }
     const json_t *facts = node_seen(c, name, "host");
     uint64_t age = node_seen_age_us(c, name);
-    bool is_silent = age > NODE_SILENT_US && node_is_online(node);
+    bool is_silent = node_may_run_vms(node) && node_is_silent(c, name);
     json_t *v = json_object();
     copy(v, node, "name");
     copy(v, node, "uuid");
@@ -110,7 +110,8 @@ static json_t *view_bricks(const struct core *c, const json_t *pool, const char 
         copy(v, brick, "role");
         json_object_set_new(v, "online", json_boolean(pool_is_dir(pool) ||
                                                       pool_brick_is_online(c, name, host)));
-        copy(v, seen, "heal_pending_files");
+        set(v, "heal_pending_files", node_is_silent(c, host) ? NULL
+                                     : json_object_get(seen, "heal_pending_files"));
         copy(v, seen, "state");
         json_array_append_new(list, v);
     }

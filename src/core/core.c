@@ -112,6 +112,10 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             act_forget(c, "observe/gluster"); /* look at once, and whether an option has drifted */
             act_forget(c, "guard/");
         }
+        if (str_eq(name, "reach") && !json_equal(a->result, smap_get(&c->seen, name))) {
+            act_forget(c, "observe/gluster"); /* a host came or went: look at once */
+            act_forget(c, "observe/pool/");
+        }
         smap_put(&c->seen, name, json_incref(a->result));
         if (str_eq(name, "domains")) {
             c->domains_at_us = a->started_us;
