@@ -105,7 +105,7 @@ int req_pool_create(struct req *q)
         return r;
     }
     const json_t *old = pool_get(q->c, name);
-    if (op_is_running(q->c, NULL, name)) {
+    if (op_is_running(q->c, "pool.", name)) {
         return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
     }
     if (old && !str_eq(json_text_of(old, "state"), "creating")) {
@@ -135,7 +135,7 @@ int req_pool_remove(struct req *q)
     if (!pool) {
         return ERR_SET(q->e, NOT_FOUND, "there is no pool '%s'", name);
     }
-    if (op_is_running(q->c, NULL, name)) {
+    if (op_is_running(q->c, "pool.", name)) {
         return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
     }
     for (struct world_iter it = {0}; world_next(&q->c->world, KEY_IMAGE, &it);) {
@@ -149,9 +149,6 @@ int req_pool_remove(struct req *q)
         if (str_eq(json_text_of(vm_spec(q->c, held), "pool"), name)) {
             return ERR_SET(q->e, STATE, "pool '%s' still holds the disks of vm '%s'", name, held);
         }
-    }
-    if (op_is_running(q->c, NULL, name)) {
-        return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
     }
     struct commit t = commit_new();
     const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
@@ -238,33 +235,55 @@ int req_image_import(struct req *q)
     return req_finish(q, &t);
 }
 
-static int on_image(struct req *q, const char *kind)
+static int need_image(struct req *q, const char **ret)
 {
-    const char *name = NULL;
-    int r = req_need_name(q, &name);
-    const json_t *image = r < 0 ? NULL : world_get(&q->c->world, KEY_IMAGE, name);
+    int r = req_need_name(q, ret);
+    const json_t *image = r < 0 ? NULL : world_get(&q->c->world, KEY_IMAGE, *ret);
     if (r < 0) {
         return r;
     }
     if (!image) {
-        return ERR_SET(q->e, NOT_FOUND, "there is no image '%s'", name);
+        return ERR_SET(q->e, NOT_FOUND, "there is no image '%s'", *ret);
     }
-    if (op_is_running(q->c, NULL, name)) {
-        return ERR_SET(q->e, BUSY, "image '%s' is being worked on", name);
+    if (op_is_running(q->c, "image.", *ret)) {
+        return ERR_SET(q->e, BUSY, "image '%s' is being worked on", *ret);
     }
-    r = req_need_mount(q, json_text_of(image, "pool"));
+    return req_need_mount(q, json_text_of(image, "pool"));
+}
+
+/* A machine whose disk is being copied from it; those that are made have a disk of their own. */
+static int check_no_copy(struct req *q, const char *image)
+{
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(q->c, &it));) {
+        _cleanup_free_ char *vm = name;
+        const json_t *spec = vm_spec(q->c, vm);
+        if (str_eq(json_text_of(spec, "image"), image) &&
+            str_eq(json_text_of(spec, "making"), "creating")) {
+            (void)ERR_SET(q->e, BUSY, "the disk of vm '%s' is being copied from image '%s'", vm, image);
+            err_hint(q->e, "wait for its end: see 'mortar task ls'");
+            return -ERR_BUSY;
+        }
+    }
+    return 0;
+}
+
+/* From here on nobody makes a machine from it, and nobody has begun to meanwhile. */
+int req_image_remove(struct req *q)
+{
+    const char *name = NULL;
+    int r = need_image(q, &name);
+    r = r < 0 ? r : check_no_copy(q, name);
     if (r < 0) {
         return r;
     }
+    json_t *next = json_deep_copy(world_get(&q->c->world, KEY_IMAGE, name));
     struct commit t = commit_new();
-    req_put_task(q, &t, kind, name, q->c->host);
-    commit_guard(q->c, &t, KEY_IMAGE, name);
+    json_object_set_new(next, "state", json_string("removing"));
+    req_put_task(q, &t, "image.remove", name, q->c->host);
+    commit_put(q->c, &t, KEY_IMAGE, name, next);
+    commit_guard(q->c, &t, KEY_USE "image/", name);
     return req_finish(q, &t);
-}
-
-int req_image_remove(struct req *q)
-{
-    return on_image(q, "image.remove");
 }
 
 int req_image_export(struct req *q)
@@ -277,5 +296,13 @@ int req_image_export(struct req *q)
     if (!path || !is_path(path)) {
         return ERR_SET(q->e, INVALID, "the target of an export is an absolute path");
     }
-    return on_image(q, "image.export");
+    const char *name = NULL;
+    int r = need_image(q, &name);
+    if (r < 0) {
+        return r;
+    }
+    struct commit t = commit_new();
+    req_put_task(q, &t, "image.export", name, q->c->host);
+    commit_guard(q->c, &t, KEY_IMAGE, name);
+    return req_finish(q, &t);
 }

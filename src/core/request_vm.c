@@ -138,6 +138,10 @@ int req_vm_create(struct req *q)
     vm_put_own(q->c, &t, name, vm_new_own(q->c, host, 0));
     commit_guard(q->c, &t, KEY_POOL, pool);
     commit_use(&t, "pool", pool);
+    if (json_text_of(spec, "image")) {
+        commit_guard(q->c, &t, KEY_IMAGE, json_text_of(spec, "image"));
+        commit_use(&t, "image", json_text_of(spec, "image"));
+    }
     commit_put(q->c, &t, KEY_TASK, q->id,
                op_new_task(q->c, q->id, "vm.create", name, is_local ? q->c->host : host, args));
     return req_finish(q, &t);
@@ -166,7 +170,7 @@ static int need_vm(struct req *q, const char **ret_name)
     if (r < 0) {
         return r;
     }
-    if (op_is_running(q->c, NULL, *ret_name)) {
+    if (op_is_running(q->c, "vm.", *ret_name)) {
         (void)ERR_SET(q->e, BUSY, "vm '%s' is being worked on", *ret_name);
         err_hint(q->e, "see 'mortar task ls'");
         return -ERR_BUSY;

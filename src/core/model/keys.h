@@ -12,5 +12,5 @@
 #define KEY_NETWORK KEY_ROOT "network/"         /* + NAME */
 #define KEY_VM KEY_ROOT "vm/"                   /* + NAME + /spec, /own, /act */
 #define KEY_TASK KEY_ROOT "task/"               /* + ID */
-#define KEY_USE KEY_ROOT "use/"                 /* + pool/NAME, node/HOST: {}; commit_use() */
+#define KEY_USE KEY_ROOT "use/"                 /* + pool/, node/, image/NAME: {}; commit_use() */
 #define KEY_TOKEN KEY_ROOT "token/"             /* + hash of the secret */

@@ -466,12 +466,17 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     return view;
 }
 
+static bool is_kind(const char *kind, const char *wanted)
+{
+    return str_ends(wanted, ".") ? str_starts(kind, wanted) : str_eq(kind, wanted);
+}
+
 bool op_is_running(const struct core *c, const char *kind, const char *object)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "running") &&
             str_eq(json_text_of(it.value, "object"), object) &&
-            (!kind || str_eq(json_text_of(it.value, "kind"), kind))) {
+            is_kind(json_text_of(it.value, "kind"), kind)) {
             return true;
         }
     }
