@@ -16,6 +16,7 @@
 #include "agent/config.h"
 #include "agent/env.h"
 #include "base/str.h"
+#include "core/model/vm.h"
 #include "io/clock.h"
 #include "io/cmd.h"
 #include "io/file.h"
@@ -92,6 +93,30 @@ static const char *state_name(enum virt_state s)
     return "other";
 }
 
+/* A QEMU whose cgroup cannot be read is not accused: it may be ending. */
+static bool is_in_slice(const char *name)
+{
+    pid_t pid = 0;
+    bool is_in = true;
+    _cleanup_close_ int fd = -1;
+    if (virt_pidfd(name, &pid, &fd, NULL) == 0) {
+        (void)virt_in_slice(pid, DOM_SLICE_VMS, &is_in, NULL, NULL); /* then as if it were in it */
+    }
+    return is_in;
+}
+
+static json_t *domain_json(const struct virt_domain *d)
+{
+    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:s}", "state", state_name(d->state), "reason",
+                          str_eq(d->reason, "io-error") ? "ioerror" : d->reason, "uuid", d->info.uuid,
+                          "epoch", (json_int_t)d->info.meta.n, "owner", d->info.meta.owner);
+    if (!is_in_slice(d->info.name)) {
+        json_object_set_new(j, "in_slice", json_false());
+    }
+    return j;
+}
+
+/* The user's own domains are named and never touched; neither are those that may be ours (A5). */
 int act_observe_domains(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                         struct err *e)
 {
@@ -100,18 +125,20 @@ int act_observe_domains(const struct env *env, const json_t *args, struct act_ct
     if (r < 0) {
         return r;
     }
+    json_t *foreign = json_array();
+    json_t *unclear = json_array();
     *ret = json_object();
     for (size_t i = 0; i < list.n; i++) {
         const struct virt_domain *d = &list.v[i];
-        if (d->info.ours != DOM_OURS_YES) {
-            continue; /* the user's own domains are never touched */
+        if (d->info.ours == DOM_OURS_YES) {
+            json_object_set_new(*ret, d->info.name, domain_json(d));
+        } else {
+            json_array_append_new(d->info.ours == DOM_OURS_NO ? foreign : unclear,
+                                  json_string(d->info.name));
         }
-        json_object_set_new(*ret, d->info.name,
-                            json_pack("{s:s,s:s,s:s,s:I,s:s}", "state", state_name(d->state),
-                                      "reason", str_eq(d->reason, "io-error") ? "ioerror" : d->reason,
-                                      "uuid", d->info.uuid, "epoch", (json_int_t)d->info.meta.n,
-                                      "owner", d->info.meta.owner));
     }
+    json_object_set_new(*ret, DOMAINS_OTHERS, json_pack("{s:o,s:o}", "foreign", foreign, "unclear",
+                                                        unclear));
     act_done_early(ctx, *ret);
     *ret = NULL;
     virt_warm(env->virt);

@@ -127,6 +127,26 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
     return total && (online * 2 > total || (online * 2 == total && first));
 }
 
+const char *pool_guard(const struct core *c, const json_t *pool)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        if (node_may_run_vms(node_get(c, host)) && !node_is_silent(c, host)) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
+const json_t *pool_drift(const struct core *c, const char *name)
+{
+    const char *host = pool_guard(c, pool_get(c, name));
+    _cleanup_free_ char *what = str_printf("guard/%s", name);
+    return host ? json_object_get(node_seen(c, host, what), "drift") : NULL;
+}
+
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host)
 {
     const json_t *node = node_get(c, host);

@@ -28,6 +28,13 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
  * Of an agent that is silent only a mount's connection counts.
  */
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
+/**
+ * pool_guard - the host that looks after the pool's options: the first that holds a brick, is online and
+ * not silent; NULL when there is none. Borrowed. Two that think so do the same twice.
+ */
+const char *pool_guard(const struct core *c, const json_t *pool);
+/** pool_drift - [{option, want, had}] that the guard found last, or NULL. Borrowed. */
+const json_t *pool_drift(const struct core *c, const char *name);
 /** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);
 

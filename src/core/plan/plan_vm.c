@@ -14,7 +14,6 @@
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
-#define START_FAILS_MAX 3            /* then the user is told, and decides */
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
 /* One virtual machine during a step. */
@@ -192,8 +191,8 @@ static void plan_running_wanted(struct vm *v)
 {
     const char *state = json_text_of(v->act, "state");
     bool is_current = vm_epoch(v->act) == vm_epoch(v->own);
-    if (json_u64_of(v->act, "fails", 0) >= START_FAILS_MAX && !is_current) {
-        return; /* given up: the next vm start begins anew */
+    if (vm_is_given_up(v->c, v->name)) {
+        return; /* the next vm start begins anew */
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
         raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
