@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "core/op/op.h"
 #include "core_world.h"
 
 #define AT (2 * USEC_PER_SEC)
@@ -65,10 +64,70 @@ static void what_was_allowed_for_the_making_of_a_pool_ends_with_it(void **state)
     assert_null(json_object_get(pool, "force"));
 }
 
+#define CHILD(name, state, more)                                                                  \
+    "[\"/mortar/v1/task/t1-" name "\",12,{\"id\":\"t1-" name "\",\"kind\":\"vm.migrate\",\"object\":\""     \
+    name "\",\"runner\":\"host2\",\"state\":\"" state "\",\"phase\":\"copy\",\"args\":{},\"data\":{}" more \
+    "}]"
+#define IN_MAINTENANCE                                                                       \
+    "[\"/mortar/v1/node/host1\",12,{\"name\":\"host1\",\"role\":\"converged\",\"state\":\"maintenance\"," \
+    "\"inc\":1,\"boot_id\":\"b\",\"storage\":\"10.0.0.1\",\"mgmt\":\"10.0.0.1\"}]"
+
+/* The record of the evacuation after a step, as it is saved; NULL when nothing was. New reference. */
+static json_t *evacuate(const char *more_task, const char *records)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf("%s," IN_MAINTENANCE "%s", more_task, records);
+    _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+    return json_incref((json_t *)put_of(actions, "save/t1", "/mortar/v1/task/t1"));
+}
+
+/* One machine that cannot be moved keeps nobody else on the host. */
+static void an_evacuation_goes_on_past_what_cannot_be_moved(void **state)
+{
+    static const char failed[] =
+        "," CHILD("db1", "failed", ",\"error\":{\"name\":\"op.state\",\"message\":\"no domain\"}");
+    static const char other[] =
+        ",[\"/mortar/v1/vm/web/spec\",12,{\"name\":\"web\",\"uuid\":\"u-web\",\"desired\":\"running\","
+        "\"pool\":\"vms\",\"memory_bytes\":1073741824}]";
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf(TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE "%s%s",
+                                           failed, other);
+    _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+    assert_non_null(put_of(actions, "task/t1/drain/web", "/mortar/v1/task/t1-web"));
+
+    _cleanup_json_ json_t *end = evacuate(TASK("host.evacuate", "host1", "drain", ""), failed);
+    assert_string_equal(json_text_of(end, "state"), "failed");
+    assert_string_equal(json_text_of(json_object_get(end, "error"), "message"),
+                        "1 virtual machine could not be moved: db1 (no domain)");
+}
+
+static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **state)
+{
+    static const char task[] = TASK("host.evacuate", "host1", "drain", ",\"cancel\":true");
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf("%s," IN_MAINTENANCE "," CHILD("db1", "running", ""), task);
+    _cleanup_json_ json_t *first = step(c, puts, 12, AT);
+    const json_t *child = put_of(first, "task/t1/drain/cancel-db1", "/mortar/v1/task/t1-db1");
+    assert_true(json_bool_of(child, "cancel", false));
+    assert_null(args_of(first, "task/t1/drain/online"));
+
+    _cleanup_(core_freep) struct core *d = core_world_new();
+    _cleanup_free_ char *after = str_printf("%s," IN_MAINTENANCE "," CHILD("db1", "cancelled", ""), task);
+    _cleanup_json_ json_t *second = step(d, after, 12, AT);
+    assert_string_equal(json_text_of(put_of(second, "task/t1/drain/online", "/mortar/v1/node/host1"),
+                                     "state"), "online");
+    _cleanup_json_ json_t *third =
+        step(d, "[\"/mortar/v1/node/host1\",13,{\"name\":\"host1\",\"role\":\"converged\",\"state\":"
+                "\"online\",\"inc\":1,\"boot_id\":\"b\"}]", 13, AT + 1);
+    assert_string_equal(json_text_of(put_of(third, "save/t1", "/mortar/v1/task/t1"), "state"), "cancelled");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
+        cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
+        cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
