@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What users ask of virtual machines. */
+#include "base/limits.h"
 #include "base/str.h"
 #include "base/units.h"
 #include "core/model/keys.h"
@@ -9,12 +10,6 @@
 #include "core/op/op.h"
 #include "core/place/place.h"
 #include "core/request_parts.h"
-
-#define VM_CPUS_MAX 128
-#define VM_MEMORY_MIN (64 * MIB)
-#define VM_MEMORY_MAX (4 * TIB)
-#define VM_DISK_MIN MIB
-#define VM_DISK_MAX (64 * TIB)
 
 static int check_range(struct req *q, const char *field, uint64_t min, uint64_t max, const char *what)
 {
@@ -35,8 +30,8 @@ static int check_range(struct req *q, const char *field, uint64_t min, uint64_t 
 static int check_new_vm(struct req *q, const char *name, const char **ret_pool)
 {
     const char *image = json_text_of(q->args, "image");
-    int r = check_range(q, "cpus", 1, VM_CPUS_MAX, "the number of CPUs");
-    r = r < 0 ? r : check_range(q, "memory_bytes", VM_MEMORY_MIN, VM_MEMORY_MAX, "the memory");
+    int r = check_range(q, "cpus", 1, LIMIT_VM_CPUS, "the number of CPUs");
+    r = r < 0 ? r : check_range(q, "memory_bytes", LIMIT_VM_MEMORY_MIN_BYTES, LIMIT_VM_MEMORY_MAX_BYTES, "the memory");
     r = r < 0 ? r : req_need_pool(q, ret_pool);
     if (r < 0) {
         return r;
@@ -45,7 +40,7 @@ static int check_new_vm(struct req *q, const char *name, const char **ret_pool)
         return ERR_SET(q->e, EXISTS, "there is a vm '%s' already", name);
     }
     if (json_object_get(q->args, "disk_bytes") || !image) {
-        r = check_range(q, "disk_bytes", VM_DISK_MIN, VM_DISK_MAX, "the disk's size");
+        r = check_range(q, "disk_bytes", LIMIT_VM_DISK_MIN_BYTES, LIMIT_VM_DISK_MAX_BYTES, "the disk's size");
     }
     if (r < 0 || !image) {
         return r;
@@ -90,11 +85,18 @@ static int check_networks(struct req *q, json_t **ret)
     return 0;
 }
 
+/* A task that goes to a chosen host keeps what placement said. Takes @task. */
+static void put_placed(struct req *q, struct commit *t, json_t *task, const char *why)
+{
+    json_object_set_new(json_object_get(task, "data"), "why", json_string(why));
+    commit_put(q->c, t, KEY_TASK, q->id, task);
+}
+
 int req_vm_create(struct req *q)
 {
     static const char *const copied[] = {"image",   "cpus",     "memory_bytes", "disk_bytes",
                                          "pool",    "ssh_keys", "cloud_init",   "kernel",
-                                         "initrd",  "cmdline"};
+                                         "initrd",  "cmdline",  "demo_channel"};
     const char *name = NULL;
     const char *pool = NULL;
     const char *host = NULL;
@@ -142,8 +144,7 @@ int req_vm_create(struct req *q)
         commit_guard(q->c, &t, KEY_IMAGE, json_text_of(spec, "image"));
         commit_use(&t, "image", json_text_of(spec, "image"));
     }
-    commit_put(q->c, &t, KEY_TASK, q->id,
-               op_new_task(q->c, q->id, "vm.create", name, is_local ? q->c->host : host, args));
+    put_placed(q, &t, op_new_task(q->c, q->id, "vm.create", name, is_local ? q->c->host : host, args), why);
     return req_finish(q, &t);
 }
 
@@ -188,7 +189,7 @@ int req_vm_start(struct req *q)
 {
     const char *name = NULL;
     const char *host = NULL;
-    char why[128];
+    char why[128] = "it runs there already";
     int r = need_vm(q, &name);
     if (r < 0) {
         return r;
@@ -212,7 +213,7 @@ int req_vm_start(struct req *q)
     }
     _cleanup_json_ json_t *args = json_pack("{s:s,s:s}", "name", name, "host", host);
     struct commit t = commit_new();
-    commit_put(q->c, &t, KEY_TASK, q->id, op_new_task(q->c, q->id, "vm.start", name, host, args));
+    put_placed(q, &t, op_new_task(q->c, q->id, "vm.start", name, host, args), why);
     return req_finish(q, &t);
 }
 
@@ -294,10 +295,10 @@ int req_vm_set(struct req *q)
     int r = need_vm(q, &name);
     bool has_cpus = json_object_get(q->args, "cpus") != NULL;
     bool has_memory = json_object_get(q->args, "memory_bytes") != NULL;
-    r = r < 0 || !has_cpus ? r : check_range(q, "cpus", 1, VM_CPUS_MAX, "the number of CPUs");
+    r = r < 0 || !has_cpus ? r : check_range(q, "cpus", 1, LIMIT_VM_CPUS, "the number of CPUs");
     r = r < 0 || !has_memory
             ? r
-            : check_range(q, "memory_bytes", VM_MEMORY_MIN, VM_MEMORY_MAX, "the memory");
+            : check_range(q, "memory_bytes", LIMIT_VM_MEMORY_MIN_BYTES, LIMIT_VM_MEMORY_MAX_BYTES, "the memory");
     if (r < 0) {
         return r;
     }

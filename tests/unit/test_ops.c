@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/op/op.h"
 #include "core_world.h"
 
 #define AT (2 * USEC_PER_SEC)
@@ -122,12 +123,30 @@ static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **
     assert_string_equal(json_text_of(put_of(third, "save/t1", "/mortar/v1/task/t1"), "state"), "cancelled");
 }
 
+static void a_task_tells_why_its_host_was_chosen(void **state)
+{
+    _cleanup_json_ json_t *task = json_loads("{\"id\":\"t\",\"kind\":\"vm.start\",\"state\":\"done\","
+                                             "\"phase\":\"wait\",\"data\":{\"why\":\"host1: as asked\"}}", 0, NULL);
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *view = op_task_view(c, task);
+    assert_string_equal(json_text_of(view, "why"), "host1: as asked");
+    json_t *actions = NULL;
+    struct err e = {0};
+    _cleanup_json_ json_t *event = json_loads("{\"ev\":\"request\",\"verb\":\"vm.start\",\"task\":\"t2\","
+                                              "\"args\":{\"name\":\"web\"}}", 0, NULL);
+    assert_int_equal(core_step(c, event, AT, 0, &actions, &e), 0);
+    const json_t *made = put_of(actions, "req/t2", "/mortar/v1/task/t2");
+    assert_non_null(strstr(json_text_of(json_object_get(made, "data"), "why"), "the most of all that fit"));
+    json_decref(actions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
