@@ -140,12 +140,28 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+static void files_of_machines_that_have_a_record_are_kept(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_new();
+    struct err e = {0};
+    json_t *actions = NULL;
+    (void)core_world_step(c, "{\"ev\":\"start\",\"host\":\"host1\",\"boot_id\":\"b\",\"instance\":\"i\"}", 1, &e);
+    _cleanup_json_ json_t *rows = json_loads(core_world_rows, 0, NULL);
+    assert_int_equal(core_step(c, rows, AT, AT, &actions, &e), 0);
+    const json_t *args = args_of(actions, "sweep-files");
+    _cleanup_json_ json_t *want = json_loads("{\"names\":[\"db1\",\"web\"],\"uuids\":[\"u-db1\",\"u-web\"]}", 0,
+                                             NULL);
+    assert_true(json_equal((json_t *)args, want));
+    json_decref(actions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
