@@ -105,7 +105,7 @@ int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx 
         .uuid = uuid,
         .path = json_text_of(brick, "path"),
         .device = json_text_of(brick, "device"),
-        .wipe = json_bool_of(pool, "wipe", false),
+        .wipe = str_eq(json_text_of(pool, "state"), "creating") && json_bool_of(pool, "wipe", false),
         /* An arbiter holds names only and cannot fill the root file system with data. */
         .force = json_bool_of(pool, "force", false) ||
                  str_eq(json_text_of(brick, "role"), "arbiter"),

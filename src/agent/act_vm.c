@@ -124,7 +124,7 @@ static int format_domain(const json_t *args, bool emulate, char **ret_xml, struc
         .initrd = json_text_of(spec, "initrd_path"),
         .cmdline = json_text_of(spec, "kernel_path") ? json_text_of(spec, "cmdline") : NULL,
         .seed_path = json_text_of(spec, "seed_path"),
-        .demo_channel = true,
+        .demo_channel = json_bool_of(spec, "demo_channel", false),
         .ha = json_bool_of(args, "freezable", false),
     };
     act_vm_fill_meta(&d.meta, json_text_of(spec, "uuid"), json_text_of(own, "owner"),

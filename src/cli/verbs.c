@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 #include "cli/handlers.h"
 #include "cli/view.h"
@@ -108,12 +109,12 @@ static const struct param vm_create_options[] = {
     {.name = "image", .value = "IMAGE", .field = "image", .noun = NOUN_IMAGE,
      .help = "image to clone for the first disk"},
     {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
-     .max = WIRE_CPUS_MAX, .fallback = "1", .help = "virtual processors"},
+     .max = LIMIT_VM_CPUS, .fallback = "1", .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
-     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .fallback = "1G",
+     .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .fallback = "1G",
      .help = "memory, such as 512M or 4G"},
     {.name = "disk", .kind = VAL_SIZE, .value = "SIZE", .field = "disk_bytes",
-     .min = WIRE_DISK_MIN_BYTES, .max = WIRE_DISK_MAX_BYTES,
+     .min = LIMIT_VM_DISK_MIN_BYTES, .max = LIMIT_VM_DISK_MAX_BYTES,
      .help = "size of the first disk (default: the image's)"},
     {.name = "pool", .value = "POOL", .field = "pool", .noun = NOUN_POOL,
      .help = "pool for its disks (default: the only pool)"},
@@ -128,6 +129,8 @@ static const struct param vm_create_options[] = {
     {.name = "initrd", .kind = VAL_PATH, .value = "FILE", .field = "initrd",
      .help = "initial RAM disk for --kernel"},
     {.name = "cmdline", .value = "TEXT", .field = "cmdline", .help = "command line for --kernel"},
+    {.name = "demo-channel", .kind = VAL_FLAG, .field = "demo_channel",
+     .help = "give the demo guest the channel on which it beats; of no use for others"},
     {.name = "no-start", .kind = VAL_UNFLAG, .field = "start", .help = "define it only"},
     {0},
 };
@@ -137,9 +140,9 @@ static const struct param vm_stop_options[] = {
 };
 static const struct param vm_set_options[] = {
     {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
-     .max = WIRE_CPUS_MAX, .help = "virtual processors"},
+     .max = LIMIT_VM_CPUS, .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
-     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .help = "memory"},
+     .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .help = "memory"},
     {0},
 };
 static const struct param vm_migrate_options[] = {

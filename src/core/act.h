@@ -51,8 +51,8 @@ void commit_del(struct core *c, struct commit *t, const char *prefix, const char
 /** commit_guard - only compare */
 void commit_guard(struct core *c, struct commit *t, const char *prefix, const char *name);
 /**
- * commit_use - state that this commit makes something stand on a pool or a host
- * @kind: "pool" or "node"
+ * commit_use - state that this commit makes something stand on a pool, a host or an image
+ * @kind: "pool", "node" or "image"
  *
  * Writes without a compare: users do not get into each other's way. Who takes it away compares
  * the same key with commit_guard(), and so cannot miss a user that it has not heard of yet.

@@ -22,6 +22,7 @@ static const struct field {
 } fields[] = {
     {"address", TEXT},     {"allow_emulation", FLAG}, {"arbiter", TEXT},  {"checksum", TEXT},
     {"cloud_init", TEXT},  {"cmdline", TEXT},         {"copies", NUMBER}, {"cpus", NUMBER},
+    {"demo_channel", FLAG},
     {"device", TEXT},      {"disk_bytes", NUMBER},    {"force", FLAG},    {"format", TEXT},
     {"hash", TEXT},        {"host", TEXT},            {"hosts", TEXTS},   {"id", TEXT},
     {"image", TEXT},       {"initrd", TEXT},          {"kernel", TEXT},   {"kind", TEXT},

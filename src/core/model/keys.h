@@ -12,7 +12,7 @@
 #define KEY_NETWORK KEY_ROOT "network/"         /* + NAME */
 #define KEY_VM KEY_ROOT "vm/"                   /* + NAME + /spec, /own, /act */
 #define KEY_TASK KEY_ROOT "task/"               /* + ID */
-#define KEY_USE KEY_ROOT "use/"                 /* + pool/NAME, node/HOST: {}; commit_use() */
+#define KEY_USE KEY_ROOT "use/"                 /* + pool/, node/, image/NAME: {}; commit_use() */
 #define KEY_TOKEN KEY_ROOT "token/"             /* + hash of the secret */
 #define KEY_SILENT KEY_ROOT "silent/"           /* + FENCER: {hosts[], inc}: of whom it hears nothing */
 #define KEY_CUT KEY_ROOT "cut/"                 /* + HOST/INC/FENCER: it has cut HOST off */

@@ -56,6 +56,14 @@ bool vm_mig_is_active(const json_t *own)
     return str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "active");
 }
 
+bool vm_is_given_up(const struct core *c, const char *name)
+{
+    const json_t *act = vm_act(c, name);
+    return str_eq(json_text_of(vm_spec(c, name), "desired"), "running") &&
+           json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX &&
+           vm_epoch(act) != vm_epoch(vm_own(c, name));
+}
+
 const json_t *vm_domain(const struct core *c, const char *name)
 {
     const json_t *domains = smap_get(&c->seen, "domains");

@@ -29,6 +29,13 @@ uint64_t vm_next_epoch(const json_t *own);
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
 
+#define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
+/** vm_is_given_up - shall it run, and is it not started any more after so many failures? */
+bool vm_is_given_up(const struct core *c, const char *name);
+
+/* In a list of domains: {foreign[], unclear[]}, names of those that are not ours or may not be. */
+#define DOMAINS_OTHERS "@others"
+
 /** vm_domain - what libvirt on this host says of it, or NULL. Borrowed from c->seen. */
 const json_t *vm_domain(const struct core *c, const char *name);
 

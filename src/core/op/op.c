@@ -448,6 +448,8 @@ json_t *op_task_view(const struct core *c, const json_t *task)
         json_t *v = json_object_get(task, copied[i]);
         json_object_set_new(view, copied[i], v ? json_incref(v) : json_null());
     }
+    json_t *why = json_object_get(json_object_get(task, "data"), "why"); /* of the host, in words */
+    json_object_set_new(view, "why", json_is_string(why) ? json_incref(why) : json_null());
     const char *runner = json_text_of(task, "runner");
     if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
         !str_eq(runner, c->host) && node_seen_age_us(c, runner) > NODE_SILENT_US) {
@@ -467,12 +469,17 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     return view;
 }
 
+static bool is_kind(const char *kind, const char *wanted)
+{
+    return str_ends(wanted, ".") ? str_starts(kind, wanted) : str_eq(kind, wanted);
+}
+
 bool op_is_running(const struct core *c, const char *kind, const char *object)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "running") &&
             str_eq(json_text_of(it.value, "object"), object) &&
-            (!kind || str_eq(json_text_of(it.value, "kind"), kind))) {
+            is_kind(json_text_of(it.value, "kind"), kind)) {
             return true;
         }
     }

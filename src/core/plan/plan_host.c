@@ -13,6 +13,7 @@
 #define OBSERVE_GLUSTER_UNWELL_US (10 * USEC_PER_SEC)
 #define OBSERVE_GLUSTER_FAST_US (1 * USEC_PER_SEC)
 #define GLANCE_US (5 * USEC_PER_SEC)
+#define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
@@ -83,6 +84,15 @@ static void plan_observe_gluster(struct core *c, bool fast)
                   fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
 }
 
+/* What etcd tells of a host that has lost its power is old by up to NODE_SILENT_US: ask it. */
+static void plan_observe_reach(struct core *c)
+{
+    json_t *others = node_addresses(c);
+    json_object_del(others, c->host);
+    (void)act_try(c, "observe/reach", "observe.reach", json_pack("{s:o}", "hosts", others),
+                  OBSERVE_REACH_US);
+}
+
 void plan_observe(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -94,6 +104,7 @@ void plan_observe(struct core *c)
         return;
     }
     plan_observe_etcd(c);
+    plan_observe_reach(c);
     if (node_has_vms(me) && act_try(c, "observe/domains", "observe.domains", json_object(),
                                     c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
@@ -114,7 +125,7 @@ void plan_observe(struct core *c)
 static bool is_private(const char *what)
 {
     return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_starts(what, "ha/") ||
-           str_eq(what, "glance");
+           str_eq(what, "glance") || str_eq(what, "reach");
 }
 
 /* What this host said of pools that are gone, also in an earlier life of its agent, and failures

@@ -15,7 +15,7 @@
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
-#define START_FAILS_MAX 3            /* then the user is told, and decides */
+#define SWEEP_FILES_US (600 * USEC_PER_SEC)
 #define START_RULE_WAKE_US (100 * USEC_PER_MSEC)
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
@@ -222,8 +222,8 @@ static void plan_running_wanted(struct vm *v)
 {
     const char *state = json_text_of(v->act, "state");
     bool is_current = vm_epoch(v->act) == vm_epoch(v->own);
-    if (json_u64_of(v->act, "fails", 0) >= START_FAILS_MAX && !is_current) {
-        return; /* given up: the next vm start begins anew */
+    if (vm_is_given_up(v->c, v->name)) {
+        return; /* the next vm start begins anew */
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
         raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
@@ -418,6 +418,26 @@ static void forget_removed(struct core *c, struct smap *map, const char *prefix)
     }
 }
 
+/* What a removed machine left on this host. Names and uuids of all that are not removed yet. */
+static void plan_files(struct core *c)
+{
+    json_t *names = json_array();
+    json_t *uuids = json_array();
+    char *name = NULL;
+    if (c->store_is_lost || !node_has_vms(node_get(c, c->host))) {
+        json_decref(names);
+        json_decref(uuids);
+        return;
+    }
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        json_array_append_new(names, json_string(name));
+        json_array_append(uuids, json_object_get(vm_spec(c, name), "uuid"));
+        free(name);
+    }
+    (void)act_try(c, "sweep-files", "host.sweep", json_pack("{s:o,s:o}", "names", names, "uuids", uuids),
+                  SWEEP_FILES_US);
+}
+
 void plan_vms(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -428,6 +448,7 @@ void plan_vms(struct core *c)
     forget_removed(c, &c->attempts, "vm/");
     forget_removed(c, &c->seen, "gone/");
     forget_removed(c, &c->seen, "suspended/");
+    plan_files(c);
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         struct vm v = {

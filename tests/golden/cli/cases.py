@@ -22,6 +22,7 @@ def host(name, role="converged", state="online", **more):
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
         "cpus": 8, "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
+        "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
     }
 
@@ -55,13 +56,15 @@ VM = {
                "size_bytes": 2 * GIB, "pool": "vms"}],
     "networks": [{"name": "default", "mac": "52:54:00:00:00:01"}],
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
-                       "bytes": 300 << 20, "when_ms": 1790000000000, "reason": "asked for"},
+                       "bytes": 300 << 20, "when_ms": 1790000000000,
+                       "reason": "host1: 20 GiB of memory free, the most of all that fit"},
     "created_ms": 1790000000000, "error": None,
 }
 STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "local", "cpus": 1,
            "memory_bytes": 512 << 20}
 STATUS = {
-    "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2}},
+    "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2},
+                "foreign_domains": 1},
     "hosts": HOSTS, "pools": [POOL, DIR_POOL], "vms": [VM, STOPPED],
     "networks": [{"name": "default", "bridge": "mortar0", "uplink": "host1 eth1, host2 ens3",
                   "uplinks": [{"host": "host1", "nic": "eth1"}, {"host": "host2", "nic": "ens3"}],
@@ -235,6 +238,8 @@ CASES = {
                  ["pool", "create", "x", "--copies"], ["pool", "create", "x", "--copies", "4"],
                  ["pool", "create", "x", "--type", "ceph"], ["pool", "create", "X"],
                  ["vm", "create", "x", "--memory", "12X"], ["vm", "create", "x", "--cpus", "0"],
+                 ["vm", "create", "x", "--cpus", "129"],
+                 ["vm", "create", "x", "--memory", "63M"],
                  ["vm", "create", "x", "--cpus", "1", "--cpus", "2"], ["vm", "show", ""],
                  ["join", "10.0.0.1"], ["token", "create", "--valid", "1y"], ["completion", "fish"],
                  ["status", "--json=yes"], ["pool", "create", "x", "--hosts", ","],
