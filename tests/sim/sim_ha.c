@@ -323,7 +323,7 @@ static void arrive(struct sim *s, size_t brick, void *payload)
         count_flight(s, w, -1);
         return;
     }
-    bool is_cut_off = !lets_in(s, brick, w->from) && s->mutant != SIM_NO_FENCE &&
+    bool is_cut_off = (!lets_in(s, brick, w->from) || w->boot < ha_host(s, brick)->sockets_of[w->from]) && s->mutant != SIM_NO_FENCE &&
                       !(s->mutant == SIM_FENCE_TWO && brick == 2);
     if (is_cut_off) {
         s->ha->refused++;
@@ -433,6 +433,8 @@ static const char *model_cut(struct sim *s, size_t host, const json_t *args)
     const char *name = json_text_of(args, "host");
     set_number(&h->records, name, json_u64_of(args, "inc", 0));
     (void)smap_del(&h->open, name);
+    size_t foe = sim_host_index(s, name);
+    h->sockets_of[foe] = s->hosts[foe].boot; /* those of earlier boots are destroyed */
     return NULL;
 }
 

@@ -31,6 +31,7 @@ struct sim_ha_host {
     bool has_table;
     struct smap open;      /* host → uint64_t: incarnation let in */
     struct smap records;   /* host → uint64_t: incarnation fenced, on disk */
+    unsigned sockets_of[SIM_HOSTS_MAX]; /* boots of a host whose packets still find a socket */
     unsigned queued[SIM_HOSTS_MAX]; /* writes of a host that this brick has received and not done */
     bool was_boot_closed;
 };

@@ -372,6 +372,9 @@ static bool is_found(enum sim_mutant mutant, int limit)
         s.mutant = mutant;
         s.keeps_going = true;
         s.ha->slow_percent = 2;
+        s.stale_percent = 30;
+        s.fail_percent = 20;
+        add_vm(&s, "web");
         for (int k = 0; k < 6 && !s.violation[0]; k++) {
             hurt(&s);
             sim_run(&s, prng_below(&s.prng, 15 * USEC_PER_SEC));

@@ -89,6 +89,11 @@ bool ha_node_is_out(const json_t *node)
     return str_eq(state, "fencing") || str_eq(state, "fenced");
 }
 
+bool ha_node_is_flushing(const json_t *node)
+{
+    return json_bool_of(node, "flush", false);
+}
+
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {
@@ -96,7 +101,7 @@ bool ha_node_is_open(const json_t *node)
     if (str_eq(state, "rejoining")) {
         return json_bool_of(node, "clean", false);
     }
-    return node && !ha_node_is_out(node);
+    return node && !ha_node_is_out(node) && !ha_node_is_flushing(node);
 }
 
 /* A clock is an attempt that is never in flight; it is forgotten when nobody asked for it in a step. */

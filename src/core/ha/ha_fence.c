@@ -171,6 +171,28 @@ static void acknowledge(struct foe *f) /* T2 */
     (void)commit_try(c, id, &t);
 }
 
+/* T10: what the former life of a host had sent is drained as after a fence; its promises ended with it. */
+static void flush(struct foe *f)
+{
+    struct core *c = f->c;
+    _cleanup_free_ char *mark = mark_of(f, c->host);
+    cut(f);
+    if (!ha_is_fencer(c, c->host) || !has_succeeded(f, "cut")) {
+        return;
+    }
+    _cleanup_free_ char *drain = id_of(f, "drain");
+    (void)act_try(c, drain, "fence.drain",
+                  json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(c)), ONCE);
+    if (!has_succeeded(f, "drain") || world_get(&c->world, KEY_ACK, mark)) {
+        return;
+    }
+    _cleanup_free_ char *id = id_of(f, "ack");
+    struct commit t = commit_new();
+    commit_put(c, &t, KEY_ACK, mark, json_pack("{s:O*}", "drained", act_find(c, drain)->result));
+    commit_guard(c, &t, KEY_NODE, f->name);
+    (void)commit_try(c, id, &t);
+}
+
 static void act_against(struct foe *f)
 {
     struct core *c = f->c;
@@ -239,10 +261,11 @@ static void open_hosts(struct core *c)
 static void forget_old(struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        bool is_flushing = ha_node_is_flushing(it.value);
+        uint64_t inc = json_u64_of(it.value, "inc", 0) - (is_flushing ? 1 : 0);
         _cleanup_free_ char *all = str_printf("ha/fence/%s/", it.name);
-        _cleanup_free_ char *keep =
-            str_printf("%s%llu/", all, (unsigned long long)json_u64_of(it.value, "inc", 0));
-        act_forget_others(c, all, ha_node_is_out(it.value) ? keep : NULL);
+        _cleanup_free_ char *keep = str_printf("%s%llu/", all, (unsigned long long)inc);
+        act_forget_others(c, all, ha_node_is_out(it.value) || is_flushing ? keep : NULL);
     }
 }
 
@@ -253,6 +276,9 @@ void ha_plan_fence(struct core *c)
         struct foe f = {c, it.name, it.value, json_u64_of(it.value, "inc", 0)};
         if (ha_node_is_out(it.value) && !str_eq(it.name, c->host)) {
             act_against(&f);
+        } else if (ha_node_is_flushing(it.value) && !str_eq(it.name, c->host)) {
+            f.inc--;
+            flush(&f);
         }
     }
     open_hosts(c);

@@ -87,6 +87,7 @@ static void fence(struct core *c, const char *host, const json_t *node, const ch
         commit_guard(c, &t, KEY_NODE, by[i]);
     }
     json_object_set_new(next, "state", json_string("fencing"));
+    json_object_del(next, "flush"); /* the fence drains both lives */
     sbuf_printf(&who, " heard nothing of it on any network");
     json_object_set_new(next, "why", json_string(who.data));
     json_object_set_new(next, "fenced_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
@@ -111,9 +112,9 @@ static void consider(struct core *c, const char *host, const json_t *node) /* T1
     }
 }
 
-/* I3: all fencers but the host itself and those that are fenced themselves, and never fewer than two.
+/* I3: all fencers but the host itself and those that are fenced themselves, and never fewer than @least.
  * Return: false while one is missing */
-static bool add_acks(struct core *c, struct commit *t, const char *host, uint64_t inc)
+static bool add_acks(struct core *c, struct commit *t, const char *host, uint64_t inc, size_t least)
 {
     const char *fencers[HA_FENCERS_MAX];
     size_t total = ha_fencers(c, fencers);
@@ -134,7 +135,24 @@ static bool add_acks(struct core *c, struct commit *t, const char *host, uint64_
         commit_guard(c, t, KEY_ACK, mark);
         acks++;
     }
-    return acks >= REPORTS_NEEDED;
+    return acks >= least;
+}
+
+/* Every brick that lives has drained what the former life of @host had sent. */
+static void end_flush(struct core *c, const char *host, const json_t *node)
+{
+    _cleanup_free_ char *what = str_printf("flush/%s", host);
+    _cleanup_free_ char *id = str_printf("ha/flush/%s", host);
+    struct commit t = commit_new();
+    if (!ha_node_is_flushing(node) || !node_may_run_vms(node) ||
+        !add_acks(c, &t, host, json_u64_of(node, "inc", 0) - 1, 1) || !ha_is_my_turn(c, what)) {
+        commit_drop(&t);
+        return;
+    }
+    json_t *next = json_deep_copy(node);
+    json_object_del(next, "flush");
+    commit_put(c, &t, KEY_NODE, host, next);
+    (void)commit_try(c, id, &t);
 }
 
 static void complete(struct core *c, const char *host, const json_t *node) /* T3 */
@@ -143,7 +161,7 @@ static void complete(struct core *c, const char *host, const json_t *node) /* T3
     _cleanup_free_ char *id = str_printf("ha/t3/%s", host);
     struct commit t = commit_new();
     if (!str_eq(json_text_of(node, "state"), "fencing") || str_eq(host, c->host) ||
-        !add_acks(c, &t, host, json_u64_of(node, "inc", 0)) || !ha_is_my_turn(c, what)) {
+        !add_acks(c, &t, host, json_u64_of(node, "inc", 0), REPORTS_NEEDED) || !ha_is_my_turn(c, what)) {
         commit_drop(&t);
         return;
     }
@@ -158,5 +176,6 @@ void ha_plan_nodes(struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         consider(c, it.name, it.value);
         complete(c, it.name, it.value);
+        end_flush(c, it.name, it.value);
     }
 }

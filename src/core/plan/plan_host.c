@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -174,6 +175,9 @@ static void plan_node(struct core *c)
     struct commit t = commit_new();
     json_object_set_new(next, "boot_id", json_string(boot_id));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
+    if (ha_is_on(c)) {
+        json_object_set_new(next, "flush", json_true());
+    }
     commit_put(c, &t, KEY_NODE, c->host, next);
     (void)commit_try(c, "node/reboot", &t);
 }

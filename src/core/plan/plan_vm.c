@@ -166,6 +166,9 @@ static bool may_start(struct vm *v)
     if (!ha_pool_is_on(v->c, json_text_of(v->spec, "pool"))) {
         return true;
     }
+    if (ha_node_is_flushing(node_get(v->c, v->c->host))) {
+        return false;
+    }
     _cleanup_free_ char *id = epoch_id(v, "clean");
     (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
     const struct attempt *a = act_find(v->c, id);
