@@ -49,6 +49,7 @@ static const struct action_row {
     {"virt.setup", LANE_HOST, act_virt_setup},
     {"join.enrol", LANE_HOST, act_join_enrol},
     {"host.restore", LANE_HOST, act_host_restore},
+    {"host.sweep", LANE_HOST, act_host_sweep},
     {"observe.host", LANE_HOST, act_observe_host},
     {"observe.domains", LANE_VIRT, act_observe_domains},
     {"observe.glance", LANE_HOST, act_observe_glance},

@@ -117,10 +117,15 @@ static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **
     _cleanup_json_ json_t *second = step(d, after, 12, AT);
     assert_string_equal(json_text_of(put_of(second, "task/t1/drain/online", "/mortar/v1/node/host1"),
                                      "state"), "online");
-    _cleanup_json_ json_t *third =
-        step(d, "[\"/mortar/v1/node/host1\",13,{\"name\":\"host1\",\"role\":\"converged\",\"state\":"
-                "\"online\",\"inc\":1,\"boot_id\":\"b\"}]", 13, AT + 1);
+    struct err e = {0};
+    json_t *third = NULL;
+    _cleanup_json_ json_t *done =
+        json_loads("{\"ev\":\"done\",\"id\":\"task/t1/drain/online\",\"result\":{},\"store\":{\"revision\":13,"
+                   "\"puts\":[[\"/mortar/v1/node/host1\",13,{\"role\":\"converged\",\"state\":\"online\","
+                   "\"inc\":1,\"boot_id\":\"b\",\"storage\":\"10.0.0.1\"}]],\"dels\":[]}}", 0, NULL);
+    assert_int_equal(core_step(d, done, AT + 1, 0, &third, &e), 0);
     assert_string_equal(json_text_of(put_of(third, "save/t1", "/mortar/v1/task/t1"), "state"), "cancelled");
+    json_decref(third);
 }
 
 static void a_task_tells_why_its_host_was_chosen(void **state)
@@ -140,12 +145,24 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+static void files_of_machines_that_have_a_record_are_kept(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *early = step(c, "", 12, AT);
+    assert_null(args_of(early, "sweep-files"));
+    _cleanup_json_ json_t *late = step(c, "", 12, AT + 600 * USEC_PER_SEC);
+    _cleanup_json_ json_t *want = json_loads("{\"names\":[\"db1\",\"web\"],\"uuids\":[\"u-db1\",\"u-web\"]}", 0,
+                                             NULL);
+    assert_true(json_equal((json_t *)args_of(late, "sweep-files"), want));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
+#define SWEEP_FILES_US (600 * USEC_PER_SEC)
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
 /* One virtual machine during a step. */
@@ -386,6 +387,27 @@ static void forget_removed(struct core *c, struct smap *map, const char *prefix)
     }
 }
 
+/* What a removed machine left on this host. Names and uuids of all that are not removed yet. Not soon
+ * after the agent's start: there is no hurry, and what it knows shall have settled. */
+static void plan_files(struct core *c)
+{
+    c->files_at_us = c->files_at_us ? c->files_at_us : c->now_us + SWEEP_FILES_US;
+    if (c->store_is_lost || c->now_us < c->files_at_us || !node_has_vms(node_get(c, c->host))) {
+        return;
+    }
+    c->files_at_us = c->now_us + SWEEP_FILES_US;
+    json_t *names = json_array();
+    json_t *uuids = json_array();
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        json_array_append_new(names, json_string(name));
+        json_array_append(uuids, json_object_get(vm_spec(c, name), "uuid"));
+        free(name);
+    }
+    (void)act_try(c, "sweep-files", "host.sweep", json_pack("{s:o,s:o}", "names", names, "uuids", uuids),
+                  SWEEP_FILES_US);
+}
+
 void plan_vms(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -396,6 +418,7 @@ void plan_vms(struct core *c)
     forget_removed(c, &c->attempts, "vm/");
     forget_removed(c, &c->seen, "gone/");
     forget_removed(c, &c->seen, "suspended/");
+    plan_files(c);
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         struct vm v = {
