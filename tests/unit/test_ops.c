@@ -145,6 +145,25 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+/* The commit that begins a move is on its way when the cancel comes: that move is waited for. */
+static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *first =
+        step(c, TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE, 12, AT);
+    assert_non_null(args_of(first, "task/t1/drain/db1"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 1, NULL), 0);
+    static const char cancelled[] =
+        "[\"/mortar/v1/task/t1\",13,{\"id\":\"t1\",\"kind\":\"host.evacuate\",\"object\":\"host1\",\"runner\":"
+        "\"host1\",\"state\":\"running\",\"phase\":\"drain\",\"args\":{\"name\":\"host1\"},\"data\":{},"
+        "\"cancel\":true}]";
+    _cleanup_json_ json_t *second = step(c, cancelled, 13, AT + 2);
+    assert_null(args_of(second, "task/t1/drain/online"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t1/drain/db1\",\"error\":{\"name\":"
+                                        "\"store.conflict\",\"message\":\"no\"}}", AT + 3, NULL), 0);
+    assert_non_null(act_find(c, "task/t1/drain/online"));
+}
+
 static void files_of_machines_that_have_a_record_are_kept(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
@@ -162,6 +181,7 @@ int main(void)
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };
