@@ -45,6 +45,7 @@ struct core {
     uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
     bool domains_stale;   /* something happened to a domain: list again as soon as possible */
     bool store_is_lost;   /* since its last list: changes are refused at once */
+    uint64_t files_at_us; /* files of removed machines are looked for not before; 0 = not known yet */
     uint64_t sweep_at_us; /* old records are looked for not before */
     uint64_t wake_us;     /* a step is due at this time without any event; 0 = the tick is enough */
     uint64_t now_us;      /* only during a step */

@@ -117,10 +117,15 @@ static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **
     _cleanup_json_ json_t *second = step(d, after, 12, AT);
     assert_string_equal(json_text_of(put_of(second, "task/t1/drain/online", "/mortar/v1/node/host1"),
                                      "state"), "online");
-    _cleanup_json_ json_t *third =
-        step(d, "[\"/mortar/v1/node/host1\",13,{\"name\":\"host1\",\"role\":\"converged\",\"state\":"
-                "\"online\",\"inc\":1,\"boot_id\":\"b\"}]", 13, AT + 1);
+    struct err e = {0};
+    json_t *third = NULL;
+    _cleanup_json_ json_t *done =
+        json_loads("{\"ev\":\"done\",\"id\":\"task/t1/drain/online\",\"result\":{},\"store\":{\"revision\":13,"
+                   "\"puts\":[[\"/mortar/v1/node/host1\",13,{\"role\":\"converged\",\"state\":\"online\","
+                   "\"inc\":1,\"boot_id\":\"b\",\"storage\":\"10.0.0.1\"}]],\"dels\":[]}}", 0, NULL);
+    assert_int_equal(core_step(d, done, AT + 1, 0, &third, &e), 0);
     assert_string_equal(json_text_of(put_of(third, "save/t1", "/mortar/v1/task/t1"), "state"), "cancelled");
+    json_decref(third);
 }
 
 static void a_task_tells_why_its_host_was_chosen(void **state)
@@ -140,19 +145,34 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+/* The commit that begins a move is on its way when the cancel comes: that move is waited for. */
+static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *first =
+        step(c, TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE, 12, AT);
+    assert_non_null(args_of(first, "task/t1/drain/db1"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 1, NULL), 0);
+    static const char cancelled[] =
+        "[\"/mortar/v1/task/t1\",13,{\"id\":\"t1\",\"kind\":\"host.evacuate\",\"object\":\"host1\",\"runner\":"
+        "\"host1\",\"state\":\"running\",\"phase\":\"drain\",\"args\":{\"name\":\"host1\"},\"data\":{},"
+        "\"cancel\":true}]";
+    _cleanup_json_ json_t *second = step(c, cancelled, 13, AT + 2);
+    assert_null(args_of(second, "task/t1/drain/online"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t1/drain/db1\",\"error\":{\"name\":"
+                                        "\"store.conflict\",\"message\":\"no\"}}", AT + 3, NULL), 0);
+    assert_non_null(act_find(c, "task/t1/drain/online"));
+}
+
 static void files_of_machines_that_have_a_record_are_kept(void **state)
 {
-    _cleanup_(core_freep) struct core *c = core_new();
-    struct err e = {0};
-    json_t *actions = NULL;
-    (void)core_world_step(c, "{\"ev\":\"start\",\"host\":\"host1\",\"boot_id\":\"b\",\"instance\":\"i\"}", 1, &e);
-    _cleanup_json_ json_t *rows = json_loads(core_world_rows, 0, NULL);
-    assert_int_equal(core_step(c, rows, AT, AT, &actions, &e), 0);
-    const json_t *args = args_of(actions, "sweep-files");
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *early = step(c, "", 12, AT);
+    assert_null(args_of(early, "sweep-files"));
+    _cleanup_json_ json_t *late = step(c, "", 12, AT + 600 * USEC_PER_SEC);
     _cleanup_json_ json_t *want = json_loads("{\"names\":[\"db1\",\"web\"],\"uuids\":[\"u-db1\",\"u-web\"]}", 0,
                                              NULL);
-    assert_true(json_equal((json_t *)args, want));
-    json_decref(actions);
+    assert_true(json_equal((json_t *)args_of(late, "sweep-files"), want));
 }
 
 int main(void)
@@ -161,6 +181,7 @@ int main(void)
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };

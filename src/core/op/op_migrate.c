@@ -267,6 +267,19 @@ static enum op_verdict move(struct op *o, const char *vm)
     return op_commit(o, vm, &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
 }
 
+/* Is a commit of this phase under way? It may bring one more move. */
+static bool is_committing(const struct op *o)
+{
+    const struct smap *all = &o->c->attempts;
+    _cleanup_free_ char *prefix = str_printf("task/%s/%s/", o->id, o->phase);
+    for (size_t i = smap_lower(all, prefix); i < all->n && str_starts(all->items[i].key, prefix); i++) {
+        if (((const struct attempt *)all->items[i].value)->in_flight) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The move under way is ended as its own cancel would, then this host takes work again. */
 static enum op_verdict give_back(struct op *o)
 {
@@ -286,6 +299,9 @@ static enum op_verdict give_back(struct op *o)
             commit_put(c, &t, KEY_TASK, id, next);
             (void)op_commit(o, sub, &t);
         }
+        return OP_WAIT;
+    }
+    if (is_committing(o)) {
         return OP_WAIT;
     }
     return set_state(o, "online") ? op_fail(o, CANCELLED, "cancelled by request") : OP_WAIT;

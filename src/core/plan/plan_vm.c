@@ -421,17 +421,18 @@ static void forget_removed(struct core *c, struct smap *map, const char *prefix)
     }
 }
 
-/* What a removed machine left on this host. Names and uuids of all that are not removed yet. */
+/* What a removed machine left on this host. Names and uuids of all that are not removed yet. Not soon
+ * after the agent's start: there is no hurry, and what it knows shall have settled. */
 static void plan_files(struct core *c)
 {
+    c->files_at_us = c->files_at_us ? c->files_at_us : c->now_us + SWEEP_FILES_US;
+    if (c->store_is_lost || c->now_us < c->files_at_us || !node_has_vms(node_get(c, c->host))) {
+        return;
+    }
+    c->files_at_us = c->now_us + SWEEP_FILES_US;
     json_t *names = json_array();
     json_t *uuids = json_array();
     char *name = NULL;
-    if (c->store_is_lost || !node_has_vms(node_get(c, c->host))) {
-        json_decref(names);
-        json_decref(uuids);
-        return;
-    }
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         json_array_append_new(names, json_string(name));
         json_array_append(uuids, json_object_get(vm_spec(c, name), "uuid"));
