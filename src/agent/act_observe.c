@@ -10,6 +10,7 @@
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/host/host_facts.h"
 #include "adapters/host/host_reach.h"
+#include "adapters/host/host_uplink.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
@@ -71,6 +72,7 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
     json_object_set_new(*ret, "memory_free_bytes",
                         round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));
     json_object_set_new(*ret, "boot_id", json_string(env->boot_id));
+    json_object_set_new(*ret, "uplink", json_boolean(uplink_exists("")));
     json_object_set_new(*ret, "ca", json_boolean(file_exists(PATH_PKI "/ca.key")));
     /* Changes now and then on an idle host too: who publishes nothing is silent (NODE_SILENT_US). */
     json_object_set_new(*ret, "beat", json_integer((json_int_t)(clock_boottime_us() / BEAT_US)));

@@ -330,7 +330,8 @@ int act_net_apply(const struct env *env, const json_t *args, struct act_ctx *ctx
     uint64_t mtu = 0;
     int r = net_apply(&spec, &mtu, NULL, e);
     if (r == 0) {
-        *ret = json_pack("{s:O,s:I}", "peers", json_object_get(args, "peers"), "mtu", (json_int_t)mtu);
+        *ret = json_pack("{s:O,s:s*,s:I}", "peers", json_object_get(args, "peers"), "uplink",
+                         json_text_of(args, "uplink"), "mtu", (json_int_t)mtu);
     }
     return r;
 }

@@ -85,6 +85,11 @@ int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_
 int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_sweep.c */
 int act_host_sweep(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_uplink.c */
+int act_uplink_take(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_uplink_keep(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_uplink_drop(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_uplink(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_image.c */
 int act_image_import(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_image_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

@@ -214,9 +214,11 @@ static json_t *view_uplinks(const struct core *c)
 {
     json_t *list = json_array();
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        const char *nic = json_text_of(it.value, "uplink");
+        const char *nic = node_uplink(c, it.name);
+        const char *state = json_text_of(node_seen(c, it.name, "uplink"), "state");
         if (nic) {
-            json_array_append_new(list, json_pack("{s:s,s:s}", "host", it.name, "nic", nic));
+            json_array_append_new(list, json_pack("{s:s,s:s,s:b}", "host", it.name, "nic", nic,
+                                                  "confirmed", str_eq(state, "kept")));
         }
     }
     return list;
@@ -233,22 +235,39 @@ static json_t *name_uplinks(const json_t *uplinks)
     return b.len ? json_string(b.data) : json_null();
 }
 
+/* Why guests do not reach the world, or not all of them; null when they do. */
+static json_t *view_outside(const struct core *c, const json_t *uplinks)
+{
+    _cleanup_sbuf_ struct sbuf b = {0};
+    size_t n = json_array_size(uplinks);
+    if (!n) {
+        return json_string("no uplink: guests reach each other on all hosts, not the outside world");
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (node_has_vms(it.value) && !node_uplink(c, it.name)) {
+            sbuf_printf(&b, "%s%s", b.len ? ", " : "no uplink on ", it.name);
+        }
+    }
+    if (b.len) {
+        sbuf_printf(&b, ": guests there reach neither the outside world nor those on hosts with one");
+    }
+    return b.len ? json_string(b.data) : json_null();
+}
+
 json_t *view_network(const struct core *c, const char *name)
 {
     const json_t *network = world_get(&c->world, KEY_NETWORK, name);
     if (!network) {
         return NULL;
     }
-    bool has_uplink = json_bool_of(network, "uplink", false);
-    json_t *uplinks = has_uplink ? view_uplinks(c) : json_array();
+    json_t *uplinks = view_uplinks(c);
     json_t *v = json_object();
     copy(v, network, "name");
     copy(v, network, "bridge");
     json_object_set_new(v, "uplink", name_uplinks(uplinks));
-    json_object_set_new(v, "uplinks", uplinks);
-    json_object_set_new(v, "outside", has_uplink ? json_null()
-                                                 : json_string("no uplink: guests reach each other on all "
-                                                               "hosts, not the outside world"));
+    json_object_set(v, "uplinks", uplinks);
+    json_object_set_new(v, "outside", view_outside(c, uplinks));
+    json_decref(uplinks);
     return v;
 }
 

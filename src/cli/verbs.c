@@ -40,10 +40,18 @@ static const struct param globals[] = {
 #define ROLE(help_) {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role", \
     .help = help_, .fallback = "converged"}
 
+#define CONFIRM(name_) {.name = name_, .kind = VAL_DURATION, .value = "SECONDS", \
+    .field = "uplink_confirm_s", .min = 10, .max = 600, \
+    .help = "how long a card that was in use stays without confirmation (default 60)"}
+#define UPLINK {.name = "uplink", .value = "NIC", .field = "uplink", \
+    .help = "card that leads guests to the outside; see 'mortar help uplink set'"}
+
 static const struct param init_options[] = {
     MGMT,
     STORAGE,
     ROLE("what this host is for"),
+    UPLINK,
+    CONFIRM("uplink-confirm"),
     {.name = "allow-emulation", .kind = VAL_FLAG, .field = "allow_emulation",
      .help = "run guests by emulation on hosts without KVM; slow, for trials"},
     {0},
@@ -55,6 +63,12 @@ static const struct param join_options[] = {
     STORAGE,
     {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role",
      .help = "what this host is for (default: what the token says)"},
+    UPLINK,
+    CONFIRM("uplink-confirm"),
+    {0},
+};
+static const struct param uplink_options[] = {
+    CONFIRM("confirm"),
     {0},
 };
 static const struct param token_options[] = {
@@ -172,8 +186,8 @@ static const struct verb verbs[] = {
                .help = "name of the cluster (default mortar)"}},
      .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
      .next = "on this host run 'mortar token create', on each further one what it prints",
-     .more = "Run again after an interruption it finishes what is left. No network card is touched: "
-             "guests reach each other on all hosts, not the outside."},
+     .more = "Run again after an interruption it finishes what is left. Without --uplink no network "
+             "card is touched: guests reach each other on all hosts, not the outside."},
     {.words = "join", .options = join_options, .help = "make this host a member of a cluster",
      .args = {{.name = "ADDRESS", .field = "address", .needed = true,
                .help = "management address of a member"}},
@@ -204,6 +218,24 @@ static const struct verb verbs[] = {
     {.words = "host activate", .args = {OBJECT(NOUN_HOST)},
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
+
+    {.words = "uplink set", .options = uplink_options,
+     .args = {{.name = "NIC", .field = "uplink", .needed = true,
+               .help = "network card of this host, see 'ip -br link'"}},
+     .help = "lead this host's guests to the outside through a network card", .run = run_change,
+     .method = "POST", .path = "/v1/uplink", .done = "guests here reach the outside through {}",
+     .more = "The card becomes a port of the guests' bridge; its addresses, routes and MTU move to the "
+             "bridge, and connections go on. If it had any, all is undone after 60 s, or at a reboot, "
+             "unless 'mortar uplink confirm' is run on this host. Give every host that runs virtual "
+             "machines an uplink to the same network: guests are placed only on hosts with one as soon "
+             "as one is confirmed. Refused are cards with an address on loan (DHCP), wireless cards, the "
+             "card of the storage network, and cards that another program manages."},
+    {.words = "uplink confirm", .help = "keep this host's uplink", .run = run_change, .method = "POST",
+     .path = "/v1/uplink/confirm", .done = "the uplink is kept, also after a reboot"},
+    {.words = "uplink rm", .help = "give this host's uplink card back", .run = run_change,
+     .method = "DELETE", .path = "/v1/uplink",
+     .done = "the card is as it was; guests here do not reach the outside",
+     .more = "Addresses and routes go back to the card."},
 
     {.words = "pool create", .args = {NEW_NAME}, .options = pool_options, .help = "create a pool",
      .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",

@@ -256,10 +256,11 @@ static void add_network_lines(const json_t *status, bool color, struct sbuf *out
         const char *uplink = json_text_of(n, "uplink");
         const char *outside = json_text_of(n, "outside");
         _cleanup_free_ char *clean = text_clean(name ? name : "?");
-        _cleanup_free_ char *said =
-            text_clean(uplink ? uplink : outside ? outside : "no uplink");
-        sbuf_printf(out, "Network %s: %s", clean, uplink ? "uplink " : "");
-        text_styled(out, said, uplink ? STYLE_PLAIN : STYLE_WARN, color);
+        _cleanup_free_ char *ways = text_clean(uplink ? uplink : "");
+        _cleanup_free_ char *lack = text_clean(outside ? outside : uplink ? "" : "no uplink");
+        sbuf_printf(out, "Network %s: %s%s%s", clean, uplink ? "uplink " : "", ways,
+                    uplink && *lack ? "; " : "");
+        text_styled(out, lack, STYLE_WARN, color);
         sbuf_printf(out, "\n");
     }
 }

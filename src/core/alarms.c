@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -37,6 +38,43 @@ static void raise(const struct core *c, json_t *list, struct alarm a)
 static const json_t *seen_on(const struct core *c, const char *host, const char *what)
 {
     return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
+}
+
+static void uplink_alarms(const struct core *c, const char *host, json_t *list)
+{
+    const json_t *seen = node_seen(c, host, "uplink");
+    const char *nic = json_text_of(seen, "nic");
+    const char *state = json_text_of(seen, "state");
+    if (str_eq(state, "trial")) {
+        uint64_t until_ms = json_u64_of(seen, "until_ms", 0);
+        uint64_t now_ms = c->wall_us / USEC_PER_MSEC;
+        raise(c, list, (struct alarm){
+            "uplink.trial", "warning", host, NULL,
+            str_printf("uplink %s goes back in %llu s unless confirmed there: mortar uplink confirm", nic,
+                       (unsigned long long)(until_ms > now_ms ? (until_ms - now_ms) / 1000 : 0))});
+    } else if (str_eq(state, "returned")) {
+        raise(c, list, (struct alarm){"uplink.undone", "warning", host, NULL,
+                                      str_printf("uplink %s was undone: %s", nic, json_text_of(seen, "why"))});
+    } else if (nic && !json_bool_of(seen, "attached", false)) {
+        raise(c, list, (struct alarm){"uplink.missing", "error", host, NULL,
+                                      str_printf("uplink %s is not in place: see 'journalctl -u mortard'", nic)});
+    }
+}
+
+/* A host that failover has cut off, or whose part in it is not in place. */
+static void failover_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
+{
+    const json_t *seen = seen_on(c, host, "failover");
+    if (ha_node_is_out(node)) {
+        const char *why = json_text_of(node, "why");
+        raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
+                                      str_printf("it is %s: %s", json_text_of(node, "state"), why ? why : "?"),
+                                      json_u64_of(node, "fenced_ms", 0)});
+    } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
+        raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
+                                      str_dup("its guard does not run: its machines cannot be taken over safely, "
+                                              "and it cannot acknowledge a fence")});
+    }
 }
 
 static void host_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
@@ -131,6 +169,10 @@ json_t *alarms_list(const struct core *c)
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         host_alarms(c, it.name, it.value, list);
+        failover_alarms(c, it.name, it.value, list);
+        if (!node_is_silent(c, it.name)) {
+            uplink_alarms(c, it.name, list);
+        }
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         pool_alarms(c, it.name, it.value, list);

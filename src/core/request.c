@@ -13,6 +13,7 @@
 #include "core/op/op.h"
 #include "core/request_hint.h"
 #include "core/request_parts.h"
+#include "core/request_uplink.h"
 
 #define TOKEN_VALID_S 3600
 
@@ -80,10 +81,9 @@ static int req_init(struct req *q)
     if (role && (!node_is_role(role) || str_eq(role, "compute") || str_eq(role, "witness"))) {
         return ERR_SET(q->e, INVALID, "the first host is converged or storage, not '%s'", role);
     }
-    if (json_text_of(q->args, "uplink")) {
-        (void)ERR_SET(q->e, INVALID, "this version cannot put a network card under the cluster network");
-        err_hint(q->e, "leave --uplink out: guests then reach each other on all hosts, not the outside");
-        return -ERR_INVALID;
+    r = request_uplink_fits(q->args, role, q->e);
+    if (r < 0) {
+        return r;
     }
     if (q->c->host && !is_resumable(q->c, "init")) {
         (void)ERR_SET(q->e, IN_CLUSTER, "this host is part of a cluster already");
@@ -108,6 +108,7 @@ static int req_join(struct req *q)
     }
     int r = json_need_text(q->args, "address", &text, q->e);
     r = r < 0 ? r : json_need_text(q->args, "token", &text, q->e);
+    r = r < 0 ? r : request_uplink_fits(q->args, role, q->e);
     return r < 0 ? r : start_local(q, "join");
 }
 
@@ -135,6 +136,24 @@ static int req_leave(struct req *q)
     }
     int r = q->c->host ? check_keeps_ca(q) : 0;
     return r < 0 ? r : start_local(q, "leave");
+}
+
+static int req_uplink_set(struct req *q)
+{
+    int r = request_uplink_set(q->c, q->args, q->e);
+    return r < 0 ? r : start_local(q, "uplink.set");
+}
+
+static int req_uplink_confirm(struct req *q)
+{
+    int r = request_uplink_end(q->c, q->e);
+    return r < 0 ? r : start_local(q, "uplink.confirm");
+}
+
+static int req_uplink_remove(struct req *q)
+{
+    int r = request_uplink_end(q->c, q->e);
+    return r < 0 ? r : start_local(q, "uplink.remove");
 }
 
 /* --- hosts --------------------------------------------------------------------------------- */
@@ -324,6 +343,9 @@ static const struct verb verbs[] = {
     {"init", req_init, false},
     {"join", req_join, false},
     {"leave", req_leave, false},
+    {"uplink.set", req_uplink_set, true},
+    {"uplink.confirm", req_uplink_confirm, false},
+    {"uplink.remove", req_uplink_remove, false},
     {"token.create", req_token, true},
     {"join.admit", req_admit, true},
     {"host.evacuate", req_evacuate, true},

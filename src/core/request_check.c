@@ -31,7 +31,7 @@ static const struct field {
     {"path", TEXT},            {"pool", TEXT},     {"role", TEXT},
     {"source", TEXT},      {"ssh_keys", TEXTS},       {"start", FLAG},    {"storage", TEXT},
     {"to", TEXT},          {"token", TEXT},           {"uplink", TEXT},   {"uuid", TEXT},
-    {"valid_s", NUMBER},   {"wipe", FLAG},
+    {"uplink_confirm_s", NUMBER}, {"valid_s", NUMBER},   {"wipe", FLAG},
 };
 
 static bool is_texts(const json_t *v)

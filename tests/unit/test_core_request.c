@@ -23,6 +23,9 @@ static const struct {
              "\"allow_emulation\":true}"},
     {"join", "{\"address\":\"1.2.3.4\",\"token\":\"t\",\"role\":\"witness\"}"},
     {"leave", "{}"},
+    {"uplink.set", "{\"uplink\":\"eth0\",\"uplink_confirm_s\":60}"},
+    {"uplink.confirm", "{}"},
+    {"uplink.remove", "{}"},
     {"token.create", "{\"hash\":\"aa\",\"role\":\"witness\",\"valid_s\":600}"},
     {"join.admit", "{\"hash\":\"aa\",\"name\":\"host4\",\"uuid\":\"u4\",\"mgmt\":\"10.0.0.4\","
                    "\"storage\":\"10.0.0.4\",\"role\":\"converged\"}"},

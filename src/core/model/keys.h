@@ -3,6 +3,8 @@
  * changes on its own, so that a compare covers exactly what was decided on. */
 #pragma once
 
+#define NETWORK_BRIDGE "mortar0" /* of the default network */
+
 #define KEY_ROOT "/mortar/v1/"
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */

@@ -96,6 +96,27 @@ bool node_has_others(const struct core *c)
     return false;
 }
 
+const char *node_uplink(const struct core *c, const char *host)
+{
+    const json_t *seen = str_eq(host, c->host) && smap_get(&c->seen, "uplink")
+                             ? smap_get(&c->seen, "uplink")
+                             : node_seen(c, host, "uplink");
+    const char *state = json_text_of(seen, "state");
+    bool is_there = json_bool_of(seen, "attached", false);
+    return is_there && (str_eq(state, "trial") || str_eq(state, "kept")) ? json_text_of(seen, "nic") : NULL;
+}
+
+bool node_some_uplink(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        const json_t *seen = node_seen(c, it.name, "uplink");
+        if (node_has_vms(it.value) && str_eq(json_text_of(seen, "state"), "kept")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 json_t *node_addresses(const struct core *c)
 {
     json_t *addrs = json_object();

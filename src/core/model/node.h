@@ -32,6 +32,11 @@ bool node_is_first(const struct core *c, bool (*has)(const json_t *node));
 /** node_has_others - does the cluster have a host besides this one? */
 bool node_has_others(const struct core *c);
 
+/** node_uplink - the card under @host's guests' network, also on trial, or NULL. Borrowed. */
+const char *node_uplink(const struct core *c, const char *host);
+/** node_some_uplink - does a host have a confirmed uplink? Then guests are placed on such hosts only */
+bool node_some_uplink(const struct core *c);
+
 /** node_addresses - {host: storage address} of all hosts. New reference. */
 json_t *node_addresses(const struct core *c);
 

@@ -49,6 +49,9 @@ static const char *obstacle(const struct core *c, const struct place_need *n, co
     if (node_is_silent(c, host)) {
         return node_silence(c, host, buf, size);
     }
+    if (node_some_uplink(c) && !node_uplink(c, host)) {
+        return "has no uplink, while others have";
+    }
     if (n->exclude && str_eq(n->exclude, host)) {
         return "runs it already";
     }

@@ -18,6 +18,8 @@
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
+#define OBSERVE_UPLINK_US (5 * USEC_PER_SEC)
+#define OBSERVE_TRIAL_US (1 * USEC_PER_SEC)
 #define FAST_US (500 * USEC_PER_MSEC) /* while something is being brought up */
 
 /* Is storage being brought up here? Tasks of machines and images do not change it, and a migration
@@ -57,6 +59,19 @@ static void plan_observe_etcd(struct core *c)
                       json_integer_value(planned_for) == (json_int_t)staying;
     (void)act_try(c, "observe/etcd", "observe.etcd", json_pack("{s:o}", "hosts", hosts),
                   is_current ? OBSERVE_ETCD_US : FAST_US);
+}
+
+/* Only where there is one: a look at the host, the task that made it, or this host's word of before
+ * a reboot has told. */
+static void plan_observe_uplink(struct core *c)
+{
+    const json_t *now = smap_get(&c->seen, "uplink");
+    const json_t *seen = now ? now : node_seen(c, c->host, "uplink");
+    bool is_trial = str_eq(json_text_of(seen, "state"), "trial");
+    if (json_object_size(seen) || json_bool_of(smap_get(&c->seen, "host"), "uplink", false)) {
+        (void)act_try(c, "observe/uplink", "observe.uplink", json_object(),
+                      is_trial ? OBSERVE_TRIAL_US : OBSERVE_UPLINK_US);
+    }
 }
 
 static bool gluster_is_well(const json_t *seen)
@@ -106,6 +121,7 @@ void plan_observe(struct core *c)
     }
     plan_observe_etcd(c);
     plan_observe_reach(c);
+    plan_observe_uplink(c);
     if (node_has_vms(me) && act_try(c, "observe/domains", "observe.domains", json_object(),
                                     c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
@@ -250,17 +266,20 @@ static void plan_networks(struct core *c)
         return;
     }
     json_t *peers = json_array();
+    const char *nic = node_uplink(c, c->host);
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (!str_eq(it.name, c->host) && node_has_vms(it.value)) {
+        /* A host with an uplink has no tunnel, or there would be a loop: docs/adr/0005. */
+        if (!str_eq(it.name, c->host) && node_has_vms(it.value) && !node_uplink(c, it.name)) {
             json_array_append(peers, json_object_get(it.value, "storage"));
         }
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
-        json_t *args = json_pack("{s:O,s:O,s:O}", "network", it.value, "local",
-                                 json_object_get(me, "storage"), "peers", peers);
+        json_t *args = json_pack("{s:O,s:O,s:O,s:s*}", "network", it.value, "local",
+                                 json_object_get(me, "storage"), "peers", peers, "uplink", nic);
         _cleanup_free_ char *what = str_printf("net/%s", it.name);
         const json_t *seen = smap_get(&c->seen, what);
-        bool is_current = json_equal(json_object_get(seen, "peers"), peers);
+        bool is_current = json_equal(json_object_get(seen, "peers"), peers) &&
+                          str_eq(json_text_of(seen, "uplink"), nic);
         (void)act_try(c, what, "net.apply", args, is_current ? NET_APPLY_US : ACT_PAUSE_US);
     }
     json_decref(peers);

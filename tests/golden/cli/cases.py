@@ -67,7 +67,8 @@ STATUS = {
                 "foreign_domains": 1},
     "hosts": HOSTS, "pools": [POOL, DIR_POOL], "vms": [VM, STOPPED],
     "networks": [{"name": "default", "bridge": "mortar0", "uplink": "host1 eth1, host2 ens3",
-                  "uplinks": [{"host": "host1", "nic": "eth1"}, {"host": "host2", "nic": "ens3"}],
+                  "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": True},
+                              {"host": "host2", "nic": "ens3", "confirmed": True}],
                   "outside": None}],
     "alarms": [{"severity": "warning", "object": "host/host2", "since": "2026-09-21T14:13:20Z",
                 "text": "host2 does not answer\u001b[31m red"}],
@@ -78,6 +79,10 @@ EMPTY_STATUS = {
     "networks": [{"name": "default", "bridge": "mortar0", "uplink": None, "uplinks": [],
                   "outside": "no uplink: guests reach each other on all hosts, not the outside world"}],
 }
+MIXED_STATUS = EMPTY_STATUS | {"networks": [
+    {"name": "default", "bridge": "mortar0", "uplink": "host1 eth1",
+     "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": False}],
+     "outside": "no uplink on host2: guests there reach neither the outside world nor those on hosts with one"}]}
 PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
           {"name": "copy", "title": "copy memory", "state": "running"},
           {"name": "hand", "title": "hand over", "state": "todo"}]
@@ -104,6 +109,10 @@ def steps(*tasks):
 CASES = {
     "status": {
         "answers": {"GET /v1/status": ok(STATUS)},
+        "runs": [["status"]],
+    },
+    "status-mixed": {
+        "answers": {"GET /v1/status": ok(MIXED_STATUS)},
         "runs": [["status"]],
     },
     "status-empty": {
@@ -179,6 +188,20 @@ CASES = {
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
                  ["leave"], ["host", "evacuate", "host1"]],
     },
+    "uplink": {
+        "answers": {
+            "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/uplink": [STARTED],
+            "POST /v1/uplink/confirm": [{"reply": {"task": "t8"}, "status": 202}],
+            "DELETE /v1/uplink": [{"reply": {"task": "t8"}, "status": 202}],
+            "GET /v1/tasks/t7": ok(task("done", result={"nic": "eth1", "state": "trial",
+                                                        "attached": True, "confirm_s": 90})),
+            "GET /v1/tasks/t8": ok(task("done", result={"nic": "eth1", "state": "kept",
+                                                        "attached": True}))},
+        "runs": [["init", "lab", "--uplink", "eth1"],
+                 ["join", "10.77.0.11", "--token", "t", "--uplink", "eth1", "--uplink-confirm", "90"],
+                 ["uplink", "set", "eth1", "--confirm", "90"], ["uplink", "set"],
+                 ["uplink", "set", "eth1", "--confirm", "9"], ["uplink", "confirm"], ["uplink", "rm"]],
+    },
     "pool-change": {
         "answers": {"POST /v1/pools": [STARTED], "DELETE /v1/pools/vms": [STARTED],
                     "GET /v1/tasks/t7": ok(task("done"))},
@@ -247,7 +270,7 @@ CASES = {
     },
     "help": {
         "answers": {},
-        "runs": [["help"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
+        "runs": [["help"], ["uplink", "set", "-h"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
                  ["--version"], ["help", "vm", "fly"], ["help", "pool"], ["vm", "--help"], ["help", "fly"]],
     },
     "completion": {"answers": {}, "runs": [["completion", "bash"]]},
