@@ -215,8 +215,10 @@ int act_host_clean(const struct env *env, const json_t *args, struct act_ctx *ct
     int r = 0;
     json_array_foreach(json_object_get(args, "pools"), i, pool) {
         _cleanup_free_ char *unit = gluster_mount_unit(json_string_value(pool));
+        /* Not made anew here: this host is cut off, so that a mount would find no brick. */
         r = r < 0 ? r : cmd_check(CMD("systemctl", "kill", "--signal=KILL", unit), NULL, NULL, e);
-        r = r < 0 ? r : unit_restart(unit, 0, e);
+        r = r < 0 ? r : unit_stop(unit, 0, e);
+        r = r < 0 ? r : unit_reset_failed(unit, e);
     }
     return r;
 }

@@ -138,10 +138,12 @@ static void tell_core(struct sim *s, size_t host)
         return;
     }
     uint64_t edge = guard_status_edge(&g->p, &v, raw_us(s, host));
-    if (g->told && edge == g->told_edge) {
+    bool is_new_agent = g->told_life != s->hosts[host].life;
+    if (g->told && edge == g->told_edge && !is_new_agent) {
         return;
     }
     g->told_edge = edge;
+    g->told_life = s->hosts[host].life;
     size_t len = guard_status_format(&g->p, &v, raw_us(s, host), text);
     if (parse_guard_status(text, len, &status, &e) < 0) {
         sim_violated(s, "the guard's status cannot be read: %s", e.msg);
@@ -155,7 +157,7 @@ static void tell_core(struct sim *s, size_t host)
                                 json_boolean(json_u64_of(peer, "denied_inc", 0) > 0));
         }
     }
-    if (json_equal(status, g->told)) {
+    if (json_equal(status, g->told) && !is_new_agent) {
         json_decref(status);
         return;
     }

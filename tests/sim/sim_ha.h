@@ -19,6 +19,7 @@ struct sim_guard {
     uint64_t pet_us;       /* simulated time */
     char *file;            /* its configuration on disk */
     uint64_t told_edge;
+    unsigned told_life;    /* of the agent: a new one hears it at once */
     json_t *told;          /* last status that the core got */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -62,6 +63,10 @@ static void plan_mount(struct core *c, const char *name, const json_t *pool)
     const json_t *mount = json_object_get(seen_pool(c, name), "mount");
     _cleanup_free_ char *id = str_printf("mount/%s", name);
     if (!pool_wants_mount(c, pool, c->host) || str_eq(json_text_of(mount, "state"), "mounted")) {
+        return;
+    }
+    if (!ha_node_is_open(node_get(c, c->host))) {
+        act_forget(c, id); /* no brick lets it in; when one does, nothing is to wait for a back-off */
         return;
     }
     (void)act_try(c, id, "mount.ensure",
