@@ -154,7 +154,7 @@ def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
 
 
 def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
-    old, new = fail_over(cluster, guest, lambda host: cluster.lab.hang(host, cut=True))
+    old, new = fail_over(cluster, guest, lambda host: cluster.lab.hang(host, cut_links=True))
     cluster.lab.resume(old)
     cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
     wait_whole(cluster)
