@@ -739,7 +739,7 @@ static void next_event(struct sim *s)
             bool is_list = prng_below(&s->prng, 10) == 0;
             sim_push(s, USEC_PER_SEC, n->host, json_pack("{s:s}", "ev", "tick"), NULL);
             bool is_reached = !s->store_is_down && sim_ha_reaches_store(s, n->host);
-            if (is_list) {
+            if (is_list && (is_reached || s->ha)) {
                 sim_push(s, sim_delay_us(s), n->host,
                          is_reached ? some_list(s) : json_pack("{s:s}", "ev", "lost"), NULL);
             }
