@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replica with writes of a dead owner in it: what test_flip.py and docs/evidence/flip.md stand on.
+"""A replica with writes of a dead owner in it, for test_flip.py and docs/evidence/flip.md.
 
 Three hosts, each with a brick and a mount: g1 and g2 hold data, g3 is the arbiter. One image of
 several shards. Guests are small processes that read and write it with O_DIRECT.
@@ -337,7 +337,8 @@ def missing_reason():
 
 def kernel_lacks():
     """Tries nft and the destruction of sockets in a network namespace of their own."""
-    script = ("import socket, subprocess; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen();"
+    script = ("import socket, subprocess; s = socket.socket();"
+              "s.bind(('127.0.0.1', 0)); s.listen();"
               "a = socket.create_connection(s.getsockname());"
               "subprocess.run(['ss', '-K', 'dst', '127.0.0.1'], stdout=subprocess.DEVNULL);"
               "a.send(b'x')")
