@@ -4,6 +4,7 @@
 Three hosts, each with a brick and a mount: g1 and g2 hold data, g3 is the arbiter. One image of
 several shards. Guests are small processes that read and write it with O_DIRECT.
 """
+import contextlib
 import os
 import select
 import shlex
@@ -160,9 +161,17 @@ class Lab:
         self.guests.append(g)
         return g
 
+    def mounts(self, host):
+        """Its mount processes that are not dead or dying."""
+        found = []
+        for pid in host.pids("glusterfs"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if "--process-name=fuse" in glusterns.command_line(pid):
+                    found.append(pid)
+        return found
+
     def kill_mount(self, host):
-        for pid in [p for p in host.pids("glusterfs")
-                    if "--process-name=fuse" in glusterns.command_line(p)]:
+        for pid in self.mounts(host):
             os.kill(pid, signal.SIGKILL)
 
     # -- power and cables
@@ -185,10 +194,9 @@ class Lab:
         out. Its page cache survives, and glusterd, which has no part in the data path."""
         self.cluster.cut(host)
         self.kill_mount(host)
+        wait_for("mount dead", lambda: not self.mounts(host))
         daemons = host.pids("glusterfsd") + host.pids("glusterfs")
-        # the mount may still be dying; a restart would bring it back
-        found = [glusterns.command_line(p)[:-1] for p in daemons]
-        self.dead[host] = [argv for argv in found if argv and "--process-name=fuse" not in argv]
+        self.dead[host] = [glusterns.command_line(p)[:-1] for p in daemons]
         for pid in daemons:
             os.kill(pid, signal.SIGKILL)
         wait_for("power off", lambda: not (host.pids("glusterfsd") or host.pids("glusterfs")))
