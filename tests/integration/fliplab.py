@@ -204,8 +204,10 @@ class Lab:
 
     def power_on(self, host):
         self.cluster.cut(host, down=False)
-        for argv in self.dead.pop(host):
-            host.run(*argv)
+        for argv in self.dead.pop(host):  # glusterd may have been quicker with the heal daemon
+            done = host.run(*argv, check=False)
+            name = os.path.basename(argv[0])
+            wait_for(f"{name}: {done.stderr}", lambda: host.pids(name))
 
     def filter(self, host, *peers):
         """@host drops everything of @peers, both ways."""
