@@ -61,7 +61,8 @@ static void show_progress(void *arg)
                 atomic_store(&m->moved_us, clock_boottime_us());
             }
             atomic_store(&m->downtime_ms, job.downtime_ms);
-            act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
+            act_progress_copy(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes,
+                              job.speed_bytes_per_s, job.dirty_bytes_per_s);
         }
         clock_sleep_ms(PROGRESS_MS);
     }
