@@ -55,7 +55,8 @@ static json_t *vms_on(const struct core *c, const char *host)
 json_t *view_host(const struct core *c, const char *name)
 {
     static const char *const facts_copied[] = {"cpus",      "cpu_model", "memory_bytes",
-                                               "memory_free_bytes", "version", "qemu"};
+                                               "memory_free_bytes", "version", "qemu",
+                                               "storage_mbit"};
     const json_t *node = node_get(c, name);
     if (!node) {
         return NULL;

@@ -824,7 +824,10 @@ static int req_vm_migrate(struct req *q)
     if (to && str_eq(to, json_text_of(vm_own(q->c, name), "owner"))) {
         return ERR_SET(q->e, STATE, "vm '%s' runs on %s already", name, to);
     }
+    const char *host = NULL;
+    char why[128];
     r = need_quorum(q, pool);
+    r = r < 0 ? r : place_move(q->c, name, to, &host, why, sizeof(why), q->e);
     return r < 0 ? r : on_owner(q, "vm.migrate", true);
 }
 

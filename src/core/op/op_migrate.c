@@ -40,7 +40,6 @@ static bool is_claimed(const struct op *o)
 static enum op_verdict check(struct op *o)
 {
     const struct core *c = o->c;
-    const json_t *spec = vm_spec(c, name_of(o));
     const json_t *own = vm_own(c, name_of(o));
     char why[128];
     const char *host = NULL;
@@ -50,20 +49,12 @@ static enum op_verdict check(struct op *o)
     if (!str_eq(json_text_of(own, "owner"), c->host) || !vm_domain(c, name_of(o))) {
         return op_fail(o, STATE, "vm '%s' does not run on %s", name_of(o), c->host);
     }
-    struct place_need need = {
-        .vm = name_of(o),
-        .pool = json_text_of(spec, "pool"),
-        .memory_bytes = json_u64_of(spec, "memory_bytes", 0),
-        .cpus = json_u64_of(spec, "cpus", 1),
-        .exclude = c->host,
-        .only = json_text_of(o->args, "to"),
-        .cpu_as = c->host,
-    };
-    if (place_vm(c, &need, &host, why, sizeof(why), &o->err) < 0) {
+    if (place_move(c, name_of(o), json_text_of(o->args, "to"), &host, why, sizeof(why), &o->err) < 0) {
         return OP_FAIL;
     }
-    if (!pool_quorum(c, need.pool, NULL)) {
-        return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", need.pool);
+    const char *pool = json_text_of(vm_spec(c, name_of(o)), "pool");
+    if (!pool_quorum(c, pool, NULL)) {
+        return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", pool);
     }
     json_object_set_new(o->data, "dst", json_string(host));
     json_object_set_new(o->data, "why", json_string(why));
