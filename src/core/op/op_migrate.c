@@ -9,6 +9,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/op/move_limits.h"
 #include "core/op/ops.h"
 #include "core/place/place.h"
 
@@ -86,9 +87,15 @@ static enum op_verdict claim(struct op *o) /* T6 */
 static json_t *copy_args(struct op *o)
 {
     struct core *c = o->c;
-    return json_pack("{s:s,s:s,s:O,s:O?,s:s,s:O}", "name", name_of(o), "id", o->id, "own",
+    const json_t *spec = vm_spec(c, name_of(o));
+    struct move_limits limits = {0};
+    move_limits_of(json_u64_of(node_seen(c, c->host, "host"), "storage_mbit", 0),
+                   json_u64_of(node_seen(c, dst_of(o), "host"), "storage_mbit", 0),
+                   json_u64_of(spec, "memory_bytes", 0), &limits);
+    return json_pack("{s:s,s:s,s:O,s:O?,s:s,s:O,s:I,s:I}", "name", name_of(o), "id", o->id, "own",
                      vm_own(c, name_of(o)), "node", node_get(c, dst_of(o)), "dst", dst_of(o), "spec",
-                     vm_spec(c, name_of(o)));
+                     spec, "bandwidth_mib_per_s", (json_int_t)limits.bandwidth_mib_per_s, "limit_s",
+                     (json_int_t)limits.limit_s);
 }
 
 /* What the copy has cost, for the report; lost when the agent died in between. */
@@ -192,7 +199,7 @@ static enum op_verdict abort_migration(struct op *o)
 static const struct op_phase phases[] = {
     {"check", "Check both hosts", check, MINUTES(1), .is_bound = true},
     {"claim", "Claim the migration", claim, MINUTES(1), .is_bound = true},
-    {"copy", "Copy the memory", copy, 0, true, .is_bound = true}, /* the adapter has a deadline of its own */
+    {"copy", "Copy the memory", copy, 0, true, .is_bound = true}, /* limit_s, see copy_args() */
     {"handover", "Resume on the target", handover, MINUTES(2), true, .is_bound = true},
     {0},
 };
