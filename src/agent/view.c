@@ -268,6 +268,7 @@ json_t *view_vm(const struct core *c, const char *name)
     }
     json_object_set_new(v, "networks", view_nics(spec));
     json_object_set_new(v, "state", json_string(vm_state(c, name)));
+    set(v, "next", json_object_get(spec, "next"));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));
     set(v, "error", json_object_get(act, "error"));

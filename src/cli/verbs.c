@@ -251,7 +251,9 @@ static const struct verb verbs[] = {
     {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
      .help = "change a virtual machine from its next start on", .run = run_vm_set,
      .method = "PATCH",
-     .path = "/v1/vms/{}", .done = "vm '{}' is changed"},
+     .path = "/v1/vms/{}", .done = "vm '{}' is changed",
+     .more = "A running one keeps its processors and memory until it is stopped and started, or starts "
+             "again after a failure; 'mortar vm show' shows both. A reset is no start."},
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
      .help = "move a running virtual machine to another host", .run = run_vm_migrate,
      .method = "POST",

@@ -22,8 +22,10 @@ static uint64_t promised_bytes(const struct core *c, const char *host)
                       str_eq(json_text_of(vm_spec(c, name), "desired"), "running") &&
                       !str_eq(json_text_of(vm_act(c, name), "state"), "running");
         const json_t *mig = json_object_get(vm_own(c, name), "mig");
-        is_due = is_due || (vm_mig_is_active(vm_own(c, name)) && str_eq(json_text_of(mig, "dst"), host));
-        sum += is_due ? json_u64_of(vm_spec(c, name), "memory_bytes", 0) : 0;
+        bool is_coming = vm_mig_is_active(vm_own(c, name)) && str_eq(json_text_of(mig, "dst"), host);
+        sum += is_coming ? json_u64_of(vm_spec(c, name), "memory_bytes", 0)
+               : is_due  ? vm_next_u64(vm_spec(c, name), "memory_bytes")
+                         : 0;
         free(name);
     }
     return sum;
