@@ -283,5 +283,7 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
 int act_vm_migrate_abort(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                          struct err *e)
 {
-    return virt_migrate_abort(env->virt, json_text_of(args, "name"), e);
+    const char *cut_from = json_text_of(args, "cut_from");
+    return cut_from ? virt_migrate_hang_up(cut_from, e)
+                    : virt_migrate_abort(env->virt, json_text_of(args, "name"), e);
 }

@@ -142,7 +142,7 @@ static const struct param vm_migrate_options[] = {
     {0},
 };
 static const struct param cancel_options[] = {
-    FORCE("also where undoing is not certain to work"),
+    FORCE("break off what does not hear, also when the host that works on it is silent"),
     {0},
 };
 static const struct param event_options[] = {
@@ -276,7 +276,11 @@ static const struct verb verbs[] = {
      .more = "Fails with the task's error when the task fails."},
     {.words = "task cancel", .args = {TASK_ID}, .options = cancel_options,
      .help = "ask a task to undo what it did", .run = run_task_cancel, .method = "POST",
-     .path = "/v1/tasks/{}/cancel", .done = "task {} is asked to cancel"},
+     .path = "/v1/tasks/{}/cancel", .done = "task {} is asked to cancel",
+     .more = "The host that works on it stops and undoes it. With --force the connection of a migration is "
+             "cut as well, and when the host has been silent for 90 s another one undoes the task in its "
+             "place. What the silent host still does then is not certain to be undone: a guest whose "
+             "migration it completes all the same is started anew."},
 
     {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,
      .path = "/v1/events", .view = &view_event},

@@ -125,6 +125,14 @@ static enum op_verdict copy(struct op *o)
     if (v == OP_WAIT && op_is_cancelled(o)) {
         (void)op_do(o, "cancel", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)), NULL);
     }
+    if (v == OP_WAIT && op_is_forced(o)) {
+        (void)op_do(o, "cut", "vm.migrate_abort",
+                    json_pack("{s:s,s:O*}", "name", name_of(o), "cut_from",
+                              json_object_get(node_get(c, dst_of(o)), "storage")), NULL);
+    }
+    if (v == OP_FAIL && op_is_forced(o)) {
+        return op_fail(o, CANCELLED, "cancelled by force");
+    }
     if (v != OP_NEXT) {
         return v; /* a cancelled copy fails by itself, or had finished before */
     }
