@@ -327,6 +327,16 @@ def test_a_console_on_a_third_host_survives_moves(cluster, guest):
         assert terminal.child.wait(timeout=30) == 0
 
 
+def test_a_host_that_was_booted_can_receive_a_guest_first(cluster, guest):
+    """Sockets' directories go with each boot (/run); no guest was started there that made them anew."""
+    target = OTHER[guest.seen()["host"]]
+    script = "rm -r /run/mortar/console /run/mortar/channel && systemctl restart mortard"
+    cluster.lab.exec(target, ["sh", "-c", script])
+    cluster.wait_until("its agent answers", lambda: cluster.mortar(
+        target, "status", check=False).returncode == 0)
+    guest.migrate(target, "host3")
+
+
 # -- power and processes that fail in the middle of a move
 
 
@@ -341,6 +351,11 @@ class HurtMove:
         self.epoch = seen["epoch"]
         self.heart = Recorder(cluster.lab, guest.name)
         self.flushed = None
+        self.is_hurt = False
+
+    def _hurt(self):
+        self.act(self)
+        self.is_hurt = True
 
     def __enter__(self):
         self.heart.__enter__()
@@ -348,11 +363,12 @@ class HurtMove:
         self.heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 50)
         self.start = self.heart.mark()
         with AtPhase(self.cluster.lab, self.source, "vm.migrate", self.phase,
-                     lambda: self.act(self)) as trap:
+                     self._hurt) as trap:
             self.child = self.cluster.lab.popen(
                 "host3", ["mortar", "vm", "migrate", self.guest.name, "--to", self.target],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             self.cluster.wait_until(f"the move meets {self.phase}", lambda: trap.met)
+        assert self.is_hurt, "nothing was hurt: the move had nothing to withstand"
         self.flushed = self.heart.last()[3]["flushed"]
         print(f"\n{self.source} to {self.target}, met in {trap.met}")
         return self
