@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Purging the package of a member that has not left: the host is usable again, the data stays.
+
+The tests build on each other, in the order written.
+"""
+
+import pytest
+
+from mortarcluster import Cluster, Guest
+from mortarcluster import guest as guest_module
+from mortarlab import image
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """Two members; a mirrored pool, and a pool of host1's own with a guest."""
+    cluster = Cluster(make_lab(hosts=2, disk_size="2G", witness=False, debs=debs_dir))
+    for entry in cluster.lab.hosts():
+        sh(cluster, entry.name, f"tar -cf /root/before.tar {SETTINGS}")
+    cluster.form()
+    cluster.create_pool("vms", "host1", "--no-ha")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def guest(cluster):
+    """The demo guest on host1's local pool."""
+    guest = Guest(cluster)
+    guest.put_files(guest_module.build(), "host1")
+    cluster.mortar("host1", "pool", "create", "local", "--type", "dir", "--hosts", "host1")
+    guest.create("local", "host1")
+    return guest
+
+
+SETTINGS = "/etc/default/etcd /etc/libvirt/qemu.conf /etc/libvirt/libvirtd.conf"
+
+
+def sh(cluster, host, script, check=True):
+    """What a shell in a host prints."""
+    return cluster.lab.exec(host, ["sh", "-c", script], check=check, timeout=120).stdout.strip()
+
+
+def assert_usable(cluster, host):
+    """Everything is as Debian left it, and works."""
+    assert sh(cluster, host, "systemctl --failed --no-legend") == ""
+    different = sh(cluster, host, "tar -C / -df /root/before.tar 2>&1", check=False).splitlines()
+    assert [line for line in different if "time" not in line and "Removing" not in line] == []
+    found = ("find /etc /lib/systemd /var/lib/mortar /run -name '*mortar*' ! -name 'mortar-data' "
+             "! -name '*mortar-lab*'")
+    assert sh(cluster, host, found, check=False) in ("", "/var/lib/mortar")
+    assert sh(cluster, host, "ls -A /var/lib/mortar", check=False) in ("", "pools")
+    assert sh(cluster, host, "grep -rl --exclude='mortar-lab*' mortar /etc/libvirt /etc/default "
+              "/etc/systemd", check=False) == ""
+    assert sh(cluster, host, "ls /sys/class/net").split() == ["lo", "mgmt0", "stor0"]
+    assert sh(cluster, host, "systemctl is-active glusterd", check=False) == "inactive"
+    assert sh(cluster, host, "systemctl is-active etcd libvirtd").split() == ["active", "active"]
+    sh(cluster, host, "systemctl restart libvirtd && virsh list --all")
+    assert sh(cluster, host, "grep -l gluster /proc/[0-9]*/comm", check=False) == ""
+    assert sh(cluster, host, "grep -E ' /mnt/| /data/gluster/|gluster' /proc/mounts", check=False) == ""
+
+
+def test_a_member_with_a_brick_is_purged(cluster):
+    sh(cluster, "host2", "echo precious > /mnt/vms/precious")
+    done = cluster.lab.exec("host2", ["dpkg", "--purge", "mortar"], timeout=120)
+    assert "mortar leave" in done.stdout + done.stderr, "it says what would have been better"
+    assert_usable(cluster, "host2")
+
+
+def test_the_data_of_the_brick_is_still_there(cluster):
+    script = "mount -o ro /dev/mortar-data /mnt && cat /mnt/brick/precious; umount /mnt"
+    assert sh(cluster, "host2", script) == "precious"
+    assert "vms" in sh(cluster, "host2", "ls /var/backups/mortar/glusterd/vols")
+
+
+def test_a_removed_package_leaves_running_guests_alone(cluster, guest):
+    sh(cluster, "host1", "dpkg --remove mortar")
+    assert guest.name in sh(cluster, "host1", "virsh list --name")
+    assert sh(cluster, "host1", "systemctl is-active glusterd etcd libvirtd").split() == ["active"] * 3
+
+
+def test_a_purge_waits_for_guests_to_end(cluster, guest):
+    done = cluster.lab.exec("host1", ["dpkg", "--purge", "mortar"], check=False)
+    assert done.returncode != 0 and "virsh shutdown" in done.stderr, done
+    assert guest.name in sh(cluster, "host1", "virsh list --name")
+    assert sh(cluster, "host1", "test -e /etc/mortar/pki/libvirt/cacert.pem && echo whole") == "whole"
+    sh(cluster, "host1", f"virsh destroy {guest.name}")
+    sh(cluster, "host1", "dpkg --purge mortar")
+    assert_usable(cluster, "host1")
+    assert "qcow2" in sh(cluster, "host1", "find /var/lib/mortar/pools"), "images are the user's"
+
+
+def test_a_new_cluster_can_be_made_of_them(cluster, debs_dir):
+    for entry in cluster.lab.hosts():
+        for deb in image.list_debs(debs_dir):
+            cluster.lab.put(entry.name, deb, f"/root/{deb.name}")
+        sh(cluster, entry.name, "dpkg -i /root/*.deb")
+    cluster.form()
+    assert cluster.names("host2", "host") == ["host1", "host2"]
+    assert cluster.names("host1", "vm") == []
+    cluster.create_pool("vms", "host1", "--no-ha", "--wipe")
+    assert cluster.show("host2", "pool", "show", "vms")["quorum"] is True
