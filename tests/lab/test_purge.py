@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Purging the package of a member that has not left: the host is usable again, the data stays.
 
-The tests build on each other, in the order written.
+The tests build on each other, in the order written. What needs no more than this lab has stands here
+too: the mount's supervision by systemd.
 """
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from mortarcluster import Cluster, Guest
 from mortarcluster import guest as guest_module
 from mortarlab import image
+
+MOUNT = "mortar-mount-vms.service"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,21 @@ def assert_usable(cluster, host):
     sh(cluster, host, "systemctl restart libvirtd && virsh list --all")
     assert sh(cluster, host, "grep -l gluster /proc/[0-9]*/comm", check=False) == ""
     assert sh(cluster, host, "grep -E ' /mnt/| /data/gluster/|gluster' /proc/mounts", check=False) == ""
+
+
+def test_systemd_mounts_again_when_the_mount_process_is_killed(cluster):
+    """By the unit alone: the agent looks away meanwhile."""
+    sh(cluster, "host2", "systemctl stop mortard")
+    pid = sh(cluster, "host2", f"systemctl show -P MainPID {MOUNT}")
+    before = sh(cluster, "host2", "touch /mnt/vms/there; stat -c %i /mnt/vms/there")
+    sh(cluster, "host2", f"kill -9 {pid}")
+    cluster.wait_until("the file is there again", lambda: sh(
+        cluster, "host2", "mountpoint -q /mnt/vms && stat -c %i /mnt/vms/there",
+        check=False) == before)
+    assert sh(cluster, "host2", f"systemctl show -P MainPID {MOUNT}") not in (pid, "0")
+    assert sh(cluster, "host2", f"systemctl show -P NRestarts {MOUNT}") == "1"
+    assert sh(cluster, "host2", "grep -c ' /mnt/vms ' /proc/mounts") == "1", "the dead one is gone"
+    sh(cluster, "host2", "rm /mnt/vms/there; systemctl start mortard")
 
 
 def test_a_member_with_a_brick_is_purged(cluster):
