@@ -289,6 +289,7 @@ void agent_free(struct agent *a)
     mailbox_free(a->mailbox);
     recorder_free(a->recorder);
     smap_done(&a->asides);
+    once_answers_done(&a->answers);
     core_free(a->core);
     json_decref(a->env.config);
     free(a);

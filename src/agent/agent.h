@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/env.h"
+#include "agent/once.h"
 #include "core/core.h"
 #include "io/httpd.h"
 #include "io/loop.h"
@@ -21,6 +22,7 @@ struct waiter {
     char *task_id;        /* long poll, or the task that the commit makes */
     bool is_events;       /* long poll for events newer than gen */
     json_t *admit;        /* for join.admit: what the reply needs besides */
+    bool is_repeatable;   /* its answer is kept, since the caller may repeat the request */
     uint64_t gen;         /* long poll: answer when the task's revision differs */
     uint64_t deadline_us;
 };
@@ -37,6 +39,7 @@ struct agent {
     struct httpd *httpd;
     struct loop_source *tick;
     struct waiter *waiters;
+    struct once_answers answers; /* to requests that may come again */
     struct smap asides;       /* action id → struct httpd_req that waits for it */
     bool is_stepping;
 };

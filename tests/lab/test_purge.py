@@ -2,14 +2,18 @@
 """Purging the package of a member that has not left: the host is usable again, the data stays.
 
 The tests build on each other, in the order written. What needs no more than this lab has stands here
-too: the mount's supervision by systemd.
+too: the mount's supervision by systemd, and requests that are sent twice.
 """
+
+import http.client
+import json
+import socket
 
 import pytest
 
 from mortarcluster import Cluster, Guest
 from mortarcluster import guest as guest_module
-from mortarlab import image
+from mortarlab import cgroup, image
 
 MOUNT = "mortar-mount-vms.service"
 
@@ -41,6 +45,20 @@ SETTINGS = "/etc/default/etcd /etc/libvirt/qemu.conf /etc/libvirt/libvirtd.conf"
 def sh(cluster, host, script, check=True):
     """What a shell in a host prints."""
     return cluster.lab.exec(host, ["sh", "-c", script], check=check, timeout=120).stdout.strip()
+
+
+def ask(cluster, host, method, path, body, request_id):
+    """(status, answer) of the agent of a host, over its socket."""
+    pid = cgroup.leader(cluster.lab.host(host).cgroup)
+    http_to = http.client.HTTPConnection("localhost")
+    http_to.sock = socket.socket(socket.AF_UNIX)
+    http_to.sock.settimeout(60)
+    http_to.sock.connect(f"/proc/{pid}/root/run/mortar/agent.sock")
+    http_to.request(method, path, json.dumps(body), {"Mortar-Request-Id": request_id})
+    reply = http_to.getresponse()
+    answer = json.loads(reply.read())
+    http_to.close()
+    return reply.status, answer
 
 
 def assert_usable(cluster, host):
@@ -75,6 +93,28 @@ def test_systemd_mounts_again_when_the_mount_process_is_killed(cluster):
     assert sh(cluster, "host2", f"systemctl show -P NRestarts {MOUNT}") == "1"
     assert sh(cluster, "host2", "grep -c ' /mnt/vms ' /proc/mounts") == "1", "the dead one is gone"
     sh(cluster, "host2", "rm /mnt/vms/there; systemctl start mortard")
+
+
+def test_a_vm_is_created_once_by_a_request_sent_twice(cluster, guest):
+    body = {"name": "twin", "image": guest_module.IMAGE, "pool": "local", "cpus": 1,
+            "memory_bytes": 64 << 20, "host": "host1", "start": False}
+    said = [ask(cluster, host, "POST", "/v1/vms", body, "0123456789abcdef")
+            for host in ("host1", "host1", "host2")]
+    assert [status for status, _ in said] == [202] * 3, said
+    assert len({answer["task"] for _, answer in said}) == 1, said
+    state = lambda: cluster.show("host1", "task", "show", said[0][1]["task"])["state"]  # noqa: E731
+    cluster.wait_until("it is made", lambda: state() != "running")
+    assert state() == "done" and "twin" in cluster.names("host2", "vm")
+    assert ask(cluster, "host1", "POST", "/v1/vms", body, "0123456789abcdef") == said[0]
+    status, answer = ask(cluster, "host1", "POST", "/v1/vms", body, "another-request")
+    assert status == 409 and answer["error"]["name"] == "object.exists", answer
+
+
+def test_an_answer_without_a_task_is_given_again(cluster):
+    first = ask(cluster, "host1", "POST", "/v1/tokens", {}, "token-please")
+    assert first[0] == 200 and first[1]["token"]
+    assert ask(cluster, "host1", "POST", "/v1/tokens", {}, "token-please") == first
+    assert ask(cluster, "host1", "POST", "/v1/tokens", {}, "token-please2") != first
 
 
 def test_a_member_with_a_brick_is_purged(cluster):
