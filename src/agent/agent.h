@@ -5,13 +5,13 @@
 
 #include "agent/env.h"
 #include "agent/once.h"
+#include "agent/recorder.h"
 #include "core/core.h"
 #include "io/httpd.h"
 #include "io/loop.h"
 #include "io/worker.h"
 
 struct dispatcher;
-struct recorder;
 struct feed;
 
 /* A request of a user that waits: for its commit, or for a task to change. */
@@ -88,11 +88,3 @@ void feed_free(struct feed *f);
 void api_on_request(void *agent, struct httpd_req *req);
 /** api_wake - after each step: answer waiters whose time has come */
 void api_wake(struct agent *a);
-
-/* recorder.c */
-/** recorder_new - a ring of files below /var/lib/mortar/record; NULL @dir turns it off */
-struct recorder *recorder_new(const char *dir);
-void recorder_free(struct recorder *r);
-/** recorder_add - one step: its event and the actions it led to */
-void recorder_add(struct recorder *r, uint64_t now_us, uint64_t wall_us, const json_t *event,
-                  const json_t *actions);
