@@ -440,7 +440,7 @@ static const char *phase_state(const json_t *task, int i, int current)
 json_t *op_task_view(const struct core *c, const json_t *task)
 {
     static const char *const copied[] = {"id",    "kind",   "object",     "state",    "phase",
-                                         "progress", "note", "error", "result", "runner"};
+                                         "progress", "note", "error", "runner"};
     const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
     json_t *view = json_object();
     for (size_t i = 0; i < ELEMENTS(copied); i++) {

@@ -82,15 +82,14 @@ PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
 
 def task(state="running", phase="copy", gen=1, **more):
     return {"id": "t7", "kind": "vm.migrate", "object": "vm/demo", "state": state, "phase": phase,
-            "phases": PHASES, "progress": None, "note": None, "error": None, "result": None,
+            "phases": PHASES, "progress": None, "note": None, "error": None, "runner": "host1",
             "gen": gen, "started": 1790000000000, "ended": 0, **more}
 
 
 FAILED = task("failed", gen=3, error={"name": "pool.no-quorum", "message": "pool 'vms' has no quorum",
                                       "hint": "bring host2 back"})
 BYTES = {"done": 100 << 20, "total": 300 << 20, "unit": "bytes", "rate": 50 << 20, "eta_s": 4}
-MOVED = task("done", "hand", 3, result={"from": "host1", "to": "host2", "total_ms": 1312,
-                                        "blackout_ms": 83})
+MOVED = task("done", "hand", 3)
 STARTED = {"reply": {"task": "t7"}, "status": 202}
 
 
