@@ -117,9 +117,3 @@ const char *vm_state(const struct core *c, const char *name)
     }
     return state ? state : "stopped";
 }
-
-char *vm_disk_path(const struct core *c, const char *pool, const char *name, unsigned index)
-{
-    _cleanup_free_ char *mount = pool_mount_path(world_get(&c->world, KEY_POOL, pool), pool);
-    return str_printf("%s/vms/%s/disk%u.qcow2", mount, name, index);
-}
