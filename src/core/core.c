@@ -103,6 +103,14 @@ static void on_watch(struct core *c, const json_t *event)
     }
 }
 
+/* smap_put() keeps what is there already, and with it the reference that it was given. */
+static void remember(struct core *c, const char *name, json_t *value)
+{
+    if (smap_get(&c->seen, name) != value) {
+        smap_put(&c->seen, name, json_incref(value));
+    }
+}
+
 /* What the attempt's outcome tells about this host. */
 static void learn(struct core *c, const char *id, const struct attempt *a, bool is_commit)
 {
@@ -112,14 +120,14 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             act_forget(c, "observe/gluster"); /* look at once, and whether an option has drifted */
             act_forget(c, "guard/");
         }
-        smap_put(&c->seen, name, json_incref(a->result));
+        remember(c, name, a->result);
         if (str_eq(name, "domains")) {
             c->domains_at_us = a->started_us;
         }
     }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/")) &&
         a->result) {
-        smap_put(&c->seen, id, json_incref(a->result));
+        remember(c, id, a->result);
     }
     if (str_starts(id, "etcd/")) {
         act_forget(c, "observe/etcd"); /* look at once */
