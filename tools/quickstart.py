@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Shows Mortar on this machine: three hosts, one mirrored pool, a VM that moves while it writes.
+"""Shows Mortar on this machine: three hosts, one mirrored pool, a VM that moves while it writes, and survives
+the power cut of its host.
 
-    sudo ./quickstart                  from nothing to a live migration; again: goes on, and moves again
+    sudo ./quickstart                  from nothing to a live migration and a failover; again: once more
     sudo ./quickstart --guest debian   the same with a full Debian that cloud-init sets up: some minutes more
     sudo ./quickstart --down           remove the hosts; packages and the cached images stay
 
@@ -83,7 +84,7 @@ def disk_gib(path):
 def tell_costs(is_debian, lacking):
     """Network traffic and minutes, of what is not cached yet."""
     megabytes = 0 if image.base_path().is_dir() and not lacking else 450
-    minutes = 2 if not megabytes else 5
+    minutes = 4 if not megabytes else 7
     if is_debian:
         is_built = debian_module.is_built()
         megabytes += 0 if is_built else 250
@@ -100,7 +101,8 @@ def tell_plan(name, is_debian):
     needed_gib = DISK_GIB + (DEBIAN_DISK_GIB if is_debian else 0)
     os_name = dict(line.split("=", 1) for line in
                    pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    say("Mortar quickstart: three hosts, one mirrored pool, a VM that moves while it writes")
+    say("Mortar quickstart: three hosts, one mirrored pool, a VM that moves while it writes, and survives the "
+        "power cut of its host")
     say()
     say(f"  needs    Debian 12 ({os_name.get('PRETTY_NAME', '?').strip(chr(34))}), root; "
         f"{needed_mib} MiB of memory ({memory_mib()} available); "
@@ -162,7 +164,8 @@ def bring_up_tiny(cluster, directory):
     """The demo guest, running."""
     guest = Guest(cluster)
     with Step("create a VM whose guest writes numbered, time-stamped blocks to its disk"):
-        guest.put_files(directory, "host1")
+        for host in ("host1", "host2"):
+            guest.put_files(directory, host)
         if guest.name not in cluster.names("host1", "vm"):
             guest.create()
         elif guest.seen()["state"] != "running":
@@ -219,6 +222,72 @@ def judge(cluster, guest, flushed):
         say(f"    {verdict['checked_blocks']} blocks checked, numbers up to {verdict['last_seq']}: "
             "none lost, none out of order")
         cluster.change("host1", "vm", "start", guest.name)
+
+
+def switch_failover_on(cluster):
+    """Before the VM is started anew: a machine that runs already is covered from its next start on."""
+    with Step("switch failover on: every host proves its part first"):
+        cluster.change("host1", "pool", "ha", "vms")
+
+
+class TimeLine:
+    """What becomes true when after a power cut, on one clock, asked of a host that lives."""
+
+    def __init__(self, cluster, guest, lost, through):
+        self.cluster, self.guest, self.lost, self.through = cluster, guest, lost, through
+        self.began = time.monotonic()
+        self.rows = []
+
+    def wait(self, what, condition, within_s=60):
+        """Until condition(); notes the seconds since the cut."""
+        def holds():
+            try:
+                return condition()
+            except (CommandFailed, subprocess.SubprocessError, ValueError):
+                return False  # a leader of etcd was lost with the host: asked again
+        self.cluster.wait_until(what, holds, within_s)
+        self.rows.append((time.monotonic() - self.began, what))
+
+    def host_is(self, *states):
+        """The lost host's state, as the cluster has it."""
+        hosts = self.cluster.show(self.through, "host", "ls")["items"]
+        return next(h["state"] for h in hosts if h["name"] == self.lost) in states
+
+    def is_owned_elsewhere(self):
+        """Does the VM belong to another host?"""
+        return self.guest.seen(self.through)["host"] not in (None, self.lost)
+
+    def runs(self):
+        """Has its QEMU been seen there?"""
+        return self.guest.seen(self.through)["state"] == "running"
+
+
+def show_failover(cluster, guest):
+    """The power of the guest's host is cut; what is true when, and the guest's own gap."""
+    lost = guest.seen()["host"]
+    through = "host3"
+    with Recorder(cluster.lab, guest.name) as heart:
+        heart.wait_for(lambda line: line[1] == lost)
+        time.sleep(LOAD_S)
+        with Step(f"cut the power of {lost}, where the VM runs; ask {through} what happens"):
+            line = TimeLine(cluster, guest, lost, through)
+            cluster.lab.cut(lost)
+            line.wait("two hosts agree that it is silent: it is fenced", lambda: line.host_is("fencing", "fenced"))
+            line.wait("every brick has cut it off and drained, its promises are over",
+                      lambda: line.host_is("fenced"))
+            line.wait("the VM has a new owner", line.is_owned_elsewhere)
+            line.wait("its QEMU runs there", line.runs)
+            to = guest.seen(through)["host"]
+            first = heart.wait_for(lambda beat: beat[1] == to, 120)
+            last = [beat for beat in heart.lines if beat[1] == lost][-1]
+            line.rows.append((first[0] - line.began, "the guest has booted and writes again"))
+            for seconds, what in line.rows:
+                say(f"    {seconds:6.1f} s  {what}")
+            say(f"    the guest's own gap: {first[0] - last[0]:.1f} s without a heartbeat, its boot included")
+    with Step(f"give {lost} its power back: it is let in, healed, and trusted again"):
+        cluster.lab.boot(lost)
+        line.wait(f"{lost} is online", lambda: line.host_is("online"), 300)
+        say(f"    {line.rows[-1][0] - line.rows[-2][0]:6.1f} s until it was a full member")
 
 
 def bring_up_debian(cluster, path):
@@ -292,7 +361,11 @@ def run(args):
         show_debian_moves(cluster, guest)
     else:
         guest = bring_up_tiny(cluster, made)
-        judge(cluster, guest, show_moves(cluster, guest))
+        flushed = show_moves(cluster, guest)
+        switch_failover_on(cluster)
+        judge(cluster, guest, flushed)
+        show_failover(cluster, guest)
+        judge(cluster, guest, None)
     tell_next(args, guest, time.monotonic() - started)
 
 

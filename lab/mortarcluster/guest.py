@@ -42,7 +42,7 @@ class Guest:
         self.cluster.change(
             host, "vm", "create", self.name, "--image", IMAGE, "--pool", pool, "--memory", MEMORY,
             "--kernel", f"{IN_HOST}/vmlinuz", "--initrd", f"{IN_HOST}/initrd",
-            "--cmdline", self.cmdline, *words)
+            "--cmdline", self.cmdline, "--demo-channel", *words)
 
     def seen(self, host="host1"):
         """`vm show`."""

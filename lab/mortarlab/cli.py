@@ -36,6 +36,8 @@ def make_parser():
                     help="the last host has a small disk only (with three hosts)")
     up.add_argument("--4kn", dest="disks_4kn", metavar="HOST,…", default="",
                     help="hosts whose data disks have logical sectors of 4096 bytes")
+    up.add_argument("--uplinks", action="store_true", default=None,
+                    help="each host has a card wan0 to a third network, the outside")
     up.add_argument("--debs", metavar="DIR", help="install the packages in DIR in each host")
     down = verb("down", run_down, "remove the lab without a trace")
     down.add_argument("--all", action="store_true", help="remove every lab of this machine")
@@ -77,7 +79,8 @@ def run_up(args):
         say(line)
     lab = Lab(args.name)
     disks_4kn = [name for name in args.disks_4kn.split(",") if name]
-    seconds = lab.up(args.hosts, args.disk_size, args.witness, args.debs, disks_4kn)
+    seconds = lab.up(args.hosts, args.disk_size, args.witness, args.debs, disks_4kn,
+                     args.uplinks)
     say(f"lab {args.name!r} is up after {seconds:.1f} s")
     print_status(lab.status())
 

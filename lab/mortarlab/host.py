@@ -87,7 +87,7 @@ class Host:
         self.cgroup = cgroup.host_path(lab_name, self.name)
 
     def address(self, network="mgmt"):
-        """The host's address in "mgmt" or "stor"."""
+        """The host's address in "mgmt", "stor" or, with uplinks, "wan"."""
         return net.address(self.plan["slot"], network, self.index)
 
     def state(self):
@@ -116,7 +116,7 @@ class Host:
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         disk.create(self.disk_file, self.disk_bytes)
         device = disk.attach(self.disk_file, self.sector_bytes)
-        net.make_host(self.lab, self.plan["slot"], self.name, self.index)
+        net.make_host(self.lab, self.plan["slot"], self.name, self.index, net.nets_of(self.plan))
         self.write_files(device)
         cgroup.kill(self.cgroup)  # what a killed start left behind may have entered just now
         cgroup.remove_host(self.lab, self.name)

@@ -42,14 +42,15 @@ class Lab:
     # -- making and removing
 
     def up(self, hosts=None, disk_size=None, witness=None, debs=None, disks_4kn=(),
-           deadline_s=BOOT_DEADLINE_S):
+           uplinks=None, deadline_s=BOOT_DEADLINE_S):
         """Make what is missing and boot what is off; return the seconds it took.
 
         hosts: how many (3). disk_size: of each data disk ("10G", sparse). witness: the last host
         has only a small disk (default: when there are three hosts). debs: directory of our
         packages to install; in hosts that exist they are installed as an upgrade. disks_4kn: names
-        of hosts whose data disks have logical sectors of 4096 bytes. A lab that exists keeps its
-        shape; asking for another is refused.
+        of hosts whose data disks have logical sectors of 4096 bytes. uplinks: each host has a card
+        wan0 to a third network, the outside. A lab that exists keeps its shape; asking for another
+        is refused.
         """
         started = time.monotonic()
         capability.require_tools()
@@ -58,20 +59,20 @@ class Lab:
         with state.locked(self.name):
             plan = state.load(self.name)
             if plan is None:
-                plan = self._make_plan(hosts, disk_size, witness, debs, disks_4kn)
+                plan = self._make_plan(hosts, disk_size, witness, debs, disks_4kn, uplinks)
             else:
-                self._refuse_other_plan(plan, hosts, disk_size, witness, disks_4kn)
+                self._refuse_other_plan(plan, hosts, disk_size, witness, disks_4kn, uplinks)
             with state.locked("machine"):
                 limits.prepare_machine()
                 cgroup.prepare_machine()
-            net.make_lab(self.name, plan["slot"])
+            net.make_lab(self.name, plan["slot"], net.nets_of(plan))
             awake = [h for h in self._hosts(plan) if not cgroup.is_frozen(h.cgroup)]
             self._boot_all(plan, awake, deadline_s)
             if debs:
                 self._upgrade(plan, image.list_debs(debs))
         return time.monotonic() - started
 
-    def _make_plan(self, hosts, disk_size, witness, debs, disks_4kn):
+    def _make_plan(self, hosts, disk_size, witness, debs, disks_4kn, uplinks):
         """Choose and record everything before the first resource is made."""
         count = 3 if hosts is None else hosts
         if not 1 <= count <= MAX_HOSTS:
@@ -95,14 +96,14 @@ class Lab:
                 "sector_bytes": 4096 if f"host{index}" in disks_4kn else 512,
             })
         plan = {"name": self.name, "layers": [str(p) for p in layers], "hosts": entries}
-        plan |= {"cuts": [], "isolated": []}
+        plan |= {"cuts": [], "isolated": [], "uplinks": bool(uplinks)}
         plan["debs"] = image.hash_debs(image.list_debs(debs)) if debs else None
         with state.locked("machine"):
             plan["slot"] = net.choose_slot(self.name)
             state.save(self.name, plan)
         return plan
 
-    def _refuse_other_plan(self, plan, hosts, disk_size, witness, disks_4kn):
+    def _refuse_other_plan(self, plan, hosts, disk_size, witness, disks_4kn, uplinks):
         """An existing lab is continued, never silently changed."""
         entries = plan["hosts"]
         same = hosts in (None, len(entries))
@@ -110,6 +111,7 @@ class Lab:
         same &= disk_size is None or disk.parse_size(disk_size) == entries[0]["disk_bytes"]
         same &= not disks_4kn or set(disks_4kn) == {h["name"] for h in entries
                                                     if h["sector_bytes"] == 4096}
+        same &= uplinks is None or uplinks == plan.get("uplinks", False)
         if not same:
             raise LabError(
                 f"lab {self.name!r} exists with {len(entries)} hosts and another shape",
@@ -197,9 +199,10 @@ class Lab:
         """The lab as plain data; `status --json` prints it."""
         plan = self._plan()
         slot = plan["slot"]
+        names = net.NET_NAMES | ({"outside": net.WAN} if plan.get("uplinks") else {})
         return {
             "name": self.name,
-            "networks": {n: str(net.subnet(slot, short)) for n, short in net.NET_NAMES.items()},
+            "networks": {n: str(net.subnet(slot, short)) for n, short in names.items()},
             "cuts": plan["cuts"],
             "hosts": [
                 {

@@ -2,7 +2,7 @@
 """The lab's switches and cables.
 
 One network namespace per lab holds two bridges, `mgmt` and `stor`; one per host holds mgmt0 and
-stor0, veth links to them. The machine's own namespace gets no link, address, route or rule, so
+stor0, veth links to them. With uplinks there are also `wan`, the outside, and wan0. The machine's own namespace gets no link, address, route or rule, so
 labs cannot meet each other or the machine. Switch ports are m-HOST and s-HOST. What is cut is one
 nft table in the bridge family, always written whole from the plan.
 """
@@ -15,9 +15,16 @@ from . import state
 from .command import LabError, run
 
 NETS = ("mgmt", "stor")
+WAN = "wan"
+ALL_NETS = (*NETS, WAN)
 NET_NAMES = {"mgmt": "mgmt", "storage": "stor"}
 SLOTS = 128
 LAB_SIDE = 254
+
+
+def nets_of(plan):
+    """The networks that a lab has."""
+    return ALL_NETS if plan.get("uplinks") else NETS
 
 
 def lab_ns(lab):
@@ -37,6 +44,8 @@ def port(net, host):
 
 def subnet(slot, net):
     """The /24 of a network."""
+    if net == WAN:
+        return ipaddress.ip_network(f"10.78.{slot}.0/24")
     return ipaddress.ip_network(f"10.77.{2 * slot + NETS.index(net)}.0/24")
 
 
@@ -47,7 +56,7 @@ def address(slot, net, index):
 
 def mac(slot, net, index):
     """Stable over reboots, as a card's is."""
-    return f"02:4d:6f:{slot:02x}:{NETS.index(net):02x}:{index:02x}"
+    return f"02:4d:6f:{slot:02x}:{ALL_NETS.index(net):02x}:{index:02x}"
 
 
 def choose_slot(lab):
@@ -64,7 +73,8 @@ def choose_slot(lab):
     first = zlib.crc32(lab.encode()) % SLOTS
     for step in range(SLOTS):
         slot = (first + step) % SLOTS
-        if slot not in taken and not any(subnet(slot, n).overlaps(u) for n in NETS for u in used):
+        if slot not in taken and not any(
+                subnet(slot, n).overlaps(u) for n in ALL_NETS for u in used):
             return slot
     raise LabError("no subnet of 10.77.0.0/16 is free on this machine")
 
@@ -79,17 +89,17 @@ def batch(namespace, commands):
     run(["ip", "-netns", namespace, "-batch", "-"], text_in="\n".join(commands) + "\n")
 
 
-def make_lab(lab, slot):
+def make_lab(lab, slot, nets=NETS):
     """The switches, unless they are there; half-made ones are made anew, nothing hangs on them."""
     namespace = lab_ns(lab)
     if namespace in list_ns():
         shown = run(["ip", "-netns", namespace, "-brief", "address", "show", "up"]).stdout
-        if all(f" {subnet(slot, net)[LAB_SIDE]}/24" in shown for net in NETS):
+        if all(f" {subnet(slot, net)[LAB_SIDE]}/24" in shown for net in nets):
             return
         run(["ip", "netns", "del", namespace])
     run(["ip", "netns", "add", namespace])
     commands = ["link set lo up"]
-    for net in NETS:
+    for net in nets:
         commands += [
             f"link add name {net} type bridge forward_delay 0",
             f"address add {subnet(slot, net)[LAB_SIDE]}/24 dev {net}",
@@ -98,13 +108,13 @@ def make_lab(lab, slot):
     batch(namespace, commands)
 
 
-def make_host(lab, slot, host, index):
+def make_host(lab, slot, host, index, nets=NETS):
     """A host's cards, fresh as after power-on: nothing of an earlier boot stays."""
     remove_host(lab, host)
     namespace = host_ns(lab, host)
     run(["ip", "netns", "add", namespace])
     commands = []
-    for net in NETS:
+    for net in nets:
         card = f"{net}0"
         commands += [
             f"link add name {port(net, host)} type veth "
@@ -113,7 +123,7 @@ def make_host(lab, slot, host, index):
         ]
     batch(lab_ns(lab), commands)
     commands = ["link set lo up"]
-    for net in NETS:
+    for net in nets:
         commands += [
             f"address add {address(slot, net, index)}/24 dev {net}0",
             f"link set {net}0 up",
@@ -125,7 +135,7 @@ def remove_host(lab, host):
     """A host's cables and namespace, whatever of them exists."""
     namespaces = list_ns()
     if lab_ns(lab) in namespaces:
-        for net in NETS:
+        for net in ALL_NETS:
             run(["ip", "-netns", lab_ns(lab), "link", "del", port(net, host)], check=False)
     if host_ns(lab, host) in namespaces:
         run(["ip", "netns", "del", host_ns(lab, host)])
@@ -146,7 +156,8 @@ def rules(cuts, isolated):
     """
     forward = []
     local = []
-    pairs = [tuple(cut) for cut in cuts] + [(net, host, "*") for host in isolated for net in NETS]
+    pairs = [tuple(cut) for cut in cuts] + [(net, host, "*") for host in isolated
+                                          for net in ALL_NETS]
     for net, host, other in sorted(set(pairs)):
         one = f'"{port(net, host)}"'
         if other == "*":

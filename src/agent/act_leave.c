@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "adapters/host/host_net.h"
+#include "adapters/host/host_uplink.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/virt_host.h"
 #include "agent/config.h"
@@ -36,10 +37,14 @@ int act_host_restore(const struct env *env, const json_t *args, struct act_ctx *
 {
     size_t i;
     json_t *bridge;
+    int r = uplink_drop("", e); /* the host's own addresses may be on the bridge */
+    if (r < 0) {
+        return r;
+    }
     json_array_foreach(json_object_get(json_object_get(args, "data"), "bridges"), i, bridge) {
         (void)net_remove(json_string_value(bridge), NULL); /* the next boot forgets it anyway */
     }
-    int r = restore_gluster(e);
+    r = restore_gluster(e);
     r = r < 0 ? r : restore_virt(e);
     r = r < 0 ? r : restore_etcd(e);
     r = r < 0 ? r

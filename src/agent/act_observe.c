@@ -8,13 +8,17 @@
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/host/host_facts.h"
+#include "adapters/host/host_reach.h"
+#include "adapters/host/host_uplink.h"
 #include "adapters/host/hosts_parse.h"
 #include "adapters/systemd/systemd.h"
+#include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
 #include "agent/brick_dir.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "base/str.h"
+#include "core/model/vm.h"
 #include "io/clock.h"
 #include "io/cmd.h"
 #include "io/file.h"
@@ -24,6 +28,7 @@
 #define BEAT_US (30 * USEC_PER_SEC)
 #define STATE_TIMEOUT_US (10 * USEC_PER_SEC)
 #define MOUNT_TIMEOUT_US (3 * USEC_PER_SEC)
+#define REACH_TIMEOUT_US (2 * USEC_PER_SEC) /* one lost packet is sent again after a second */
 #define HEAL_SHOWN_MAX 1000000
 
 static json_t *round_down(uint64_t bytes, uint64_t step)
@@ -67,6 +72,7 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
     json_object_set_new(*ret, "memory_free_bytes",
                         round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));
     json_object_set_new(*ret, "boot_id", json_string(env->boot_id));
+    json_object_set_new(*ret, "uplink", json_boolean(uplink_exists("")));
     json_object_set_new(*ret, "ca", json_boolean(file_exists(PATH_PKI "/ca.key")));
     /* Changes now and then on an idle host too: who publishes nothing is silent (NODE_SILENT_US). */
     json_object_set_new(*ret, "beat", json_integer((json_int_t)(clock_boottime_us() / BEAT_US)));
@@ -90,6 +96,31 @@ static const char *state_name(enum virt_state s)
     return "other";
 }
 
+/* A QEMU whose cgroup cannot be read is not accused: it may be ending. */
+static bool is_in_slice(const char *name)
+{
+    pid_t pid = 0;
+    bool is_in = true;
+    _cleanup_close_ int fd = -1;
+    if (virt_pidfd(name, &pid, &fd, NULL) == 0) {
+        (void)virt_in_slice(pid, DOM_SLICE_VMS, &is_in, NULL, NULL); /* then as if it were in it */
+    }
+    return is_in;
+}
+
+static json_t *domain_json(const struct virt_domain *d)
+{
+    json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:s,s:b}", "state", state_name(d->state), "reason",
+                          str_eq(d->reason, "io-error") ? "ioerror" : d->reason, "uuid", d->info.uuid,
+                          "epoch", (json_int_t)d->info.meta.n, "owner", d->info.meta.owner,
+                          "freezable", str_eq(d->info.partition, DOM_PARTITION_HA));
+    if (!is_in_slice(d->info.name)) {
+        json_object_set_new(j, "in_slice", json_false());
+    }
+    return j;
+}
+
+/* The user's own domains are named and never touched; neither are those that may be ours (A5). */
 int act_observe_domains(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                         struct err *e)
 {
@@ -98,18 +129,20 @@ int act_observe_domains(const struct env *env, const json_t *args, struct act_ct
     if (r < 0) {
         return r;
     }
+    json_t *foreign = json_array();
+    json_t *unclear = json_array();
     *ret = json_object();
     for (size_t i = 0; i < list.n; i++) {
         const struct virt_domain *d = &list.v[i];
-        if (d->info.ours != DOM_OURS_YES) {
-            continue; /* the user's own domains are never touched */
+        if (d->info.ours == DOM_OURS_YES) {
+            json_object_set_new(*ret, d->info.name, domain_json(d));
+        } else {
+            json_array_append_new(d->info.ours == DOM_OURS_NO ? foreign : unclear,
+                                  json_string(d->info.name));
         }
-        json_object_set_new(*ret, d->info.name,
-                            json_pack("{s:s,s:s,s:s,s:I,s:s}", "state", state_name(d->state),
-                                      "reason", str_eq(d->reason, "io-error") ? "ioerror" : d->reason,
-                                      "uuid", d->info.uuid, "epoch", (json_int_t)d->info.meta.n,
-                                      "owner", d->info.meta.owner));
     }
+    json_object_set_new(*ret, DOMAINS_OTHERS, json_pack("{s:o,s:o}", "foreign", foreign, "unclear",
+                                                        unclear));
     act_done_early(ctx, *ret);
     *ret = NULL;
     virt_warm(env->virt);
@@ -139,6 +172,36 @@ int act_observe_glance(const struct env *env, const json_t *args, struct act_ctx
 {
     _cleanup_free_ char *text = gluster_fingerprint("");
     *ret = json_pack("{s:s}", "text", text);
+    return 0;
+}
+
+/* Who answers, by host. Who does not is asked a second time before it is called silent. */
+int act_observe_reach(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    json_t *hosts = json_object_get(args, "hosts");
+    *ret = json_object();
+    for (int pass = 0; pass < 2; pass++) {
+        const char *host;
+        json_t *addr;
+        size_t n = 0;
+        const char **addrs = xcalloc(json_object_size(hosts) + 1, sizeof(*addrs));
+        const char **names = xcalloc(json_object_size(hosts) + 1, sizeof(*names));
+        bool *answers = xcalloc(json_object_size(hosts) + 1, sizeof(*answers));
+        json_object_foreach(hosts, host, addr) {
+            if (!json_bool_of(*ret, host, false)) {
+                addrs[n] = json_string_value(addr);
+                names[n++] = host;
+            }
+        }
+        host_reach(addrs, n, API_PORT, clock_boottime_us() + REACH_TIMEOUT_US, answers);
+        for (size_t i = 0; i < n; i++) {
+            json_object_set_new(*ret, names[i], json_boolean(answers[i]));
+        }
+        free(answers);
+        free(names);
+        free(addrs);
+    }
     return 0;
 }
 

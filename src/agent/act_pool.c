@@ -105,7 +105,7 @@ int act_brick_prepare(const struct env *env, const json_t *args, struct act_ctx 
         .uuid = uuid,
         .path = json_text_of(brick, "path"),
         .device = json_text_of(brick, "device"),
-        .wipe = json_bool_of(pool, "wipe", false),
+        .wipe = str_eq(json_text_of(pool, "state"), "creating") && json_bool_of(pool, "wipe", false),
         /* An arbiter holds names only and cannot fill the root file system with data. */
         .force = json_bool_of(pool, "force", false) ||
                  str_eq(json_text_of(brick, "role"), "arbiter"),
@@ -330,7 +330,8 @@ int act_net_apply(const struct env *env, const json_t *args, struct act_ctx *ctx
     uint64_t mtu = 0;
     int r = net_apply(&spec, &mtu, NULL, e);
     if (r == 0) {
-        *ret = json_pack("{s:O,s:I}", "peers", json_object_get(args, "peers"), "mtu", (json_int_t)mtu);
+        *ret = json_pack("{s:O,s:s*,s:I}", "peers", json_object_get(args, "peers"), "uplink",
+                         json_text_of(args, "uplink"), "mtu", (json_int_t)mtu);
     }
     return r;
 }

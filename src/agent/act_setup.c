@@ -8,6 +8,7 @@
 #include "adapters/etcd/store.h"
 #include "adapters/host/host_check.h"
 #include "adapters/host/host_facts.h"
+#include "adapters/host/host_uplink.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/systemd/unit_text.h"
 #include "adapters/virt/virt_host.h"
@@ -17,6 +18,7 @@
 #include "agent/files.h"
 #include "agent/store_open.h"
 #include "base/str.h"
+#include "core/model/keys.h"
 #include "io/clock.h"
 #include "io/file.h"
 #include "io/http.h"
@@ -88,6 +90,16 @@ static int refuse_findings(const struct check_list *list, struct err *e)
     return 0;
 }
 
+/* Said before anything is made; the card is taken in the last phase. */
+static int check_uplink(const char *nic, const char *mgmt, const char *storage, struct err *e)
+{
+    const struct uplink_wish wish = {.nic = nic, .bridge = NETWORK_BRIDGE, .mgmt = mgmt, .storage = storage};
+    _cleanup_json_ json_t *seen = NULL;
+    int r = nic ? uplink_observe("", &seen, e) : 0;
+    bool is_taken = str_eq(json_text_of(seen, "nic"), nic) && json_bool_of(seen, "attached", false);
+    return !nic || r < 0 || is_taken ? r : uplink_preflight(&wish, e);
+}
+
 int act_host_preflight(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                        struct err *e)
 {
@@ -105,6 +117,7 @@ int act_host_preflight(const struct env *env, const json_t *args, struct act_ctx
     r = r < 0 ? r : host_observe_links(&links, e);
     r = r < 0 ? r : choose_address(&links, json_text_of(asked, "mgmt"), &mgmt, e);
     r = r < 0 ? r : choose_address(&links, storage_asked ? storage_asked : mgmt, &storage, e);
+    r = r < 0 ? r : check_uplink(json_text_of(asked, "uplink"), mgmt, storage, e);
     if (r < 0) {
         return r;
     }

@@ -124,7 +124,8 @@ static int format_domain(const json_t *args, bool emulate, char **ret_xml, struc
         .initrd = json_text_of(spec, "initrd_path"),
         .cmdline = json_text_of(spec, "kernel_path") ? json_text_of(spec, "cmdline") : NULL,
         .seed_path = json_text_of(spec, "seed_path"),
-        .demo_channel = true,
+        .demo_channel = json_bool_of(spec, "demo_channel", false),
+        .ha = json_bool_of(args, "freezable", false),
     };
     act_vm_fill_meta(&d.meta, json_text_of(spec, "uuid"), json_text_of(own, "owner"),
               json_u64_of(own, "inc", 0), json_u64_of(own, "epoch", 0));
@@ -174,17 +175,22 @@ static int adopt(const struct env *env, const char *name, uint64_t epoch, bool *
                       : ERR_SET(e, BUSY, "an older instance still exists on this host");
 }
 
-static int check_slice(const char *name, struct err *e)
+/* A machine that failover covers must be born where the guard can freeze it, or not at all (I5). */
+static int check_slice(const struct env *env, const char *name, bool freezable, struct err *e)
 {
     pid_t pid = 0;
     bool is_in = false;
     _cleanup_close_ int fd = -1;
     _cleanup_free_ char *cgroup = NULL;
     int r = virt_pidfd(name, &pid, &fd, e);
-    r = r < 0 ? r : virt_in_slice(pid, DOM_SLICE_VMS, &is_in, &cgroup, e);
+    r = r < 0 ? r : virt_in_slice(pid, freezable ? DOM_SLICE_HA : DOM_SLICE_VMS, &is_in, &cgroup, e);
     if (r == 0 && !is_in) {
-        log_warning("QEMU is not in its slice; failover would not be safe", "vm=%s cgroup=%s", name,
-                    cgroup ? cgroup : "?");
+        log_warning("QEMU is not in its slice", "vm=%s cgroup=%s", name, cgroup ? cgroup : "?");
+    }
+    if (r == 0 && !is_in && freezable) {
+        (void)virt_destroy(env->virt, name, false, NULL); /* refused either way; an orphan is found later */
+        r = ERR_SET(e, STATE, "its QEMU is in cgroup %s, where it could not be frozen", cgroup);
+        err_hint(e, "see 'mortar check': libvirt needs a delegated cgroup controller");
     }
     return r;
 }
@@ -207,7 +213,7 @@ int act_vm_create(const struct env *env, const json_t *args, struct act_ctx *ctx
     r = r < 0 ? r : take_epoch(uuid, epoch, false, e);
     r = r < 0 ? r : virt_host_dirs(e);
     r = r < 0 ? r : virt_create(env->virt, xml, false, e);
-    return r < 0 ? r : check_slice(name, e);
+    return r < 0 ? r : check_slice(env, name, json_bool_of(args, "freezable", false), e);
 }
 
 /* Only the instance that the caller means: between its decision and now another one may be here, for

@@ -12,6 +12,7 @@
 
 #include "adapters/virt/virt_drive.h"
 #include "agent/config.h"
+#include "agent/guard_feed.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "core/flight.h"
@@ -45,6 +46,22 @@ static void tell_failure(const json_t *event)
     }
 }
 
+static void set_tick(struct agent *a, uint64_t delay_us)
+{
+    a->tick_at_us = clock_boottime_us() + delay_us;
+    loop_rearm(a->tick, delay_us);
+}
+
+/* Something is due before the next tick: a rank's turn, or the end of a promise. */
+static void wake_earlier(struct agent *a)
+{
+    uint64_t at = a->core->wake_us;
+    uint64_t now = clock_boottime_us();
+    if (a->tick && at && at < a->tick_at_us) {
+        set_tick(a, at > now ? at - now : 0);
+    }
+}
+
 int agent_feed(struct agent *a, json_t *event, struct err *e)
 {
     _cleanup_json_ json_t *held = event;
@@ -64,6 +81,7 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
         log_debug("action", "id=%s do=%s", json_text_of(action, "id"), json_text_of(action, "do"));
         dispatch(a->dispatcher, action);
     }
+    wake_earlier(a);
     return r;
 }
 
@@ -131,10 +149,10 @@ static void on_tick(void *arg)
 {
     struct agent *a = arg;
     struct err e = {0};
+    set_tick(a, TICK_US);
     (void)agent_feed(a, json_pack("{s:s}", "ev", "tick"), &e);
     api_wake(a);
     (void)sd_notify(0, "WATCHDOG=1");
-    loop_rearm(a->tick, TICK_US);
 }
 
 static int read_ids(struct env *env, struct err *e)
@@ -273,6 +291,11 @@ int agent_new(struct loop *l, struct agent **ret, struct err *e)
     }
     (void)agent_feed(a, start_event(a, task), e);
     a->tick = loop_timer(l, TICK_US, on_tick, a);
+    a->tick_at_us = clock_boottime_us() + TICK_US;
+    r = guard_feed_new(a->mailbox, &a->guard_feed, e);
+    if (r < 0) {
+        return r;
+    }
     *ret = TAKE(a);
     return 0;
 }
@@ -285,6 +308,7 @@ void agent_free(struct agent *a)
     loop_source_free(a->tick);
     httpd_free(a->httpd);
     feed_free(a->feed);
+    guard_feed_free(a->guard_feed);
     dispatcher_free(a->dispatcher);
     virt_close(a->env.virt);
     mailbox_free(a->virt_mailbox);

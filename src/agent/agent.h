@@ -13,6 +13,7 @@
 
 struct dispatcher;
 struct feed;
+struct guard_feed;
 
 /* A request of a user that waits: for its commit, or for a task to change. */
 struct waiter {
@@ -35,9 +36,11 @@ struct agent {
     struct mailbox *virt_mailbox; /* struct virt_event */
     struct dispatcher *dispatcher;
     struct recorder *recorder;
+    struct guard_feed *guard_feed; /* what this host's guard says */
     struct feed *feed;        /* list and watch of the store; NULL without a cluster */
     struct httpd *httpd;
     struct loop_source *tick;
+    uint64_t tick_at_us;      /* when it is due */
     struct waiter *waiters;
     struct once_answers answers; /* to requests that may come again */
     struct smap asides;       /* action id → struct httpd_req that waits for it */

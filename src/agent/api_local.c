@@ -8,6 +8,7 @@
 #include "agent/console.h"
 #include "base/str.h"
 #include "core/model/node.h"
+#include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "io/file.h"
 #include "io/pki.h"
@@ -39,6 +40,25 @@ int act_host_check(const struct env *env, const json_t *args, struct act_ctx *ct
     }
     *ret = check_list_to_json(&list);
     return 0;
+}
+
+/* --- failover ------------------------------------------------------------------------------ */
+
+void api_guard_key(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    agent_run_aside(a, "guard.key", json_object(), req);
+}
+
+void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    const json_t *brick = pool_brick_of(pool_get(a->core, name), a->core->host);
+    struct err e = {0};
+    if (!brick) {
+        (void)ERR_SET(&e, NOT_FOUND, "pool '%.64s' has no brick on this host", name);
+        httpd_reply_err(req, &e);
+        return;
+    }
+    agent_run_aside(a, "fence.index", json_pack("{s:s,s:O}", "volume", name, "brick", brick), req);
 }
 
 /* --- tokens and joining -------------------------------------------------------------------- */

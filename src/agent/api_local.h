@@ -21,3 +21,7 @@ void api_join(struct agent *a, struct httpd_req *req, const char *name, json_t *
 void api_reply_admitted(struct agent *a, struct httpd_req *req, const json_t *admit);
 /** api_console - the serial console as a raw stream */
 void api_console(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_guard_key - the key of the guards' messages, for hosts of the cluster and root */
+void api_guard_key(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_index - what this host's brick of pool @name lists as dirty or blamed (start rule A2) */
+void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t *body);

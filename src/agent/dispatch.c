@@ -18,6 +18,9 @@ enum lane_id {
     LANE_URGENT,  /* ends and resumes: never behind anything else */
     LANE_HOST,    /* set-up, bricks, mounts, networks, observation */
     LANE_COPY,    /* images: hours */
+    LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
+    LANE_GUARD,   /* one thread: commands to the guard, in order */
+    LANE_DRAIN,   /* proofs and cleaning: may wait for a disk */
     LANE_COUNT
 };
 
@@ -27,7 +30,8 @@ static const struct {
 } lane_table[LANE_COUNT] = {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
     [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
-    [LANE_COPY] = {"copy", 2},
+    [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
+    [LANE_DRAIN] = {"drain", 4},
 };
 
 static const struct action_row {
@@ -49,9 +53,11 @@ static const struct action_row {
     {"virt.setup", LANE_HOST, act_virt_setup},
     {"join.enrol", LANE_HOST, act_join_enrol},
     {"host.restore", LANE_HOST, act_host_restore},
+    {"host.sweep", LANE_HOST, act_host_sweep},
     {"observe.host", LANE_HOST, act_observe_host},
     {"observe.domains", LANE_VIRT, act_observe_domains},
     {"observe.glance", LANE_HOST, act_observe_glance},
+    {"observe.reach", LANE_HOST, act_observe_reach},
     {"observe.gluster", LANE_HOST, act_observe_gluster},
     {"observe.pool", LANE_HOST, act_observe_pool},
     {"gluster.probe", LANE_GLUSTER, act_gluster_probe},
@@ -66,11 +72,25 @@ static const struct action_row {
     {"mount.ensure", LANE_HOST, act_mount_ensure},
     {"mount.remove", LANE_HOST, act_mount_remove},
     {"net.apply", LANE_HOST, act_net_apply},
+    {"uplink.take", LANE_HOST, act_uplink_take},
+    {"uplink.keep", LANE_HOST, act_uplink_keep},
+    {"uplink.drop", LANE_HOST, act_uplink_drop},
+    {"observe.uplink", LANE_HOST, act_observe_uplink},
     {"image.import", LANE_COPY, act_image_import},
     {"image.remove", LANE_COPY, act_image_remove},
     {"image.export", LANE_COPY, act_image_export},
     {"vm.make_disks", LANE_COPY, act_vm_make_disks},
     {"vm.remove_disks", LANE_COPY, act_vm_remove_disks},
+    {"guard.configure", LANE_GUARD, act_guard_configure},
+    {"guard.deny", LANE_GUARD, act_guard_deny},
+    {"guard.key", LANE_HOST, act_guard_key},
+    {"fence.table", LANE_FENCE, act_fence_table},
+    {"fence.cut", LANE_FENCE, act_fence_cut},
+    {"fence.drain", LANE_DRAIN, act_fence_drain},
+    {"fence.index", LANE_DRAIN, act_fence_index},
+    {"ha.off", LANE_FENCE, act_ha_off},
+    {"host.clean", LANE_HOST, act_host_clean},
+    {"vm.clean", LANE_DRAIN, act_vm_clean},
     {"vm.create", LANE_VIRT, act_vm_create},
     {"vm.shutdown", LANE_VIRT, act_vm_shutdown},
     {"vm.reset", LANE_VIRT, act_vm_reset},

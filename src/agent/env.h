@@ -67,6 +67,7 @@ int act_observe_etcd(const struct env *, const json_t *, struct act_ctx *, json_
 int act_observe_host(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_domains(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_glance(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_reach(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_gluster(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_observe_pool(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_pool.c */
@@ -82,6 +83,13 @@ int act_brick_remove(const struct env *, const json_t *, struct act_ctx *, json_
 int act_mount_ensure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_sweep.c */
+int act_host_sweep(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_uplink.c */
+int act_uplink_take(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_uplink_keep(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_uplink_drop(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_observe_uplink(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_image.c */
 int act_image_import(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_image_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
@@ -98,3 +106,16 @@ int act_vm_resume(const struct env *, const json_t *, struct act_ctx *, json_t *
 /* act_migrate.c */
 int act_vm_migrate(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_migrate_abort(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_guard.c */
+int act_guard_configure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_guard_deny(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_guard_key(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_fence.c */
+int act_fence_table(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_fence_cut(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_fence_drain(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_ha_off(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_clean.c */
+int act_fence_index(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_host_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

@@ -6,6 +6,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "adapters/host/host_check.h"
+#include "adapters/host/host_uplink.h"
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -13,7 +14,8 @@
 static int usage(FILE *to)
 {
     (void)fputs("usage: mortard [--debug]\n"
-                "       mortard --probe-kvm\n\n"
+                "       mortard --probe-kvm\n"
+                "       mortard --uplink return|restore|drop\n\n"
                 "The agent of one host of a Mortar cluster. It is started by systemd;\n"
                 "'mortar' talks to it through /run/mortar/agent.sock.\n", to);
     return to == stdout ? 0 : 2;
@@ -27,11 +29,38 @@ static int probe_kvm(void)
     return fputs(answer, stdout) < 0 ? 1 : 0;
 }
 
+/* Processes of their own: the timer's, boot's and the package's, which need no agent. */
+static int run_uplink(const char *what)
+{
+    static const struct {
+        const char *word;
+        int (*fn)(const char *root, struct err *e);
+    } words[] = {
+        {UPLINK_RETURN, uplink_return},
+        {UPLINK_RESTORE, uplink_restore},
+        {UPLINK_DROP, uplink_drop},
+    };
+    struct err e = {0};
+    for (size_t i = 0; i < ELEMENTS(words); i++) {
+        if (!str_eq(words[i].word, what)) {
+            continue;
+        }
+        log_setup("mortard", LOG_LV_INFO);
+        if (words[i].fn("", &e) < 0) {
+            log_err(LOG_LV_ERROR, "the uplink is not as it should be", &e);
+            return err_exit(e.code);
+        }
+        return 0;
+    }
+    return usage(stderr);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"debug", no_argument, NULL, 'd'},
         {&KVM_PROBE_OPTION[2], no_argument, NULL, 'k'},
+        {&UPLINK_OPTION[2], required_argument, NULL, 'u'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0},
@@ -46,6 +75,8 @@ int main(int argc, char **argv)
             return usage(stdout);
         case 'k':
             return probe_kvm();
+        case 'u':
+            return run_uplink(optarg);
         case 'V':
             (void)puts("mortard " MORTAR_VERSION);
             return 0;

@@ -5,6 +5,8 @@
 
 #include "adapters/virt/domxml_format.h"
 #include "base/str.h"
+#include "core/alarms.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -62,7 +64,7 @@ json_t *view_host(const struct core *c, const char *name)
     }
     const json_t *facts = node_seen(c, name, "host");
     uint64_t age = node_seen_age_us(c, name);
-    bool is_silent = age > NODE_SILENT_US && node_is_online(node);
+    bool is_silent = node_may_run_vms(node) && node_is_silent(c, name);
     json_t *v = json_object();
     copy(v, node, "name");
     copy(v, node, "uuid");
@@ -77,6 +79,8 @@ json_t *view_host(const struct core *c, const char *name)
     copy(v, facts, "capabilities");
     json_object_set_new(v, "etcd", json_string(etcd_is_member(c, node) ? "member" : "client"));
     json_object_set_new(v, "vms", vms_on(c, name));
+    const json_t *foreign = json_object_get(node_seen(c, name, "others"), "foreign");
+    json_object_set_new(v, "foreign_domains", foreign ? json_incref((json_t *)foreign) : json_array());
     json_object_set_new(v, "seen_age_s", age == UINT64_MAX
                                              ? json_null()
                                              : json_integer((json_int_t)(age / USEC_PER_SEC)));
@@ -110,7 +114,8 @@ static json_t *view_bricks(const struct core *c, const json_t *pool, const char 
         copy(v, brick, "role");
         json_object_set_new(v, "online", json_boolean(pool_is_dir(pool) ||
                                                       pool_brick_is_online(c, name, host)));
-        copy(v, seen, "heal_pending_files");
+        set(v, "heal_pending_files", node_is_silent(c, host) ? NULL
+                                     : json_object_get(seen, "heal_pending_files"));
         copy(v, seen, "state");
         json_array_append_new(list, v);
     }
@@ -128,6 +133,26 @@ static const json_t *any_mount(const struct core *c, const json_t *pool, const c
     return NULL;
 }
 
+static json_t *view_ha(const struct core *c, const char *name, const json_t *pool)
+{
+    const char *reason = NULL;
+    bool is_on = ha_pool_is_on(c, name);
+    if (pool_is_dir(pool)) {
+        reason = "local storage: its disks die with the host";
+    } else if (json_array_size(json_object_get(pool, "bricks")) < HA_FENCERS_MAX) {
+        reason = "two bricks: three hosts must agree";
+    } else if (str_eq(json_text_of(pool, "ha"), "preparing")) {
+        reason = "being switched on";
+    } else if (!is_on) {
+        reason = "switch it on with 'mortar pool ha'";
+    }
+    json_t *v = json_pack("{s:b,s:s}", "on", is_on, "profile", ha_timing(c)->profile);
+    if (reason) {
+        json_object_set_new(v, "reason", json_string(reason));
+    }
+    return v;
+}
+
 json_t *view_pool(const struct core *c, const char *name)
 {
     const json_t *pool = pool_get(c, name);
@@ -135,9 +160,7 @@ json_t *view_pool(const struct core *c, const char *name)
         return NULL;
     }
     const json_t *mount = any_mount(c, pool, name);
-    const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
-    _cleanup_free_ char *guard = str_printf("guard/%s", name);
-    const json_t *drift = json_object_get(node_seen(c, json_text_of(first, "host"), guard), "drift");
+    const json_t *drift = pool_drift(c, name);
     _cleanup_free_ char *path = pool_mount_path(pool, name);
     json_t *v = json_object();
     copy(v, pool, "name");
@@ -152,8 +175,7 @@ json_t *view_pool(const struct core *c, const char *name)
     json_object_set_new(v, "mount", json_string(path));
     copy(v, mount, "size_bytes");
     copy(v, mount, "free_bytes");
-    json_object_set_new(v, "ha", json_pack("{s:b,s:s}", "on", 0, "reason",
-                                           "this version has no failover yet"));
+    json_object_set_new(v, "ha", view_ha(c, name, pool));
     return v;
 }
 
@@ -192,9 +214,11 @@ static json_t *view_uplinks(const struct core *c)
 {
     json_t *list = json_array();
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        const char *nic = json_text_of(it.value, "uplink");
+        const char *nic = node_uplink(c, it.name);
+        const char *state = json_text_of(node_seen(c, it.name, "uplink"), "state");
         if (nic) {
-            json_array_append_new(list, json_pack("{s:s,s:s}", "host", it.name, "nic", nic));
+            json_array_append_new(list, json_pack("{s:s,s:s,s:b}", "host", it.name, "nic", nic,
+                                                  "confirmed", str_eq(state, "kept")));
         }
     }
     return list;
@@ -211,22 +235,39 @@ static json_t *name_uplinks(const json_t *uplinks)
     return b.len ? json_string(b.data) : json_null();
 }
 
+/* Why guests do not reach the world, or not all of them; null when they do. */
+static json_t *view_outside(const struct core *c, const json_t *uplinks)
+{
+    _cleanup_sbuf_ struct sbuf b = {0};
+    size_t n = json_array_size(uplinks);
+    if (!n) {
+        return json_string("no uplink: guests reach each other on all hosts, not the outside world");
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (node_has_vms(it.value) && !node_uplink(c, it.name)) {
+            sbuf_printf(&b, "%s%s", b.len ? ", " : "no uplink on ", it.name);
+        }
+    }
+    if (b.len) {
+        sbuf_printf(&b, ": guests there reach neither the outside world nor those on hosts with one");
+    }
+    return b.len ? json_string(b.data) : json_null();
+}
+
 json_t *view_network(const struct core *c, const char *name)
 {
     const json_t *network = world_get(&c->world, KEY_NETWORK, name);
     if (!network) {
         return NULL;
     }
-    bool has_uplink = json_bool_of(network, "uplink", false);
-    json_t *uplinks = has_uplink ? view_uplinks(c) : json_array();
+    json_t *uplinks = view_uplinks(c);
     json_t *v = json_object();
     copy(v, network, "name");
     copy(v, network, "bridge");
     json_object_set_new(v, "uplink", name_uplinks(uplinks));
-    json_object_set_new(v, "uplinks", uplinks);
-    json_object_set_new(v, "outside", has_uplink ? json_null()
-                                                 : json_string("no uplink: guests reach each other on all "
-                                                               "hosts, not the outside world"));
+    json_object_set(v, "uplinks", uplinks);
+    json_object_set_new(v, "outside", view_outside(c, uplinks));
+    json_decref(uplinks);
     return v;
 }
 
@@ -352,57 +393,26 @@ uint64_t view_gen(const json_t *view)
 
 /* --- status -------------------------------------------------------------------------------- */
 
-static void add_alarm(json_t *list, const char *severity, const char *object, char *text)
+static json_t *view_alarms(const struct core *c)
 {
-    json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:n}", "severity", severity, "object",
-                                          object, "text", text, "since"));
-    free(text);
-}
-
-static void pool_alarms(const struct core *c, const json_t *pool, json_t *list)
-{
-    const char *name = json_text_of(pool, "name");
-    uint64_t pending = 0;
+    json_t *list = alarms_list(c);
     size_t i;
-    json_t *brick;
-    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
-        if (!json_bool_of(brick, "online", false)) {
-            add_alarm(list, "warning", name, str_printf("the brick on %s is offline",
-                                                    json_text_of(brick, "host")));
-        }
-        pending += json_u64_of(brick, "heal_pending_files", 0);
-    }
-    if (!json_bool_of(pool, "quorum", false)) {
-        add_alarm(list, "error", name, str_dup("no quorum: guests on it stand still"));
-    } else if (pending) {
-        add_alarm(list, "notice", name, str_printf("%llu files wait for heal",
-                                               (unsigned long long)pending));
-    }
-    if (json_array_size(json_object_get(pool, "options_drift"))) {
-        add_alarm(list, "warning", name, str_dup("volume options were changed by hand; repaired"));
-    }
-}
-
-static json_t *alarms(const struct core *c, const json_t *hosts, const json_t *pools)
-{
-    json_t *list = json_array();
-    size_t i;
-    json_t *v;
-    if (c->store_is_lost) {
-        add_alarm(list, "error", "store", str_dup("it does not answer: what is shown here is old, and "
-                                                  "nothing can be changed"));
-    }
-    json_array_foreach(hosts, i, v) {
-        if (str_eq(json_text_of(v, "state"), "silent")) {
-            add_alarm(list, "error", json_text_of(v, "name"), str_dup("its agent is silent"));
-        }
-    }
-    json_array_foreach(pools, i, v) {
-        if (str_eq(json_text_of(v, "state"), "ready") && !str_eq(json_text_of(v, "kind"), "dir")) {
-            pool_alarms(c, v, list);
-        }
+    json_t *a;
+    json_array_foreach(list, i, a) {
+        json_object_del(a, "key");
     }
     return list;
+}
+
+static json_int_t count_foreign(const json_t *hosts)
+{
+    size_t n = 0;
+    size_t i;
+    json_t *host;
+    json_array_foreach(hosts, i, host) {
+        n += json_array_size(json_object_get(host, "foreign_domains"));
+    }
+    return (json_int_t)n;
 }
 
 json_t *view_status(const struct core *c)
@@ -419,8 +429,8 @@ json_t *view_status(const struct core *c)
                         json_pack("{s:I,s:I}", "members",
                                   (json_int_t)json_array_size(json_object_get(etcd, "list")), "healthy",
                                   (json_int_t)json_u64_of(etcd, "healthy", 0)));
-    json_t *alarm_list = alarms(c, hosts, pools);
+    json_object_set_new(head, "foreign_domains", json_integer(count_foreign(hosts)));
     return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "cluster", head, "hosts", hosts, "pools", pools,
                      "vms", list_vms(c), "networks", items(c, KEY_NETWORK, view_network), "alarms",
-                     alarm_list);
+                     view_alarms(c));
 }

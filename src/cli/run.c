@@ -106,6 +106,17 @@ static void add_done(const struct verb *v, const struct args *a, struct sbuf *ou
     }
 }
 
+/* A card that was in use is on trial: whoever can still read this shall say so. */
+static void add_trial(const json_t *end, struct sbuf *out)
+{
+    const json_t *result = json_object_get(end, "result");
+    const char *nic = json_text_of(result, "nic");
+    if (nic && str_eq(json_text_of(result, "state"), "trial")) {
+        sbuf_printf(out, "to keep uplink %s run within %llu s, or all is undone: mortar uplink confirm\n",
+                    nic, (unsigned long long)json_u64_of(result, "confirm_s", 0));
+    }
+}
+
 static int print_task_id(struct cli *c, const json_t *reply, const char *id, struct err *e)
 {
     _cleanup_sbuf_ struct sbuf out = {0};
@@ -157,5 +168,6 @@ int run_change(struct cli *c, const struct verb *v, struct args *a, struct err *
         return r;
     }
     add_done(v, a, &out);
+    add_trial(end, &out);
     return cli_print(&out, e);
 }

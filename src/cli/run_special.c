@@ -208,6 +208,10 @@ int run_vm_migrate(struct cli *c, const struct verb *v, struct args *a, struct e
         sbuf_printf(&out, ", paused for %" PRIu64 " ms", json_u64_of(last, "blackout_ms", 0));
     }
     sbuf_printf(&out, "\n");
+    if (json_text_of(last, "reason")) {
+        _cleanup_free_ char *reason = text_clean(json_text_of(last, "reason"));
+        sbuf_printf(&out, "chosen: %s\n", reason);
+    }
     return cli_print(&out, e);
 }
 

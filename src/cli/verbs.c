@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 #include "cli/handlers.h"
 #include "cli/view.h"
@@ -39,10 +40,18 @@ static const struct param globals[] = {
 #define ROLE(help_) {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role", \
     .help = help_, .fallback = "converged"}
 
+#define CONFIRM(name_) {.name = name_, .kind = VAL_DURATION, .value = "SECONDS", \
+    .field = "uplink_confirm_s", .min = 10, .max = 600, \
+    .help = "how long a card that was in use stays without confirmation (default 60)"}
+#define UPLINK {.name = "uplink", .value = "NIC", .field = "uplink", \
+    .help = "card that leads guests to the outside; see 'mortar help uplink set'"}
+
 static const struct param init_options[] = {
     MGMT,
     STORAGE,
     ROLE("what this host is for"),
+    UPLINK,
+    CONFIRM("uplink-confirm"),
     {.name = "allow-emulation", .kind = VAL_FLAG, .field = "allow_emulation",
      .help = "run guests by emulation on hosts without KVM; slow, for trials"},
     {0},
@@ -54,6 +63,12 @@ static const struct param join_options[] = {
     STORAGE,
     {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role",
      .help = "what this host is for (default: what the token says)"},
+    UPLINK,
+    CONFIRM("uplink-confirm"),
+    {0},
+};
+static const struct param uplink_options[] = {
+    CONFIRM("confirm"),
     {0},
 };
 static const struct param token_options[] = {
@@ -82,6 +97,12 @@ static const struct param pool_options[] = {
     FORCE("accept a brick on the root file system"),
     {0},
 };
+static const struct param pool_ha_options[] = {
+    {.name = "off", .kind = VAL_UNFLAG, .field = "on", .help = "switch failover off"},
+    {.name = "profile", .kind = VAL_CHOICE, .value = "fast|standard|relaxed", .field = "profile",
+     .help = "how long a silent host is waited for, in the whole cluster (default: as it is)"},
+    {0},
+};
 static const struct param import_options[] = {
     {.name = "name", .kind = VAL_NAME, .value = "NAME", .field = "name",
      .help = "name of the image (default: from the file's name)"},
@@ -102,12 +123,12 @@ static const struct param vm_create_options[] = {
     {.name = "image", .value = "IMAGE", .field = "image", .noun = NOUN_IMAGE,
      .help = "image to clone for the first disk"},
     {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
-     .max = WIRE_CPUS_MAX, .fallback = "1", .help = "virtual processors"},
+     .max = LIMIT_VM_CPUS, .fallback = "1", .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
-     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .fallback = "1G",
+     .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .fallback = "1G",
      .help = "memory, such as 512M or 4G"},
     {.name = "disk", .kind = VAL_SIZE, .value = "SIZE", .field = "disk_bytes",
-     .min = WIRE_DISK_MIN_BYTES, .max = WIRE_DISK_MAX_BYTES,
+     .min = LIMIT_VM_DISK_MIN_BYTES, .max = LIMIT_VM_DISK_MAX_BYTES,
      .help = "size of the first disk (default: the image's)"},
     {.name = "pool", .value = "POOL", .field = "pool", .noun = NOUN_POOL,
      .help = "pool for its disks (default: the only pool)"},
@@ -122,6 +143,8 @@ static const struct param vm_create_options[] = {
     {.name = "initrd", .kind = VAL_PATH, .value = "FILE", .field = "initrd",
      .help = "initial RAM disk for --kernel"},
     {.name = "cmdline", .value = "TEXT", .field = "cmdline", .help = "command line for --kernel"},
+    {.name = "demo-channel", .kind = VAL_FLAG, .field = "demo_channel",
+     .help = "give the demo guest the channel on which it beats; of no use for others"},
     {.name = "no-start", .kind = VAL_UNFLAG, .field = "start", .help = "define it only"},
     {0},
 };
@@ -131,9 +154,9 @@ static const struct param vm_stop_options[] = {
 };
 static const struct param vm_set_options[] = {
     {.name = "cpus", .kind = VAL_NUMBER, .value = "N", .field = "cpus", .min = 1,
-     .max = WIRE_CPUS_MAX, .help = "virtual processors"},
+     .max = LIMIT_VM_CPUS, .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
-     .min = WIRE_MEMORY_MIN_BYTES, .max = WIRE_MEMORY_MAX_BYTES, .help = "memory"},
+     .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .help = "memory"},
     {0},
 };
 static const struct param vm_migrate_options[] = {
@@ -163,8 +186,8 @@ static const struct verb verbs[] = {
                .help = "name of the cluster (default mortar)"}},
      .run = run_change, .method = "POST", .path = "/v1/init", .done = "the cluster is up",
      .next = "on this host run 'mortar token create', on each further one what it prints",
-     .more = "Run again after an interruption it finishes what is left. No network card is touched: "
-             "guests reach each other on all hosts, not the outside."},
+     .more = "Run again after an interruption it finishes what is left. Without --uplink no network "
+             "card is touched: guests reach each other on all hosts, not the outside."},
     {.words = "join", .options = join_options, .help = "make this host a member of a cluster",
      .args = {{.name = "ADDRESS", .field = "address", .needed = true,
                .help = "management address of a member"}},
@@ -196,6 +219,24 @@ static const struct verb verbs[] = {
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
 
+    {.words = "uplink set", .options = uplink_options,
+     .args = {{.name = "NIC", .field = "uplink", .needed = true,
+               .help = "network card of this host, see 'ip -br link'"}},
+     .help = "lead this host's guests to the outside through a network card", .run = run_change,
+     .method = "POST", .path = "/v1/uplink", .done = "guests here reach the outside through {}",
+     .more = "The card becomes a port of the guests' bridge; its addresses, routes and MTU move to the "
+             "bridge, and connections go on. If it had any, all is undone after 60 s, or at a reboot, "
+             "unless 'mortar uplink confirm' is run on this host. Give every host that runs virtual "
+             "machines an uplink to the same network: guests are placed only on hosts with one as soon "
+             "as one is confirmed. Refused are cards with an address on loan (DHCP), wireless cards, the "
+             "card of the storage network, and cards that another program manages."},
+    {.words = "uplink confirm", .help = "keep this host's uplink", .run = run_change, .method = "POST",
+     .path = "/v1/uplink/confirm", .done = "the uplink is kept, also after a reboot"},
+    {.words = "uplink rm", .help = "give this host's uplink card back", .run = run_change,
+     .method = "DELETE", .path = "/v1/uplink",
+     .done = "the card is as it was; guests here do not reach the outside",
+     .more = "Addresses and routes go back to the card."},
+
     {.words = "pool create", .args = {NEW_NAME}, .options = pool_options, .help = "create a pool",
      .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",
      .more = "Prepares the bricks, makes one replica set with Mortar's option profile and mounts "
@@ -206,6 +247,12 @@ static const struct verb verbs[] = {
      .view = &view_pool},
     {.words = "pool show", .args = {OBJECT(NOUN_POOL)}, .help = "show a pool and its bricks",
      .run = run_show, .path = "/v1/pools/{}", .view = &view_pool},
+    {.words = "pool ha", .args = {OBJECT(NOUN_POOL)}, .options = pool_ha_options,
+     .help = "switch failover of a pool's virtual machines on or off", .run = run_change,
+     .method = "POST", .path = "/v1/pools/{}/ha", .done = "failover of pool '{}' is switched",
+     .more = "When a host falls silent, its virtual machines on the pool are started on another one, after "
+             "every brick has cut the silent host off. It is on when every host's guard has proved that it "
+             "holds the promises it needs. Machines that run already are covered from their next start on."},
     {.words = "pool rm", .args = {OBJECT(NOUN_POOL)}, .help = "remove an empty pool",
      .run = run_change, .method = "DELETE", .path = "/v1/pools/{}", .done = "pool '{}' is removed"},
 

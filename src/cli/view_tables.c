@@ -29,6 +29,7 @@ static const struct field host_fields[] = {
     {"KVM", "capabilities.kvm"},
     {"etcd", "etcd"},
     {"VMs", "vms"},
+    {"Foreign domains", "foreign_domains"},
     {"Version", "version"},
     {"Seen", "seen_age_s", FIELD_AGE},
     {0},
@@ -180,6 +181,7 @@ static const struct field task_fields[] = {
     {"Object", "object"},
     {"State", "state", FIELD_STATE},
     {"Phase", "phase"},
+    {"Chosen", "why"},
     {"Note", "note"},
     {"Error", "error.message"},
     {"Hint", "error.hint"},
@@ -236,6 +238,11 @@ static void add_cluster_line(const json_t *status, bool color, struct sbuf *out)
     sbuf_printf(out, ": %zu host%s, etcd ", hosts, hosts == 1 ? "" : "s");
     text_styled(out, etcd, str_eq(members, healthy) ? STYLE_GOOD : STYLE_BAD, color);
     sbuf_printf(out, " members healthy\n");
+    json_int_t foreign =
+        json_integer_value(json_object_get(json_object_get(status, "cluster"), "foreign_domains"));
+    if (foreign) {
+        sbuf_printf(out, "Domains that are not Mortar's: %lld, see 'mortar host show'\n", (long long)foreign);
+    }
 }
 
 /* Whether guests reach the world is said before anybody looks for it in a guest. */
@@ -249,10 +256,11 @@ static void add_network_lines(const json_t *status, bool color, struct sbuf *out
         const char *uplink = json_text_of(n, "uplink");
         const char *outside = json_text_of(n, "outside");
         _cleanup_free_ char *clean = text_clean(name ? name : "?");
-        _cleanup_free_ char *said =
-            text_clean(uplink ? uplink : outside ? outside : "no uplink");
-        sbuf_printf(out, "Network %s: %s", clean, uplink ? "uplink " : "");
-        text_styled(out, said, uplink ? STYLE_PLAIN : STYLE_WARN, color);
+        _cleanup_free_ char *ways = text_clean(uplink ? uplink : "");
+        _cleanup_free_ char *lack = text_clean(outside ? outside : uplink ? "" : "no uplink");
+        sbuf_printf(out, "Network %s: %s%s%s", clean, uplink ? "uplink " : "", ways,
+                    uplink && *lack ? "; " : "");
+        text_styled(out, lack, STYLE_WARN, color);
         sbuf_printf(out, "\n");
     }
 }

@@ -73,6 +73,12 @@ void act_forget_others(struct core *c, const char *prefix, const char *keep)
     }
 }
 
+void core_wake_in(struct core *c, uint64_t us)
+{
+    uint64_t at = c->now_us + us;
+    c->wake_us = c->wake_us && c->wake_us < at ? c->wake_us : at;
+}
+
 struct commit commit_new(void)
 {
     return (struct commit){json_array(), json_object(), json_array()};

@@ -31,6 +31,9 @@ void act_forget(struct core *c, const char *prefix);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */
 void act_forget_others(struct core *c, const char *prefix, const char *keep);
 
+/** core_wake_in - have a step in @us at the latest, although nothing happens */
+void core_wake_in(struct core *c, uint64_t us);
+
 /* A commit under construction: compares and puts of one transaction. */
 struct commit {
     json_t *compares; /* [[key, mod], …]: 0 = the key must not exist */
@@ -48,8 +51,8 @@ void commit_del(struct core *c, struct commit *t, const char *prefix, const char
 /** commit_guard - only compare */
 void commit_guard(struct core *c, struct commit *t, const char *prefix, const char *name);
 /**
- * commit_use - state that this commit makes something stand on a pool or a host
- * @kind: "pool" or "node"
+ * commit_use - state that this commit makes something stand on a pool, a host or an image
+ * @kind: "pool", "node" or "image"
  *
  * Writes without a compare: users do not get into each other's way. Who takes it away compares
  * the same key with commit_guard(), and so cannot miss a user that it has not heard of yet.

@@ -6,7 +6,9 @@
 
 #include "base/str.h"
 #include "core/act.h"
+#include "core/alarms.h"
 #include "core/events.h"
+#include "core/ha/ha.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -36,6 +38,7 @@ struct core *core_new(void)
     c->events = json_array();
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
+    c->alarms.free_value = value_free;
     return c;
 }
 
@@ -47,6 +50,7 @@ void core_free(struct core *c)
     world_done(&c->world);
     smap_done(&c->seen);
     smap_done(&c->attempts);
+    smap_done(&c->alarms);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
@@ -111,6 +115,18 @@ static void remember(struct core *c, const char *name, json_t *value)
     }
 }
 
+/* One look at libvirt tells of our domains, by name, and of the others, which are no VM's name. */
+static void learn_domains(struct core *c, const json_t *result)
+{
+    json_t *ours = json_copy((json_t *)result);
+    json_t *others = json_object_get(result, DOMAINS_OTHERS);
+    if (others) {
+        remember(c, "others", others);
+        json_object_del(ours, DOMAINS_OTHERS);
+    }
+    smap_put(&c->seen, "domains", ours);
+}
+
 /* What the attempt's outcome tells about this host. */
 static void learn(struct core *c, const char *id, const struct attempt *a, bool is_commit)
 {
@@ -120,13 +136,19 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             act_forget(c, "observe/gluster"); /* look at once, and whether an option has drifted */
             act_forget(c, "guard/");
         }
-        remember(c, name, a->result);
+        if (str_eq(name, "reach") && !json_equal(a->result, smap_get(&c->seen, name))) {
+            act_forget(c, "observe/gluster"); /* a host came or went: look at once */
+            act_forget(c, "observe/pool/");
+        }
         if (str_eq(name, "domains")) {
+            learn_domains(c, a->result);
             c->domains_at_us = a->started_us;
+        } else {
+            remember(c, name, a->result);
         }
     }
-    if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/")) &&
-        a->result) {
+    if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
+         str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
         remember(c, id, a->result);
     }
     if (str_starts(id, "etcd/")) {
@@ -239,6 +261,8 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
         on_progress(c, event);
     } else if (str_eq(kind, "domain")) {
         on_domain(c, event);
+    } else if (str_eq(kind, "guard")) {
+        smap_put(&c->seen, "ha/guard", json_incref(json_object_get(event, "status")));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
     } else if (str_eq(kind, "request")) {
@@ -255,14 +279,19 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     assert(now_us >= c->now_us);
     c->now_us = now_us;
     c->wall_us = wall_us;
+    c->wake_us = 0;
     c->actions = json_array();
     int r = dispatch(c, event, e);
     op_run_all(c);
     if (c->host && c->world.is_listed) {
         plan_host(c);
         plan_pools(c);
+        ha_plan(c);
         plan_vms(c);
         plan_sweep(c);
+    }
+    if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {
+        alarms_note(c);
     }
     plan_observe(c);
     if (c->host && c->world.is_listed && node_get(c, c->host)) {

@@ -9,6 +9,7 @@
  *          {"ev":"done", "id":ID, "result":any} or {"ev":"done", "id":ID, "error":{…}}
  *          {"ev":"progress", "id":ID, "progress":{done,total,unit}}
  *          {"ev":"domain", …}                                          libvirt told of a change
+ *          {"ev":"guard", "status":{…} or null}     what this host's guard says; null: it does not answer
  *          {"ev":"request", "verb":V, "args":{…}, "task":ID}           a user asks
  *          {"ev":"start", "host":…}                                    the agent started
  *          {"ev":"tick"}
@@ -38,12 +39,15 @@ struct core {
     char *host;           /* own name; NULL until this host is part of a cluster */
     json_t *self;         /* {host, boot_id, instance, version, …} from the start event */
     json_t *local_task;   /* init, join or leave, kept in a local file; NULL when none */
+    struct smap alarms;   /* which stand → json integer, since when; see alarms.h */
     json_t *events;       /* what has happened, in words; see events.h */
     json_t *actions;      /* array under construction during a step */
     uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
     bool domains_stale;   /* something happened to a domain: list again as soon as possible */
     bool store_is_lost;   /* since its last list: changes are refused at once */
+    uint64_t files_at_us; /* files of removed machines are looked for not before; 0 = not known yet */
     uint64_t sweep_at_us; /* old records are looked for not before */
+    uint64_t wake_us;     /* a step is due at this time without any event; 0 = the tick is enough */
     uint64_t now_us;      /* only during a step */
     uint64_t wall_us;     /* display time, only during a step */
 };

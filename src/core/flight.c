@@ -49,11 +49,12 @@ static json_t *save_attempts(const struct core *c)
     return all;
 }
 
-static json_t *save_seen(const struct core *c)
+/* @m: key → json_t */
+static json_t *save_values(const struct smap *m)
 {
     json_t *all = json_object();
-    for (size_t i = 0; i < c->seen.n; i++) {
-        json_object_set(all, c->seen.items[i].key, c->seen.items[i].value);
+    for (size_t i = 0; i < m->n; i++) {
+        json_object_set(all, m->items[i].key, m->items[i].value);
     }
     return all;
 }
@@ -62,10 +63,13 @@ json_t *flight_save(const struct core *c)
 {
     json_t *j = json_pack("{s:o,s:I,s:b,s:o,s:o,s:O,s:b,s:b}", "records", save_records(&c->world),
                           "revision", (json_int_t)c->world.revision, "is_listed", c->world.is_listed,
-                          "seen", save_seen(c), "attempts", save_attempts(c), "events", c->events,
+                          "seen", save_values(&c->seen), "attempts", save_attempts(c), "events", c->events,
                           "domains_stale", c->domains_stale, "store_is_lost", c->store_is_lost);
     json_object_set_new(j, "domains_at_us", number(c->domains_at_us));
+    json_object_set_new(j, "alarms", save_values(&c->alarms));
+    json_object_set_new(j, "files_at_us", number(c->files_at_us));
     json_object_set_new(j, "sweep_at_us", number(c->sweep_at_us));
+    json_object_set_new(j, "wake_us", number(c->wake_us));
     json_object_set_new(j, "now_us", number(c->now_us));
     json_object_set_new(j, "wall_us", number(c->wall_us));
     if (c->host) {
@@ -126,6 +130,9 @@ static void load_rest(struct core *c, const json_t *state)
     json_object_foreach(json_object_get(state, "seen"), key, value) {
         smap_put(&c->seen, key, json_incref(value));
     }
+    json_object_foreach(json_object_get(state, "alarms"), key, value) {
+        smap_put(&c->alarms, key, json_incref(value));
+    }
     if (json_is_array(json_object_get(state, "events"))) {
         json_decref(c->events);
         c->events = json_copy(json_object_get(state, "events"));
@@ -136,7 +143,9 @@ static void load_rest(struct core *c, const json_t *state)
     c->domains_at_us = json_u64_of(state, "domains_at_us", 0);
     c->domains_stale = json_bool_of(state, "domains_stale", false);
     c->store_is_lost = json_bool_of(state, "store_is_lost", false);
+    c->files_at_us = json_u64_of(state, "files_at_us", 0);
     c->sweep_at_us = json_u64_of(state, "sweep_at_us", 0);
+    c->wake_us = json_u64_of(state, "wake_us", 0);
     c->now_us = json_u64_of(state, "now_us", 0);
     c->wall_us = json_u64_of(state, "wall_us", 0);
     c->world.revision = json_u64_of(state, "revision", 0);
@@ -233,7 +242,7 @@ json_t *flight_unpack(const struct core *c, json_t *packed)
 static bool is_event(const json_t *event)
 {
     static const char *const kinds[] = {"list", "lost", "watch", "done", "progress", "domain",
-                                        "start", "request", "tick"};
+                                        "guard", "start", "request", "tick"};
     const char *kind = json_text_of(event, "ev");
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         if (str_eq(kinds[i], kind)) {

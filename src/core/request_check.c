@@ -22,14 +22,16 @@ static const struct field {
 } fields[] = {
     {"address", TEXT},     {"allow_emulation", FLAG}, {"arbiter", TEXT},  {"checksum", TEXT},
     {"cloud_init", TEXT},  {"cmdline", TEXT},         {"copies", NUMBER}, {"cpus", NUMBER},
+    {"demo_channel", FLAG},
     {"device", TEXT},      {"disk_bytes", NUMBER},    {"force", FLAG},    {"format", TEXT},
     {"hash", TEXT},        {"host", TEXT},            {"hosts", TEXTS},   {"id", TEXT},
     {"image", TEXT},       {"initrd", TEXT},          {"kernel", TEXT},   {"kind", TEXT},
     {"memory_bytes", NUMBER}, {"mgmt", TEXT},         {"name", TEXT},     {"networks", TEXTS},
-    {"no_ha", FLAG},       {"path", TEXT},            {"pool", TEXT},     {"role", TEXT},
+    {"no_ha", FLAG},       {"on", FLAG},              {"profile", TEXT},
+    {"path", TEXT},            {"pool", TEXT},     {"role", TEXT},
     {"source", TEXT},      {"ssh_keys", TEXTS},       {"start", FLAG},    {"storage", TEXT},
     {"to", TEXT},          {"token", TEXT},           {"uplink", TEXT},   {"uuid", TEXT},
-    {"valid_s", NUMBER},   {"wipe", FLAG},
+    {"uplink_confirm_s", NUMBER}, {"valid_s", NUMBER},   {"wipe", FLAG},
 };
 
 static bool is_texts(const json_t *v)

@@ -33,6 +33,7 @@ struct conn {
     struct loop_source *deadline;
     struct relay *relay;
     char *host;
+    bool has_spoken; /* a byte came */
 };
 
 struct tls_server {
@@ -146,10 +147,23 @@ static void start_relay(struct conn *c)
     s->fn(s->arg, pair[1], c->host);
 }
 
+/* The other hosts look each few seconds whether this one is there, and say nothing (host_reach.h). */
+static bool only_knocked(struct conn *c)
+{
+    char byte;
+    ssize_t n = c->has_spoken ? 1 : recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    c->has_spoken = n > 0;
+    return n == 0 || (n < 0 && errno == ECONNRESET);
+}
+
 static void on_handshake(void *arg, int fd, uint32_t events)
 {
     struct conn *c = arg;
     struct err e = {0};
+    if (only_knocked(c)) {
+        conn_free(c);
+        return;
+    }
     int r = gnutls_handshake(c->session);
     if (is_later(r) || (r < 0 && !gnutls_error_is_fatal(r))) {
         bool writes = gnutls_record_get_direction(c->session) == 1;

@@ -230,7 +230,7 @@ def test_vm_create_survives(pool, case):
                     guest_module.IMAGE, "--pool", "vms")
     words = ["vm", "create", guest.name, "--image", guest_module.IMAGE, "--pool", "vms", "--memory",
              guest_module.MEMORY, "--kernel", f"{guest_module.IN_HOST}/vmlinuz", "--initrd",
-             f"{guest_module.IN_HOST}/initrd", "--cmdline", guest.cmdline, "--host", case.host]
+             f"{guest_module.IN_HOST}/initrd", "--cmdline", guest.cmdline, "--demo-channel", "--host", case.host]
     run_and_kill(pool, case, "host1", *words)
     wait_idle(pool)
     if guest.name not in pool.names("host1", "vm"):

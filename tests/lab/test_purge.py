@@ -86,9 +86,9 @@ def test_systemd_mounts_again_when_the_mount_process_is_killed(cluster):
     pid = sh(cluster, "host2", f"systemctl show -P MainPID {MOUNT}")
     before = sh(cluster, "host2", "touch /mnt/vms/there; stat -c %i /mnt/vms/there")
     sh(cluster, "host2", f"kill -9 {pid}")
-    cluster.wait_until("the file is there again", lambda: sh(
-        cluster, "host2", "mountpoint -q /mnt/vms && stat -c %i /mnt/vms/there",
-        check=False) == before)
+    there_again = f"systemctl is-active -q {MOUNT} && mountpoint -q /mnt/vms && stat -c %i /mnt/vms/there"
+    cluster.wait_until("the file is there again",
+                       lambda: sh(cluster, "host2", there_again, check=False) == before)
     assert sh(cluster, "host2", f"systemctl show -P MainPID {MOUNT}") not in (pid, "0")
     assert sh(cluster, "host2", f"systemctl show -P NRestarts {MOUNT}") == "1"
     assert sh(cluster, "host2", "grep -c ' /mnt/vms ' /proc/mounts") == "1", "the dead one is gone"

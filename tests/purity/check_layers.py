@@ -16,7 +16,9 @@ LAW = {
     "wire": ["base"],
     "io": ["base"],
     "adapters/etcd": ["base", "io", "core/model"],
+    "adapters/guard": ["base"],
     "adapters/gluster": ["base", "io", "core/model"],
+    "adapters/fence": ["base", "io", "core/model"],
     "adapters/systemd": ["base", "io", "core/model"],
     # bricks, mounts and bridges of a host are made as systemd's units
     "adapters/host": ["base", "io", "core/model", "adapters/systemd"],

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
+#include "sim_ha.h"
+#include "sim_impl.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,10 +26,14 @@ struct sim_event {
     bool is_late;   /* of a dead agent, held up once */
     json_t *event;  /* for the core, or NULL */
     json_t *action; /* to be executed now, or NULL */
+    sim_fn fn;      /* what happens by itself, or NULL */
+    void *payload;
 };
 
 #define LATE_MAX_US (20 * USEC_PER_SEC)
 #define COPY_MAX_US (2 * USEC_PER_SEC)
+#define FLUSH_US (10 * USEC_PER_MSEC)
+#define HUNG_STEP_US (20 * USEC_PER_MSEC)
 #define BEAT_US (30 * USEC_PER_SEC) /* as in agent/act_observe.c */
 
 static void record_free(void *p)
@@ -36,7 +43,7 @@ static void record_free(void *p)
     free(r);
 }
 
-static uint64_t delay_us(struct sim *s)
+uint64_t sim_delay_us(struct sim *s)
 {
     return 100 + prng_below(&s->prng, s->delay_max_ms * USEC_PER_MSEC);
 }
@@ -51,7 +58,7 @@ static void queue_add(struct sim *s, struct sim_event *n)
     *p = n;
 }
 
-static void push(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action)
+void sim_push(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action)
 {
     struct sim_event *n = xcalloc(1, sizeof(*n));
     *n = (struct sim_event){
@@ -65,12 +72,19 @@ static void push(struct sim *s, uint64_t in_us, size_t host, json_t *event, json
     queue_add(s, n);
 }
 
-static bool chance(struct sim *s, int percent)
+void sim_push_fn(struct sim *s, uint64_t in_us, size_t host, sim_fn fn, void *payload)
+{
+    struct sim_event *n = xcalloc(1, sizeof(*n));
+    *n = (struct sim_event){.at_us = s->now_us + in_us, .host = host, .fn = fn, .payload = payload};
+    queue_add(s, n);
+}
+
+bool sim_chance(struct sim *s, int percent)
 {
     return (int)prng_below(&s->prng, 100) < percent;
 }
 
-static _printf_(2, 3) void violated(struct sim *s, const char *fmt, ...)
+void sim_violated(struct sim *s, const char *fmt, ...)
 {
     char text[sizeof(s->violation)];
     va_list ap;
@@ -116,8 +130,8 @@ static void tell_watchers(struct sim *s, json_t *change)
     for (size_t h = 0; h < s->hosts_n; h++) {
         json_t *event = json_deep_copy(change);
         json_object_set_new(event, "ev", json_string("watch"));
-        if (s->hosts[h].is_up && !chance(s, s->deaf_percent)) { /* a hint: it may be lost */
-            push(s, delay_us(s), h, event, NULL);
+        if (s->hosts[h].is_up && !sim_chance(s, s->deaf_percent)) { /* a hint: it may be lost */
+            sim_push(s, sim_delay_us(s), h, event, NULL);
         } else {
             json_decref(event);
         }
@@ -174,7 +188,7 @@ static json_t *commit(struct sim *s, const json_t *args, bool *ret_ok)
     if (!json_object_size(json_object_get(args, "puts")) &&
         !json_array_size(json_object_get(args, "dels"))) {
         _cleanup_free_ char *text = json_format(args);
-        violated(s, "a commit that changes nothing: %s", text);
+        sim_violated(s, "a commit that changes nothing: %s", text);
     }
     if (*ret_ok) {
         json_array_clear(puts);
@@ -217,9 +231,9 @@ static json_t *domains_json(const struct sim_host *h)
         const struct sim_domain *d = h->domains.items[i].value;
         if (d->exists) {
             json_object_set_new(j, h->domains.items[i].key,
-                                json_pack("{s:s,s:s,s:I}", "state",
+                                json_pack("{s:s,s:s,s:I,s:b}", "state",
                                           d->is_running ? "running" : "paused", "reason", "x", "epoch",
-                                          (json_int_t)d->epoch));
+                                          (json_int_t)d->epoch, "freezable", d->is_freezable));
         }
     }
     return j;
@@ -248,10 +262,10 @@ static void begin_to_run(struct sim *s, struct sim_domain *d, const char *name)
     }
     d->has_run = true;
     if (smap_get(&s->births, key)) {
-        violated(s, "'%s' begins to execute twice under epoch %llu", name,
+        sim_violated(s, "'%s' begins to execute twice under epoch %llu", name,
                  (unsigned long long)d->epoch);
     } else if (highest && d->epoch < *highest) {
-        violated(s, "'%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
+        sim_violated(s, "'%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
                  (unsigned long long)*highest);
     }
     smap_put(&s->births, key, s);
@@ -271,12 +285,23 @@ static const char *model_create(struct sim *s, struct sim_host *h, const json_t 
     }
     const char *bad = take_epoch(h, uuid, epoch, false);
     if (!bad) {
-        *d = (struct sim_domain){.exists = true, .epoch = epoch};
+        *d = (struct sim_domain){.exists = true, .epoch = epoch,
+                                 .is_freezable = json_bool_of(args, "freezable", false)};
         (void)snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
         s->cold_starts++;
         begin_to_run(s, d, name);
     }
     return bad;
+}
+
+size_t sim_host_index(const struct sim *s, const char *name)
+{
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        if (str_eq(s->hosts[i].name, name)) {
+            return i;
+        }
+    }
+    return SIM_HOSTS_MAX;
 }
 
 static struct sim_host *host_by_name(struct sim *s, const char *name)
@@ -294,14 +319,12 @@ static uint64_t copy_epoch(const json_t *args)
     return json_u64_of(json_object_get(json_object_get(args, "own"), "mig"), "epoch", 0);
 }
 
-#define LATER "" /* the answer comes by another action */
-
 static void push_again(struct sim *s, size_t host, const json_t *action, const char *what,
                        uint64_t in_us)
 {
     json_t *again = json_deep_copy(action);
     json_object_set_new(again, "do", json_string(what));
-    push(s, in_us, host, NULL, again);
+    sim_push(s, in_us, host, NULL, again);
 }
 
 static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
@@ -316,25 +339,25 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     }
     if (from->is_copying) { /* begun by the agent before us: its end is waited for */
         push_again(s, host, action, "vm.migrate", 100 * USEC_PER_MSEC);
-        return LATER;
+        return SIM_LATER;
     }
-    if (!to->exists && chance(s, s->unknown_percent)) {
+    if (!to->exists && sim_chance(s, s->unknown_percent)) {
         return "call.timeout";
     }
-    if (to->exists || !from->is_running || chance(s, s->fail_percent / 2)) {
+    if (to->exists || !from->is_running || sim_chance(s, s->fail_percent / 2)) {
         return "virt.failed";
     }
     from->is_copying = true;
     from->is_aborting = false;
     *to = (struct sim_domain){.exists = true, .is_incoming = true,
-                              .epoch = copy_epoch(args)};
+                              .epoch = copy_epoch(args), .is_freezable = from->is_freezable};
     memcpy(to->uuid, from->uuid, sizeof(to->uuid));
     push_again(s, host, action, "sim.end_copy", prng_below(&s->prng, COPY_MAX_US));
     if (s->mutant == SIM_REPORTS_COPY_EARLY) {
         to->is_incoming = false;
         return NULL;
     }
-    return LATER;
+    return SIM_LATER;
 }
 
 /* libvirt's end of a migration: complete; failed before the switch-over; or complete, but the answer
@@ -347,8 +370,16 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
     struct sim_domain *to = domain(host_by_name(s, json_text_of(args, "dst")), name);
     bool has_copy = to->exists && to->epoch == copy_epoch(args);
     bool has_source = from->exists && from->is_copying;
+    if (has_source && has_copy && !from->is_aborting && !sim_ha_is_flushed(s, from->uuid, from->epoch)) {
+        from->is_running = false; /* paused for the switch-over, until its disks are quiet */
+        push_again(s, host, action, "sim.end_copy", FLUSH_US);
+        return SIM_LATER;
+    }
+    if (has_source && !from->is_running) {
+        from->is_running = from->has_run; /* only by this very function: libvirt resumes the source */
+    }
     from->is_copying = false;
-    if (!has_source || !has_copy || from->is_aborting || chance(s, s->fail_percent)) {
+    if (!has_source || !has_copy || from->is_aborting || sim_chance(s, s->fail_percent)) {
         if (has_copy) {
             *to = (struct sim_domain){0};
         }
@@ -358,7 +389,7 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
     if (s->mutant == SIM_RUNS_COPY_EARLY) {
         begin_to_run(s, to, name);
     }
-    if (chance(s, s->fail_percent)) {
+    if (sim_chance(s, s->fail_percent)) {
         return "virt.failed"; /* the source goes on, a complete copy is left behind */
     }
     *from = (struct sim_domain){0};
@@ -370,7 +401,7 @@ static void check_resume(struct sim *s, const struct sim_host *h, const char *na
     _cleanup_free_ char *key = str_printf("%s%s/own", KEY_VM, name);
     const json_t *own = sim_get(s, key);
     if (json_u64_of(own, "epoch", 0) == epoch && !str_eq(json_text_of(own, "owner"), h->name)) {
-        violated(s, "'%s' is resumed on %s, which does not own it", name, h->name);
+        sim_violated(s, "'%s' is resumed on %s, which does not own it", name, h->name);
     }
 }
 
@@ -392,7 +423,7 @@ static const char *model_resume(struct sim *s, struct sim_host *h, const json_t 
 
 static void tell_gone(struct sim *s, size_t host, const char *name, const char *reason)
 {
-    push(s, delay_us(s), host,
+    sim_push(s, sim_delay_us(s), host,
          json_pack("{s:s,s:s,s:s,s:s,s:I}", "ev", "domain", "name", name, "kind", "gone", "reason",
                    reason, "at_us", (json_int_t)s->now_us), NULL);
 }
@@ -401,10 +432,17 @@ static void tell_gone(struct sim *s, size_t host, const char *name, const char *
 static void check_destroy(struct sim *s, const struct sim_domain *d, const char *name)
 {
     _cleanup_free_ char *key = str_printf("%s%s/spec", KEY_VM, name);
+    _cleanup_free_ char *own_key = str_printf("%s%s/own", KEY_VM, name);
+    const json_t *own = sim_get(s, own_key);
+    _cleanup_free_ char *node_key = str_printf("%s%s", KEY_NODE, json_text_of(own, "owner"));
+    if (json_u64_of(own, "epoch", 0) > d->epoch ||
+        str_starts(json_text_of(sim_get(s, node_key), "state"), "fenc")) {
+        return; /* taken away from its host, or about to be */
+    }
     const uint64_t *acked = smap_get(&s->acked, name);
     if (d->is_running && acked && *acked == d->epoch &&
         str_eq(json_text_of(sim_get(s, key), "desired"), "running")) {
-        violated(s, "'%s' is killed although it ran under epoch %llu and was to run", name,
+        sim_violated(s, "'%s' is killed although it ran under epoch %llu and was to run", name,
                  (unsigned long long)d->epoch);
     }
 }
@@ -455,11 +493,11 @@ static const char *model_vm(struct sim *s, size_t host, const json_t *action)
 static json_t *list_domains(struct sim *s, struct sim_host *h)
 {
     json_t *now = domains_json(h);
-    if (s->mutant == SIM_BELIEVES_OLD_LISTS && h->old_domains && chance(s, 50)) {
+    if (s->mutant == SIM_BELIEVES_OLD_LISTS && h->old_domains && sim_chance(s, 50)) {
         json_decref(now);
         return json_incref(h->old_domains);
     }
-    if (chance(s, 20)) {
+    if (sim_chance(s, 20)) {
         json_decref(h->old_domains);
         h->old_domains = json_incref(now);
     }
@@ -485,9 +523,10 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return json_pack("{s:[]}", "list");
     }
     bool is_ready = str_eq(h->brick_of, json_text_of(pool, "uuid"));
-    return json_pack("{s:{s:s,s:i,s:O},s:{s:s,s:b}}", "brick", "state", is_ready ? "ready" : "absent",
-                     "sector_bytes", 512, "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
-                     h->pool_mounted ? "mounted" : "absent", "quorum", 1);
+    return json_pack("{s:{s:s,s:i,s:i,s:O},s:{s:s,s:b}}", "brick", "state", is_ready ? "ready" : "absent",
+                     "sector_bytes", 512, "heal_pending_files", 0, "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
+                     h->pool_mounted ? "mounted" : "absent", "quorum",
+                     sim_ha_quorum(s, (size_t)(h - s->hosts)));
 }
 
 /* A volume is made of bricks that are ready, as glusterd would find out. */
@@ -507,14 +546,14 @@ static const char *model_volume(const struct sim *s, const json_t *args)
     return NULL;
 }
 
-static const char *model_commit(struct sim *s, const json_t *args, json_t *event)
+static const char *model_commit(struct sim *s, size_t host, const json_t *args, json_t *event)
 {
     bool ok = false;
-    if (s->store_is_down) {
+    if (s->store_is_down || !sim_ha_reaches_store(s, host)) {
         return "store.unavailable";
     }
     json_t *change = commit(s, args, &ok);
-    if (ok && chance(s, s->lost_percent)) {
+    if (ok && sim_chance(s, s->lost_percent)) {
         json_decref(change);
         return "call.timeout"; /* class unknown: it has happened, but nobody says so */
     }
@@ -535,8 +574,10 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     const json_t *args = json_object_get(action, "args");
     const char *bad = NULL;
     json_t *event = json_pack("{s:s,s:O}", "ev", "done", "id", json_object_get(action, "id"));
-    if (str_eq(what, "store.commit")) {
-        bad = model_commit(s, args, event);
+    if (sim_ha_execute(s, host, action, event, &bad)) {
+        /* of failover */
+    } else if (str_eq(what, "store.commit")) {
+        bad = model_commit(s, host, args, event);
     } else if (str_starts(what, "observe.")) {
         json_object_set_new(event, "result", model_observation(s, h, action));
     } else if (str_eq(what, "sim.end_copy")) {
@@ -555,7 +596,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     } else if (str_eq(what, "mount.remove")) {
         h->pool_mounted = false;
     }
-    if (str_eq(bad, LATER)) {
+    if (str_eq(bad, SIM_LATER)) {
         json_decref(event);
         return;
     }
@@ -564,7 +605,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     } else if (!json_object_get(event, "result")) {
         json_object_set_new(event, "result", json_object());
     }
-    push(s, delay_us(s), host, event, NULL);
+    sim_push(s, sim_delay_us(s), host, event, NULL);
 }
 
 /* --- running ------------------------------------------------------------------------------- */
@@ -576,7 +617,7 @@ static int step(struct sim *s, size_t host, const json_t *event, struct err *e)
     json_t *action;
     int r = core_step(s->hosts[host].core, event, s->now_us, s->now_us, &actions, e);
     json_array_foreach(actions, i, action) {
-        push(s, delay_us(s), host, NULL, json_incref(action));
+        sim_push(s, sim_delay_us(s), host, NULL, json_incref(action));
     }
     if (s->record && host == s->record_host) {
         _cleanup_json_ json_t *line =
@@ -588,6 +629,13 @@ static int step(struct sim *s, size_t host, const json_t *event, struct err *e)
     }
     json_decref(actions);
     s->steps++;
+    uint64_t wake = s->hosts[host].core->wake_us;
+    if (wake && (!s->hosts[host].wake_us || wake < s->hosts[host].wake_us ||
+                 s->hosts[host].wake_us <= s->now_us)) {
+        s->hosts[host].wake_us = wake;
+        sim_push(s, wake > s->now_us ? wake - s->now_us : 0, host, json_pack("{s:s,s:b}", "ev", "tick", "extra", 1),
+                 NULL);
+    }
     return r;
 }
 
@@ -597,8 +645,8 @@ static void check_invariants(struct sim *s)
         for (size_t i = 0; i < s->hosts[h].domains.n; i++) {
             const char *name = s->hosts[h].domains.items[i].key;
             size_t running = sim_running(s, name);
-            if (running > 1) {
-                violated(s, "'%s' executes on %zu hosts", name, running);
+            if (running > 1 && sim_ha_never_runs_late(s)) {
+                sim_violated(s, "'%s' executes on %zu hosts", name, running);
             }
         }
     }
@@ -631,15 +679,33 @@ static bool is_held_up(struct sim *s, struct sim_event *n)
 static json_t *some_list(struct sim *s)
 {
     json_t *now = list_event(s);
-    if (s->old_list && chance(s, s->stale_percent)) {
+    if (s->old_list && sim_chance(s, s->stale_percent)) {
         json_decref(now);
         return json_deep_copy(s->old_list);
     }
-    if (chance(s, 20)) {
+    if (sim_chance(s, 20)) {
         json_decref(s->old_list);
         s->old_list = json_deep_copy(now);
     }
     return now;
+}
+
+/* What comes from the store does not come to a host that is cut off. */
+static bool is_unheard(const struct sim *s, const struct sim_event *n)
+{
+    const char *kind = n->event ? json_text_of(n->event, "ev") : NULL;
+    return (str_eq(kind, "watch") || str_eq(kind, "list")) && !sim_ha_reaches_store(s, n->host);
+}
+
+/* A host that hangs does it later. */
+static bool is_put_off(struct sim *s, struct sim_event *n)
+{
+    if (!sim_ha_is_hung(s, n->host)) {
+        return false;
+    }
+    n->at_us = s->now_us + HUNG_STEP_US;
+    queue_add(s, n);
+    return true;
 }
 
 static void next_event(struct sim *s)
@@ -649,20 +715,33 @@ static void next_event(struct sim *s)
     struct err e = {0};
     s->queue = n->next;
     s->now_us = n->at_us;
+    if (n->fn) {
+        n->fn(s, n->host, n->payload);
+        free(n->payload);
+        free(n);
+        check_invariants(s);
+        return;
+    }
+    if (is_put_off(s, n)) {
+        return;
+    }
     if (is_held_up(s, n)) {
         return;
     }
     if (n->action && is_executed(s, n)) {
         execute(s, n->host, n->action);
     }
-    if (n->event && n->life == h->life && h->is_up) {
-        bool is_tick = str_eq(json_text_of(n->event, "ev"), "tick");
+    if (n->event && n->life == h->life && h->is_up && !is_unheard(s, n)) {
+        bool is_tick = str_eq(json_text_of(n->event, "ev"), "tick") &&
+                       !json_object_get(n->event, "extra");
         (void)step(s, n->host, n->event, &e);
         if (is_tick) {
             bool is_list = prng_below(&s->prng, 10) == 0;
-            push(s, USEC_PER_SEC, n->host, json_pack("{s:s}", "ev", "tick"), NULL);
-            if (is_list && !s->store_is_down) {
-                push(s, delay_us(s), n->host, some_list(s), NULL);
+            sim_push(s, USEC_PER_SEC, n->host, json_pack("{s:s}", "ev", "tick"), NULL);
+            bool is_reached = !s->store_is_down && sim_ha_reaches_store(s, n->host);
+            if (is_list) {
+                sim_push(s, sim_delay_us(s), n->host,
+                         is_reached ? some_list(s) : json_pack("{s:s}", "ev", "lost"), NULL);
             }
         }
     }
@@ -706,7 +785,7 @@ size_t sim_running(const struct sim *s, const char *name)
     size_t n = 0;
     for (size_t h = 0; h < s->hosts_n; h++) {
         const struct sim_domain *d = smap_get(&s->hosts[h].domains, name);
-        n += d && d->exists && d->is_running;
+        n += d && d->exists && d->is_running && !sim_ha_stands_still(s, h);
     }
     return n;
 }
@@ -732,7 +811,7 @@ void sim_end_guest(struct sim *s, const char *name, const char *reason)
     }
 }
 
-void sim_reboot(struct sim *s, size_t host)
+void sim_stop_host(struct sim *s, size_t host)
 {
     struct sim_host *h = &s->hosts[host];
     if (h->is_up) {
@@ -744,6 +823,11 @@ void sim_reboot(struct sim *s, size_t host)
     }
     json_decref(h->old_domains);
     h->old_domains = NULL;
+}
+
+void sim_reboot(struct sim *s, size_t host)
+{
+    sim_stop_host(s, host);
     sim_start_agent(s, host);
 }
 
@@ -770,10 +854,10 @@ void sim_start_agent(struct sim *s, size_t host)
     _cleanup_json_ json_t *start = json_pack("{s:s,s:s,s:s,s:s,s:s}", "ev", "start", "host", h->name,
                                              "boot_id", boot_id, "instance", instance, "uuid", h->name);
     (void)step(s, host, start, &e);
-    if (!s->store_is_down) {
-        push(s, delay_us(s), host, some_list(s), NULL);
+    if (!s->store_is_down && sim_ha_reaches_store(s, host)) {
+        sim_push(s, sim_delay_us(s), host, some_list(s), NULL);
     }
-    push(s, USEC_PER_SEC, host, json_pack("{s:s}", "ev", "tick"), NULL);
+    sim_push(s, USEC_PER_SEC, host, json_pack("{s:s}", "ev", "tick"), NULL);
 }
 
 void sim_init(struct sim *s, uint64_t seed, size_t n)
@@ -821,6 +905,7 @@ void sim_done(struct sim *s)
         struct sim_event *next = s->queue->next;
         json_decref(s->queue->event);
         json_decref(s->queue->action);
+        free(s->queue->payload);
         free(s->queue);
         s->queue = next;
     }

@@ -19,6 +19,13 @@ enum sim_mutant {
     SIM_RUNS_COPY_EARLY,  /* the target runs its copy before T7: no VIR_MIGRATE_PAUSED (I9) */
     SIM_BELIEVES_OLD_LISTS, /* lists of domains may be older than the question */
     SIM_REPORTS_COPY_EARLY, /* "the source's QEMU is gone" is told while it still runs */
+    SIM_NO_FENCE,         /* cuts are told but not made */
+    SIM_FENCE_TWO,        /* one of the bricks is not cut */
+    SIM_NO_DRAIN,         /* what a brick has received is not waited for */
+    SIM_NO_PROMISE_WAIT,  /* denials are over at once */
+    SIM_OPEN_BOOT,        /* hosts boot with an open packet filter */
+    SIM_FORGETS_DENIAL,   /* a guard that starts again does not read the denials */
+    SIM_NO_EPOCH_FILE,    /* epochs are not persisted */
 };
 
 struct sim_domain {
@@ -28,6 +35,7 @@ struct sim_domain {
     bool is_incoming; /* copy of a migration that is not complete */
     bool is_copying;  /* source of a migration that is under way */
     bool is_aborting; /* its migration was asked to stop */
+    bool is_freezable; /* born in the slice that the guard freezes */
     bool has_run;     /* executed at least once under this epoch, on this host */
     char uuid[64];
 };
@@ -44,10 +52,14 @@ struct sim_host {
     struct smap domains; /* name → struct sim_domain */
     struct smap epochs;  /* uuid → uint64_t: persisted (I5) */
     bool pool_mounted;
+    uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };
 
+struct sim_ha;
+
 struct sim {
+    struct sim_ha *ha; /* sim_ha.h; NULL: no failover in this run */
     uint64_t seed; /* for messages */
     struct prng prng;
     uint64_t now_us;
@@ -91,6 +103,8 @@ void sim_kill_agent(struct sim *s, size_t host);
 void sim_start_agent(struct sim *s, size_t host);
 /** sim_reboot - the host loses power and comes back: QEMUs gone, another boot id, agent running */
 void sim_reboot(struct sim *s, size_t host);
+/** sim_stop_host - its power is off; sim_start_agent() is its next boot */
+void sim_stop_host(struct sim *s, size_t host);
 /** sim_end_guest - QEMU of @name falls (@reason "crashed") or powers off ("shutdown"), if it runs */
 void sim_end_guest(struct sim *s, const char *name, const char *reason);
 /** sim_copies - domains of @name on all hosts, executing or not */

@@ -23,6 +23,9 @@ static const struct {
              "\"allow_emulation\":true}"},
     {"join", "{\"address\":\"1.2.3.4\",\"token\":\"t\",\"role\":\"witness\"}"},
     {"leave", "{}"},
+    {"uplink.set", "{\"uplink\":\"eth0\",\"uplink_confirm_s\":60}"},
+    {"uplink.confirm", "{}"},
+    {"uplink.remove", "{}"},
     {"token.create", "{\"hash\":\"aa\",\"role\":\"witness\",\"valid_s\":600}"},
     {"join.admit", "{\"hash\":\"aa\",\"name\":\"host4\",\"uuid\":\"u4\",\"mgmt\":\"10.0.0.4\","
                    "\"storage\":\"10.0.0.4\",\"role\":\"converged\"}"},
@@ -288,6 +291,99 @@ static void each_refusal_names_reason_and_next_step(void **state)
     }
 }
 
+/* The commit that host1 makes of a request when @puts ([key, mod, value] each) have come before. New
+ * reference; NULL when it is refused (@e). */
+static json_t *commit_of(const char *puts, const char *verb, const char *args, struct err *e)
+{
+    json_t *actions = NULL;
+    json_t *found = NULL;
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *watch =
+        str_printf("{\"ev\":\"watch\",\"revision\":20,\"puts\":[%s],\"dels\":[]}", puts);
+    assert_int_equal(core_world_step(c, watch, USEC_PER_SEC, e), 0);
+    smap_put(&c->seen, "pool/vms", parse("{\"mount\":{\"state\":\"mounted\",\"quorum\":true}}"));
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:s,s:o,s:s}", "ev", "request", "verb", verb,
+                                             "args", parse(args), "task", "t1");
+    (void)core_step(c, event, 2 * USEC_PER_SEC, 0, &actions, e);
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (strcmp(json_text_of(a, "id"), "req/t1") == 0) {
+            found = json_incref(json_object_get(a, "args"));
+        }
+    }
+    json_decref(actions);
+    return found;
+}
+
+static bool compares(const json_t *commit, const char *key)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(commit, "compares"), i, row) {
+        if (strcmp(json_string_value(json_array_get(row, 0)), key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#define TASK(kind, object)                                                                         \
+    "[\"/mortar/v1/task/t0\",12,{\"id\":\"t0\",\"kind\":\"" kind "\",\"object\":\"" object            \
+    "\",\"runner\":\"host2\",\"state\":\"running\",\"phase\":\"x\",\"args\":{},\"data\":{}}]"
+#define NEW_VM "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1073741824," \
+               "\"image\":\"debian\"}"
+
+/* Names of different things may be the same. */
+static void a_task_makes_busy_what_it_works_on_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *task;
+        const char *verb;
+        const char *args;
+        bool is_busy;
+    } cases[] = {
+        {TASK("vm.migrate", "debian"), "image.remove", "{\"name\":\"debian\"}", false},
+        {TASK("image.export", "debian"), "image.remove", "{\"name\":\"debian\"}", true},
+        {TASK("image.export", "web"), "vm.start", "{\"name\":\"web\"}", false},
+        {TASK("vm.stop", "web"), "vm.start", "{\"name\":\"web\"}", true},
+        {TASK("vm.stop", "p"), "pool.create", "{\"name\":\"p\",\"copies\":2}", false},
+        {TASK("pool.remove", "p"), "pool.create", "{\"name\":\"p\",\"copies\":2}", true},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        _cleanup_json_ json_t *t = commit_of(cases[i].task, cases[i].verb, cases[i].args, &e);
+        if (!t != cases[i].is_busy || (!t && e.code != ERR_BUSY)) {
+            fail_msg("%s after %s: %s", cases[i].verb, cases[i].task, t ? "taken" : e.msg);
+        }
+    }
+}
+
+static void an_image_stays_while_a_disk_is_copied_from_it(void **state)
+{
+    struct err e = {0};
+    assert_null(commit_of("[\"/mortar/v1/vm/n/spec\",12,{\"name\":\"n\",\"uuid\":\"u-n\",\"image\":"
+                          "\"debian\",\"desired\":\"stopped\",\"making\":\"creating\"}]",
+                          "image.remove", "{\"name\":\"debian\"}", &e));
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_non_null(strstr(e.msg, "vm 'n'"));
+}
+
+/* Whoever comes second of the two fails: each compares what the other one writes. */
+static void removal_of_an_image_and_a_copy_from_it_exclude_each_other(void **state)
+{
+    struct err e = {0};
+    _cleanup_json_ json_t *create = commit_of("", "vm.create", NEW_VM, &e);
+    _cleanup_json_ json_t *rm = commit_of("", "image.remove", "{\"name\":\"debian\"}", &e);
+    assert_true(create && rm);
+    const json_t *puts = json_object_get(rm, "puts");
+    assert_string_equal(json_text_of(json_object_get(puts, "/mortar/v1/image/debian"), "state"),
+                        "removing");
+    assert_true(compares(create, "/mortar/v1/image/debian"));
+    assert_non_null(json_object_get(json_object_get(create, "puts"), "/mortar/v1/use/image/debian"));
+    assert_true(compares(rm, "/mortar/v1/use/image/debian"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +394,9 @@ int main(void)
         cmocka_unit_test(the_same_init_is_followed_and_another_one_refused),
         cmocka_unit_test(a_half_made_pool_is_finished_on_its_own_hosts),
         cmocka_unit_test(each_refusal_names_reason_and_next_step),
+        cmocka_unit_test(a_task_makes_busy_what_it_works_on_and_nothing_else),
+        cmocka_unit_test(an_image_stays_while_a_disk_is_copied_from_it),
+        cmocka_unit_test(removal_of_an_image_and_a_copy_from_it_exclude_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

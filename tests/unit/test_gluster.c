@@ -45,6 +45,7 @@ static void volume_with_the_profile_has_no_drift(void **state)
     struct smap want = {0};
     _cleanup_gluster_drift_ struct gluster_drift d = {0};
     plan_gluster_profile(&params, &want);
+    smap_put(&want, GLUSTER_QUORUM_RATIO_KEY, str_dup(GLUSTER_QUORUM_RATIO_VALUE));
     plan_gluster_drift(&want, &params, &d);
     assert_int_equal(d.n, 0);
     smap_done(&want);
@@ -55,6 +56,7 @@ static void same_value_in_other_words_is_no_drift(void **state)
     struct smap seen = {0};
     _cleanup_gluster_drift_ struct gluster_drift d = {0};
     plan_gluster_profile(&params, &seen);
+    smap_put(&seen, GLUSTER_QUORUM_RATIO_KEY, str_dup(GLUSTER_QUORUM_RATIO_VALUE));
     smap_put(&seen, "features.shard", str_dup("enable"));
     smap_put(&seen, "cluster.choose-local", str_dup("False"));
     smap_put(&seen, "features.shard-block-size", str_dup("67108864"));
@@ -74,16 +76,20 @@ static void changed_missing_and_forbidden_options_are_drift(void **state)
     smap_put(&seen, "cluster.quorum-type", str_dup("none"));
     assert_true(smap_del(&seen, "performance.low-prio-threads"));
     smap_put(&seen, "config.global-threading", str_dup("on"));
+    smap_put(&seen, GLUSTER_QUORUM_RATIO_KEY, str_dup("80")); /* of all volumes: "volume set all" */
     plan_gluster_drift(&seen, &params, &d);
-    assert_int_equal(d.n, 3);
+    assert_int_equal(d.n, 4);
     assert_string_equal(d.v[0].key, "cluster.quorum-type");
     assert_string_equal(d.v[0].want, "auto");
     assert_string_equal(d.v[0].have, "none");
-    assert_string_equal(d.v[1].key, "config.global-threading");
-    assert_null(d.v[1].want);
-    assert_string_equal(d.v[2].key, "performance.low-prio-threads");
-    assert_string_equal(d.v[2].want, "32");
-    assert_null(d.v[2].have);
+    assert_string_equal(d.v[1].key, GLUSTER_QUORUM_RATIO_KEY);
+    assert_string_equal(d.v[1].want, GLUSTER_QUORUM_RATIO_VALUE);
+    assert_string_equal(d.v[1].have, "80");
+    assert_string_equal(d.v[2].key, "config.global-threading");
+    assert_null(d.v[2].want);
+    assert_string_equal(d.v[3].key, "performance.low-prio-threads");
+    assert_string_equal(d.v[3].want, "32");
+    assert_null(d.v[3].have);
     smap_done(&seen);
 }
 
@@ -131,7 +137,7 @@ static void new_volume_lacks_nearly_all_of_the_profile(void **state)
     assert_int_equal(parse_gluster_volumes(xml, strlen(xml), &all, NULL), 0);
     plan_gluster_drift(&all.v[0].options, &params, &d);
     plan_gluster_profile(&params, &want);
-    assert_int_equal(d.n, want.n - 1); /* granular-entry-heal is on from the start */
+    assert_int_equal(d.n, want.n); /* granular-entry-heal is on from the start, the ratio is not in the profile */
     smap_done(&want);
 }
 

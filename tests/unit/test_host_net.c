@@ -91,12 +91,16 @@ static void network_is_applied_once_and_removed(void **state)
         skip();
     }
     assert_int_equal(cmd_check(CMD("ip", "addr", "add", "10.0.0.1/24", "dev", "u0"), NULL, NULL, &e), 0);
-    if (net_apply(&spec, &mtu, &changed, &e) < 0) {
+    char dir[] = "/tmp/mortar-net-XXXXXX";
+    struct net_spec one = spec;
+    assert_non_null(mkdtemp(dir));
+    one.root = dir;
+    if (net_apply(&one, &mtu, &changed, &e) < 0) {
         fail_msg("%s", e.msg);
     }
     assert_true(changed);
     assert_int_equal(mtu, 1350);
-    struct net_spec two = spec;
+    struct net_spec two = one;
     two.peers_n = 2;
     assert_int_equal(net_apply(&two, &mtu, &changed, &e), 0);
     assert_true(changed);
@@ -109,6 +113,7 @@ static void network_is_applied_once_and_removed(void **state)
     assert_int_equal(net_remove("mortar0", &e), 0);
     assert_int_equal(net_remove("mortar0", &e), 0);
     assert_int_equal(net_remove("u0", &e), -ERR_FOREIGN);
+    assert_int_equal(cmd_check(CMD("rm", "-r", dir), NULL, NULL, &e), 0);
 }
 
 int main(void)

@@ -286,7 +286,8 @@ static int profile_set(const char *name, const struct gluster_drift *drift, uint
     strv_add(&args, name);
     size_t fixed = args.n;
     for (size_t i = 0; i < drift->n; i++) {
-        if (drift->v[i].want && !str_eq(drift->v[i].key, GLUSTER_GRANULAR_KEY)) {
+        if (drift->v[i].want && !str_eq(drift->v[i].key, GLUSTER_GRANULAR_KEY) &&
+            !str_eq(drift->v[i].key, GLUSTER_QUORUM_RATIO_KEY)) {
             strv_add(&args, drift->v[i].key);
             strv_add(&args, drift->v[i].want);
         }

@@ -258,6 +258,12 @@ void plan_gluster_drift(const struct smap *seen, const struct gluster_profile_pa
             drift_add(ret, &guarded[i], NULL, have);
         }
     }
+    static const struct profile_option ratio = {GLUSTER_QUORUM_RATIO_KEY, GLUSTER_QUORUM_RATIO_VALUE,
+                                                .reason = "one setting of all volumes"};
+    const char *have_ratio = smap_get(seen, ratio.key);
+    if (!str_eq(have_ratio, ratio.value)) {
+        drift_add(ret, &ratio, str_dup(ratio.value), have_ratio);
+    }
     if (ret->n) {
         qsort(ret->v, ret->n, sizeof(ret->v[0]), compare_item);
     }

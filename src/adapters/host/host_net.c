@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/host/host_net.h"
 
+#include "adapters/host/host_uplink.h"
+#include "base/util.h"
 #include "io/cmd.h"
 
 int net_observe(const struct net_spec *spec, struct net_seen *ret, struct err *e)
@@ -17,15 +19,33 @@ int net_observe(const struct net_spec *spec, struct net_seen *ret, struct err *e
     return r < 0 ? r : net_parse_fdb(fdb, ret, e);
 }
 
-int net_apply(const struct net_spec *spec, uint64_t *ret_mtu, bool *ret_changed, struct err *e)
+static int apply_tunnel(const struct net_spec *spec, uint64_t *ret_mtu, bool *ret_changed,
+                        struct err *e)
 {
     _cleanup_net_seen_ struct net_seen seen = {0};
     _cleanup_(net_plan_done) struct net_plan plan = {0};
-    uint64_t mtu = 0;
     int r = net_observe(spec, &seen, e);
-    r = r == 0 ? net_make_plan(spec, &seen, &plan, &mtu, e) : r;
+    r = r == 0 ? net_make_plan(spec, &seen, &plan, ret_mtu, e) : r;
     for (size_t i = 0; r == 0 && i < plan.n; i++) {
         r = cmd_check((const char *const *)plan.cmds[i].v, NULL, NULL, e);
+    }
+    *ret_changed = plan.n > 0;
+    return r;
+}
+
+int net_apply(const struct net_spec *spec, uint64_t *ret_mtu, bool *ret_changed, struct err *e)
+{
+    const char *root = spec->root ? spec->root : "";
+    _cleanup_close_ int lock = -1;
+    _cleanup_json_ json_t *uplink = NULL;
+    bool changed = false;
+    uint64_t mtu = 0;
+    int r = net_lock(root, &lock, e);
+    r = r < 0 ? r : uplink_ensure(root, &uplink, &changed, e);
+    if (r == 0 && !str_eq(json_text_of(uplink, "bridge"), spec->bridge)) {
+        r = apply_tunnel(spec, &mtu, &changed, e);
+    } else if (r == 0) {
+        mtu = json_u64_of(uplink, "mtu", 0);
     }
     if (r < 0) {
         err_prepend(e, "cannot set up network '%s'", spec->bridge);
@@ -35,7 +55,7 @@ int net_apply(const struct net_spec *spec, uint64_t *ret_mtu, bool *ret_changed,
         *ret_mtu = mtu;
     }
     if (ret_changed) {
-        *ret_changed = plan.n > 0;
+        *ret_changed = changed;
     }
     return 0;
 }

@@ -199,7 +199,8 @@ static void plan_bridge(const struct net_spec *spec, const struct net_seen *seen
 {
     if (!seen->bridge_exists) {
         add(p, "ip link add name %s group " NET_LINK_GROUP
-               " type bridge stp_state 0 forward_delay 0 mcast_snooping 0", spec->bridge);
+               " type bridge " NET_BRIDGE_OPTIONS,
+            spec->bridge);
     }
 }
 

@@ -12,6 +12,8 @@
 
 #define NET_VXLAN_PORT 4789         /* RFC 7348 */
 #define NET_LINK_GROUP "19794"      /* marks links as ours in the same call that makes them */
+/* No spanning tree: a bridge of ours has one way out at a time, its tunnel or its uplink. */
+#define NET_BRIDGE_OPTIONS "stp_state 0 forward_delay 0 mcast_snooping 0"
 #define NET_VXLAN_OVERHEAD_V4 50    /* outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8 */
 #define NET_VXLAN_OVERHEAD_V6 70
 
@@ -22,6 +24,7 @@ struct net_spec {
     const char *const *peers; /* addresses of the other hosts; NULL when @peers_n is 0 */
     size_t peers_n;
     uint64_t mtu; /* of the guests; 0: what fits through the link of @local_addr */
+    const char *root; /* where host_uplink.h has its files: NULL or "" for this host; for tests */
 };
 
 struct net_seen {

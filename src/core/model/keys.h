@@ -3,6 +3,8 @@
  * changes on its own, so that a compare covers exactly what was decided on. */
 #pragma once
 
+#define NETWORK_BRIDGE "mortar0" /* of the default network */
+
 #define KEY_ROOT "/mortar/v1/"
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */
@@ -12,5 +14,10 @@
 #define KEY_NETWORK KEY_ROOT "network/"         /* + NAME */
 #define KEY_VM KEY_ROOT "vm/"                   /* + NAME + /spec, /own, /act */
 #define KEY_TASK KEY_ROOT "task/"               /* + ID */
-#define KEY_USE KEY_ROOT "use/"                 /* + pool/NAME, node/HOST: {}; commit_use() */
+#define KEY_USE KEY_ROOT "use/"                 /* + pool/, node/, image/NAME: {}; commit_use() */
 #define KEY_TOKEN KEY_ROOT "token/"             /* + hash of the secret */
+#define KEY_SILENT KEY_ROOT "silent/"           /* + FENCER: {hosts[], inc}: of whom it hears nothing */
+#define KEY_CUT KEY_ROOT "cut/"                 /* + HOST/INC/FENCER: it has cut HOST off */
+#define KEY_ACK KEY_ROOT "ack/"                 /* + HOST/INC/FENCER: T2, facts/ha.md 3.4 */
+#define KEY_OPEN KEY_ROOT "open/"               /* + HOST: whom it lets through, since which boot */
+#define KEY_WASHED KEY_ROOT "washed/"           /* + HOST/INC/BY: nothing of BY's can flip any more */

@@ -80,7 +80,7 @@ const json_t *node_seen(const struct core *c, const char *host, const char *what
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (node_is_online(it.value) && has(it.value)) {
+        if (node_is_online(it.value) && has(it.value) && !node_is_silent(c, it.name)) {
             return str_eq(it.name, c->host);
         }
     }
@@ -114,6 +114,27 @@ const json_t *node_find_peer(const json_t *gluster, const json_t *node)
     return NULL;
 }
 
+const char *node_uplink(const struct core *c, const char *host)
+{
+    const json_t *seen = str_eq(host, c->host) && smap_get(&c->seen, "uplink")
+                             ? smap_get(&c->seen, "uplink")
+                             : node_seen(c, host, "uplink");
+    const char *state = json_text_of(seen, "state");
+    bool is_there = json_bool_of(seen, "attached", false);
+    return is_there && (str_eq(state, "trial") || str_eq(state, "kept")) ? json_text_of(seen, "nic") : NULL;
+}
+
+bool node_some_uplink(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        const json_t *seen = node_seen(c, it.name, "uplink");
+        if (node_has_vms(it.value) && str_eq(json_text_of(seen, "state"), "kept")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 json_t *node_addresses(const struct core *c)
 {
     json_t *addrs = json_object();
@@ -128,6 +149,30 @@ uint64_t node_seen_age_us(const struct core *c, const char *host)
     _cleanup_free_ char *key = str_printf("%s%s/host", KEY_SEEN, host);
     const struct record *r = world_record(&c->world, key);
     return r ? c->now_us - r->changed_us : UINT64_MAX;
+}
+
+bool node_is_cut_off(const struct core *c, const char *host)
+{
+    return !str_eq(host, c->host) && json_is_false(json_object_get(smap_get(&c->seen, "reach"), host));
+}
+
+/* While the store does not answer, nobody is heard of: then age says nothing. */
+bool node_is_silent(const struct core *c, const char *host)
+{
+    bool is_old = !c->store_is_lost && node_seen_age_us(c, host) > NODE_SILENT_US;
+    return !str_eq(host, c->host) && (is_old || node_is_cut_off(c, host));
+}
+
+const char *node_silence(const struct core *c, const char *host, char *buf, size_t size)
+{
+    uint64_t age = node_seen_age_us(c, host);
+    if (age == UINT64_MAX) {
+        (void)snprintf(buf, size, "is silent; its agent was never heard of");
+    } else {
+        (void)snprintf(buf, size, "is silent; its agent was last heard of %llu s ago",
+                       (unsigned long long)(age / USEC_PER_SEC));
+    }
+    return buf;
 }
 
 static json_t *list_entry(const struct core *c, const char *name, const json_t *node)

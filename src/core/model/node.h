@@ -24,8 +24,8 @@ const json_t *node_get(const struct core *c, const char *host);
 /** node_seen - what @host's agent published under @what ("host", "domains", "pool/vms"), or NULL */
 const json_t *node_seen(const struct core *c, const char *host, const char *what);
 /**
- * node_is_first - is this host the first by name among the online hosts for which @has is true?
- * Used to let one host begin work that any may do; safety never rests on it.
+ * node_is_first - is this host the first by name among the online hosts that are not silent and for
+ * which @has is true? Used to let one host begin work that any may do; safety never rests on it.
  */
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node));
 
@@ -40,6 +40,11 @@ bool node_has_others(const struct core *c);
  */
 const json_t *node_find_peer(const json_t *gluster, const json_t *node);
 
+/** node_uplink - the card under @host's guests' network, also on trial, or NULL. Borrowed. */
+const char *node_uplink(const struct core *c, const char *host);
+/** node_some_uplink - does a host have a confirmed uplink? Then guests are placed on such hosts only */
+bool node_some_uplink(const struct core *c);
+
 /** node_addresses - {host: storage address} of all hosts. New reference. */
 json_t *node_addresses(const struct core *c);
 
@@ -47,6 +52,16 @@ json_t *node_addresses(const struct core *c);
  * at least each minute. UINT64_MAX when it never has. */
 uint64_t node_seen_age_us(const struct core *c, const char *host);
 #define NODE_SILENT_US (90 * USEC_PER_SEC)
+
+/**
+ * node_is_silent - does nothing at @host's storage address answer this host, or has its agent published
+ * nothing for NODE_SILENT_US? Never true of this host. For what is shown and chosen; no proof of death.
+ */
+bool node_is_silent(const struct core *c, const char *host);
+/** node_is_cut_off - only the first half of it: its network or its power is gone, as seen from here */
+bool node_is_cut_off(const struct core *c, const char *host);
+/** node_silence - "is silent; its agent was last heard of 95 s ago", in @buf. Return: @buf */
+const char *node_silence(const struct core *c, const char *host, char *buf, size_t size);
 
 /** node_list - [{name, role, mgmt, up, leaving}] in the order of joining. New reference. */
 json_t *node_list(const struct core *c);

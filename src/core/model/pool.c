@@ -57,11 +57,55 @@ bool pool_is_usable_on(const struct core *c, const char *name, const char *host)
     return str_eq(json_text_of(mount, "state"), "mounted") && json_bool_of(mount, "quorum", false);
 }
 
+enum sight { SIGHT_NONE, SIGHT_DOWN, SIGHT_UP };
+
+/* Is the mount on @host connected to brick @index? A mount without quorum may not be able to tell. */
+static enum sight sight_of(const struct core *c, const char *name, const char *host, size_t index)
+{
+    const json_t *mount = json_object_get(seen_of(c, name, host), "mount");
+    uint64_t up = json_u64_of(mount, "bricks_up", 0);
+    bool can_tell = str_eq(json_text_of(mount, "state"), "mounted") && index < 64 &&
+                    json_object_get(mount, "bricks_up") &&
+                    (up || json_bool_of(mount, "quorum", false));
+    return !can_tell ? SIGHT_NONE : up >> index & 1 ? SIGHT_UP : SIGHT_DOWN;
+}
+
+/* This host's own mount, else those of other hosts that are not silent: one connection is enough. */
+static enum sight sight_of_any(const struct core *c, const char *name, size_t index)
+{
+    enum sight best = sight_of(c, name, c->host, index);
+    bool has_own = best != SIGHT_NONE;
+    for (struct world_iter it = {0}; !has_own && world_next(&c->world, KEY_NODE, &it);) {
+        if (!node_is_silent(c, it.name)) {
+            enum sight s = sight_of(c, name, it.name, index);
+            best = s > best ? s : best;
+        }
+    }
+    return best;
+}
+
+static size_t index_of(const json_t *pool, const char *host)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        if (str_eq(json_text_of(brick, "host"), host)) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host)
 {
-    const json_t *gluster = str_eq(host, c->host) ? smap_get(&c->seen, "gluster")
-                                                  : node_seen(c, host, "gluster");
-    return json_bool_of(json_object_get(gluster, "bricks"), name, false);
+    bool is_own = str_eq(host, c->host);
+    const json_t *gluster = is_own ? smap_get(&c->seen, "gluster") : node_seen(c, host, "gluster");
+    bool is_reported = json_bool_of(json_object_get(gluster, "bricks"), name, false);
+    if (is_own || !is_reported || node_is_cut_off(c, host)) {
+        return is_own && is_reported;
+    }
+    enum sight s = sight_of_any(c, name, index_of(pool_get(c, name), host));
+    return node_is_silent(c, host) ? s == SIGHT_UP : s != SIGHT_DOWN;
 }
 
 bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
@@ -81,6 +125,26 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
     }
     size_t total = json_array_size(json_object_get(pool, "bricks"));
     return total && (online * 2 > total || (online * 2 == total && first));
+}
+
+const char *pool_guard(const struct core *c, const json_t *pool)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        if (node_may_run_vms(node_get(c, host)) && !node_is_silent(c, host)) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
+const json_t *pool_drift(const struct core *c, const char *name)
+{
+    const char *host = pool_guard(c, pool_get(c, name));
+    _cleanup_free_ char *what = str_printf("guard/%s", name);
+    return host ? json_object_get(node_seen(c, host, what), "drift") : NULL;
 }
 
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host)

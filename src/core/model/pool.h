@@ -18,12 +18,23 @@ bool pool_brick_is_ready(const json_t *pool, const json_t *seen);
 /** pool_is_usable_on - is it mounted on @host, with quorum, as that host's agent says? */
 bool pool_is_usable_on(const struct core *c, const char *name, const char *host);
 /**
- * pool_quorum - what the bricks' hosts report: majority of bricks online (replica 2: the first)
+ * pool_quorum - majority of bricks online (replica 2: the first), by pool_brick_is_online()
  * @ret_online: number of bricks online, may be NULL
  */
 bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
-/** pool_brick_is_online - does the process of the pool's brick on @host live, as its agent says? */
+/**
+ * pool_brick_is_online - does the process of the pool's brick on @host live? Its agent says so, and
+ * what this host sees does not speak against it: the host answers, and mounts are connected to it.
+ * Of an agent that is silent only a mount's connection counts.
+ */
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
+/**
+ * pool_guard - the host that looks after the pool's options: the first that holds a brick, is online and
+ * not silent; NULL when there is none. Borrowed. Two that think so do the same twice.
+ */
+const char *pool_guard(const struct core *c, const json_t *pool);
+/** pool_drift - [{option, want, had}] that the guard found last, or NULL. Borrowed. */
+const json_t *pool_drift(const struct core *c, const char *name);
 /** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);
 

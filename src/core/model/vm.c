@@ -56,6 +56,14 @@ bool vm_mig_is_active(const json_t *own)
     return str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "active");
 }
 
+bool vm_is_given_up(const struct core *c, const char *name)
+{
+    const json_t *act = vm_act(c, name);
+    return str_eq(json_text_of(vm_spec(c, name), "desired"), "running") &&
+           json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX &&
+           vm_epoch(act) != vm_epoch(vm_own(c, name));
+}
+
 const json_t *vm_domain(const struct core *c, const char *name)
 {
     const json_t *domains = smap_get(&c->seen, "domains");
@@ -116,4 +124,26 @@ const char *vm_state(const struct core *c, const char *name)
         return "starting";
     }
     return state ? state : "stopped";
+}
+
+/* A fenced host's brick is cut off, and that of one that comes back is no good copy yet (A9): neither is
+ * asked. One that does not answer is waited for. */
+json_t *vm_clean_args(const struct core *c, const char *name)
+{
+    const json_t *spec = vm_spec(c, name);
+    const json_t *pool = pool_get(c, json_text_of(spec, "pool"));
+    json_t *bricks = json_array();
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const json_t *node = node_get(c, json_text_of(brick, "host"));
+        if (node_may_run_vms(node)) {
+            json_array_append_new(bricks, json_pack("{s:O,s:O,s:I,s:O}", "host",
+                                                    json_object_get(brick, "host"), "mgmt",
+                                                    json_object_get(node, "mgmt"), "index",
+                                                    (json_int_t)i, "brick", brick));
+        }
+    }
+    return json_pack("{s:s,s:O,s:O,s:o}", "name", name, "spec", spec, "volume",
+                     json_object_get(spec, "pool"), "bricks", bricks);
 }

@@ -29,6 +29,13 @@ uint64_t vm_next_epoch(const json_t *own);
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
 
+#define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
+/** vm_is_given_up - shall it run, and is it not started any more after so many failures? */
+bool vm_is_given_up(const struct core *c, const char *name);
+
+/* In a list of domains: {foreign[], unclear[]}, names of those that are not ours or may not be. */
+#define DOMAINS_OTHERS "@others"
+
 /** vm_domain - what libvirt on this host says of it, or NULL. Borrowed from c->seen. */
 const json_t *vm_domain(const struct core *c, const char *name);
 
@@ -44,3 +51,9 @@ json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch);
 
 /** vm_state - one word for people: stopped, starting, running, stopping, migrating, ioerror, … */
 const char *vm_state(const struct core *c, const char *name);
+
+/**
+ * vm_clean_args - args of the action "vm.clean": {name, spec, volume, bricks: [{host, mgmt, index,
+ * brick}]} with the bricks of its pool that count, as start rule A2 wants it. New reference.
+ */
+json_t *vm_clean_args(const struct core *c, const char *name);

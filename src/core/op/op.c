@@ -20,6 +20,7 @@ const struct op_kind *op_kind_find(const char *kind)
         &op_init,      &op_join,     &op_leave,   &op_pool_create, &op_pool_remove,
         &op_vm_create, &op_vm_start, &op_vm_stop, &op_vm_reset,    &op_vm_remove,
         &op_vm_migrate, &op_image_import, &op_image_remove, &op_image_export, &op_evacuate,
+        &op_pool_ha, &op_uplink_set, &op_uplink_confirm, &op_uplink_remove,
     };
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         if (str_eq(kinds[i]->kind, kind)) {
@@ -440,13 +441,15 @@ static const char *phase_state(const json_t *task, int i, int current)
 json_t *op_task_view(const struct core *c, const json_t *task)
 {
     static const char *const copied[] = {"id",    "kind",   "object",     "state",    "phase",
-                                         "progress", "note", "error", "runner"};
+                                         "progress", "note", "error", "result", "runner"};
     const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
     json_t *view = json_object();
     for (size_t i = 0; i < ELEMENTS(copied); i++) {
         json_t *v = json_object_get(task, copied[i]);
         json_object_set_new(view, copied[i], v ? json_incref(v) : json_null());
     }
+    json_t *why = json_object_get(json_object_get(task, "data"), "why"); /* of the host, in words */
+    json_object_set_new(view, "why", json_is_string(why) ? json_incref(why) : json_null());
     const char *runner = json_text_of(task, "runner");
     if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
         !str_eq(runner, c->host) && node_seen_age_us(c, runner) > NODE_SILENT_US) {
@@ -466,12 +469,17 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     return view;
 }
 
+static bool is_kind(const char *kind, const char *wanted)
+{
+    return str_ends(wanted, ".") ? str_starts(kind, wanted) : str_eq(kind, wanted);
+}
+
 bool op_is_running(const struct core *c, const char *kind, const char *object)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "running") &&
             str_eq(json_text_of(it.value, "object"), object) &&
-            (!kind || str_eq(json_text_of(it.value, "kind"), kind))) {
+            is_kind(json_text_of(it.value, "kind"), kind)) {
             return true;
         }
     }

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/op/op_uplink.h"
 #include "core/op/ops.h"
 
 #define MINUTES(n) ((n) * 60 * USEC_PER_SEC)
@@ -92,7 +93,7 @@ static enum op_verdict register_cluster(struct op *o)
                          (json_int_t)(c->wall_us / USEC_PER_MSEC)));
     commit_put(c, &t, KEY_NODE, c->host, node_record(o, "online"));
     commit_put(c, &t, KEY_NETWORK, "default",
-               json_pack("{s:s,s:s,s:i}", "name", "default", "bridge", "mortar0", "vni", 4201));
+               json_pack("{s:s,s:s,s:i}", "name", "default", "bridge", NETWORK_BRIDGE, "vni", 4201));
     return op_commit(o, "", &t);
 }
 
@@ -104,6 +105,7 @@ static const struct op_phase init_phases[] = {
     {"gluster", "Start GlusterFS", setup_gluster, MINUTES(2)},
     {"libvirt", "Set up libvirt", setup_virt, MINUTES(2)},
     {"register", "Register the cluster", register_cluster, MINUTES(1)},
+    {"uplink", "Give guests the way out", op_uplink_take, MINUTES(1)},
     {0},
 };
 
@@ -171,6 +173,7 @@ static const struct op_phase join_phases[] = {
     {"online", "Enter the cluster", become_online, MINUTES(1)},
     {"peers", "Meet the storage peers", wait_peers, MINUTES(2)},
     {"members", "Join the cluster's store", wait_members, MINUTES(3)},
+    {"uplink", "Give guests the way out", op_uplink_take, MINUTES(1)},
     {0},
 };
 

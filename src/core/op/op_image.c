@@ -55,6 +55,7 @@ static enum op_verdict remove_image(struct op *o)
     }
     struct commit t = commit_new();
     commit_del(o->c, &t, KEY_IMAGE, name_of(o));
+    commit_del(o->c, &t, KEY_USE "image/", name_of(o));
     return op_commit(o, "record", &t);
 }
 

@@ -227,49 +227,121 @@ static enum op_verdict enter_maintenance(struct op *o)
     return set_state(o, "maintenance") ? OP_NEXT : OP_WAIT;
 }
 
-static enum op_verdict check_child(struct op *o, const char *id, const char *vm)
+static bool has_failed(const json_t *task)
 {
-    const json_t *task = world_get(&o->c->world, KEY_TASK, id);
     const char *state = json_text_of(task, "state");
-    if (str_eq(state, "failed") || str_eq(state, "cancelled")) {
-        err_from_json(&o->err, json_object_get(task, "error"));
-        err_prepend(&o->err, "vm '%s' could not be moved", vm);
-        return OP_FAIL;
-    }
-    op_note(o, "moving %s", vm);
-    return OP_WAIT;
+    return str_eq(state, "failed") || str_eq(state, "cancelled");
 }
 
-/* One machine after the other: at most one outgoing migration of a host (facts/ha.md 6.2). */
+static char *child_id(const struct op *o, const char *vm)
+{
+    return str_printf("%s-%s", o->id, vm);
+}
+
+/* Why a machine cannot be moved, as text to be freed; NULL while it still may be. */
+static char *obstacle(const struct op *o, const char *vm)
+{
+    const struct core *c = o->c;
+    _cleanup_free_ char *id = child_id(o, vm);
+    const json_t *task = world_get(&c->world, KEY_TASK, id);
+    if (has_failed(task)) {
+        return str_dup(json_text_of(json_object_get(task, "error"), "message"));
+    }
+    if (!task && pool_is_dir(pool_get(c, json_text_of(vm_spec(c, vm), "pool")))) {
+        return str_dup("it is on local storage; stop it first");
+    }
+    return NULL;
+}
+
+static enum op_verdict move(struct op *o, const char *vm)
+{
+    struct core *c = o->c;
+    _cleanup_free_ char *id = child_id(o, vm);
+    op_note(o, "moving %s", vm);
+    if (world_get(&c->world, KEY_TASK, id)) {
+        return OP_WAIT;
+    }
+    _cleanup_json_ json_t *args = json_pack("{s:s}", "name", vm);
+    struct commit t = commit_new();
+    commit_put(c, &t, KEY_TASK, id, op_new_task(c, id, "vm.migrate", vm, c->host, args));
+    return op_commit(o, vm, &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
+}
+
+/* Is a commit of this phase under way? It may bring one more move. */
+static bool is_committing(const struct op *o)
+{
+    const struct smap *all = &o->c->attempts;
+    _cleanup_free_ char *prefix = str_printf("task/%s/%s/", o->id, o->phase);
+    for (size_t i = smap_lower(all, prefix); i < all->n && str_starts(all->items[i].key, prefix); i++) {
+        if (((const struct attempt *)all->items[i].value)->in_flight) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The move under way is ended as its own cancel would, then this host takes work again. */
+static enum op_verdict give_back(struct op *o)
+{
+    struct core *c = o->c;
+    _cleanup_free_ char *prefix = str_printf(KEY_TASK "%s-", o->id);
+    for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
+        if (!str_eq(json_text_of(it.value, "state"), "running")) {
+            continue;
+        }
+        op_note(o, "ending the move of %s", it.name);
+        if (!json_bool_of(it.value, "cancel", false)) {
+            _cleanup_free_ char *id = child_id(o, it.name);
+            _cleanup_free_ char *sub = str_printf("cancel-%s", it.name);
+            json_t *next = json_deep_copy(it.value);
+            struct commit t = commit_new();
+            json_object_set_new(next, "cancel", json_true());
+            commit_put(c, &t, KEY_TASK, id, next);
+            (void)op_commit(o, sub, &t);
+        }
+        return OP_WAIT;
+    }
+    if (is_committing(o)) {
+        return OP_WAIT;
+    }
+    return set_state(o, "online") ? op_fail(o, CANCELLED, "cancelled by request") : OP_WAIT;
+}
+
+/* One machine after the other: at most one outgoing migration of a host (facts/ha.md 6.2). What cannot
+ * be moved is named at the end and keeps nobody else here. */
 static enum op_verdict drain(struct op *o)
 {
     struct core *c = o->c;
+    _cleanup_sbuf_ struct sbuf left = {0};
+    unsigned left_n = 0;
     char *vm = NULL;
+    if (op_is_cancelled(o)) {
+        return give_back(o);
+    }
     for (struct world_iter it = {0}; (vm = vm_next(c, &it));) {
         _cleanup_free_ char *name = vm;
         bool is_here = str_eq(json_text_of(vm_own(c, name), "owner"), c->host) &&
                        str_eq(json_text_of(vm_spec(c, name), "desired"), "running");
-        _cleanup_free_ char *id = str_printf("%s-%s", o->id, name);
-        if (!is_here) {
-            continue;
+        _cleanup_free_ char *why = is_here ? obstacle(o, name) : NULL;
+        if (is_here && !why) {
+            return move(o, name);
         }
-        if (world_get(&c->world, KEY_TASK, id)) {
-            return check_child(o, id, name);
+        if (why) {
+            sbuf_printf(&left, "%s%s (%s)", left_n++ ? "; " : "", name, why);
         }
-        if (pool_is_dir(pool_get(c, json_text_of(vm_spec(c, name), "pool")))) {
-            return op_fail(o, STATE, "vm '%s' is on local storage and cannot move; stop it first", name);
-        }
-        _cleanup_json_ json_t *args = json_pack("{s:s}", "name", name);
-        struct commit t = commit_new();
-        commit_put(c, &t, KEY_TASK, id, op_new_task(c, id, "vm.migrate", name, c->host, args));
-        return op_commit(o, name, &t) == OP_FAIL ? OP_FAIL : OP_WAIT;
+    }
+    if (left_n) {
+        (void)ERR_SET(&o->err, STATE, "%u virtual machine%s could not be moved: %s", left_n,
+                      left_n == 1 ? "" : "s", left.data);
+        err_hint(&o->err, "stop or move them, then evacuate again; 'mortar host activate' ends the maintenance");
+        return OP_FAIL;
     }
     return OP_NEXT;
 }
 
 static const struct op_phase evacuate_phases[] = {
-    {"maintenance", "Take no new work", enter_maintenance, MINUTES(1), .is_bound = true},
-    {"drain", "Move the virtual machines away", drain, 0, .is_bound = true},
+    {"maintenance", "Take no new work", enter_maintenance, MINUTES(1), true, .is_bound = true},
+    {"drain", "Move the virtual machines away", drain, 0, true, .is_bound = true},
     {0},
 };
 

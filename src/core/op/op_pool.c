@@ -129,6 +129,7 @@ static enum op_verdict start_volume(struct op *o)
     return on_volume(o, "gluster.start");
 }
 
+/* What the user allowed for the making of the pool ends with it: from now on its disks hold data. */
 static enum op_verdict set_ready(struct op *o)
 {
     const json_t *pool = pool_of(o);
@@ -141,6 +142,8 @@ static enum op_verdict set_ready(struct op *o)
     json_t *next = json_deep_copy(pool);
     struct commit t = commit_new();
     json_object_set_new(next, "state", json_string("ready"));
+    json_object_del(next, "wipe");
+    json_object_del(next, "force");
     commit_put(o->c, &t, KEY_POOL, json_text_of(o->args, "name"), next);
     return op_commit(o, "", &t);
 }

@@ -9,7 +9,6 @@
 #include "core/op/ops.h"
 
 #define MINUTES(n) ((n) * 60 * USEC_PER_SEC)
-#define START_FAILS_MAX 3 /* as in plan/plan_vm.c */
 
 static const char *name_of(const struct op *o)
 {
@@ -72,7 +71,7 @@ static enum op_verdict want_running(struct op *o)
         return op_fail(o, NOT_FOUND, "there is no vm '%s'", name);
     }
     if (str_eq(json_text_of(spec, "desired"), "running") &&
-        json_u64_of(act, "fails", 0) < START_FAILS_MAX) {
+        json_u64_of(act, "fails", 0) < VM_START_FAILS_MAX) {
         return OP_NEXT;
     }
     if (str_eq(json_text_of(spec, "making"), "removing")) {
@@ -118,7 +117,7 @@ static enum op_verdict wait_running(struct op *o)
     if (!own) {
         return op_fail(o, NOT_FOUND, "vm '%s' was removed", name_of(o));
     }
-    if (json_u64_of(act, "fails", 0) >= START_FAILS_MAX) {
+    if (json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX) {
         return give_up(o, act);
     }
     if (str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own)) {

@@ -7,6 +7,9 @@
 extern const struct op_kind op_init;         /* local: make a cluster with this host as its first */
 extern const struct op_kind op_join;         /* local: make this host part of a cluster */
 extern const struct op_kind op_leave;        /* local: take this host out again */
+extern const struct op_kind op_uplink_set;     /* local: give this host an uplink, on trial */
+extern const struct op_kind op_uplink_confirm; /* local: keep it */
+extern const struct op_kind op_uplink_remove;  /* local: give the card back */
 extern const struct op_kind op_pool_create;
 extern const struct op_kind op_pool_remove;
 extern const struct op_kind op_image_import;
@@ -19,3 +22,4 @@ extern const struct op_kind op_vm_reset;
 extern const struct op_kind op_vm_remove;
 extern const struct op_kind op_vm_migrate;
 extern const struct op_kind op_evacuate;
+extern const struct op_kind op_pool_ha;

@@ -6,6 +6,17 @@
 #include "core/model/node.h"
 #include "core/place/place.h"
 
+static int check_answers(const struct core *c, const char *host, struct err *e)
+{
+    char buf[96];
+    if (!node_is_silent(c, host)) {
+        return 0;
+    }
+    (void)ERR_SET(e, STATE, "host '%s' %s", host, node_silence(c, host, buf, sizeof(buf)));
+    err_hint(e, "see 'mortar host ls'");
+    return -ERR_STATE;
+}
+
 static int check_host(const struct core *c, const char *host, bool is_data, struct err *e)
 {
     const json_t *node = host ? node_get(c, host) : NULL;
@@ -19,7 +30,24 @@ static int check_host(const struct core *c, const char *host, bool is_data, stru
         return ERR_SET(e, POOL_POLICY, "host '%s' is a %s host and holds no %s bricks", host,
                        json_text_of(node, "role"), is_data ? "data" : "arbiter");
     }
-    return 0;
+    return check_answers(c, host, e);
+}
+
+static bool has_brick(const json_t *bricks, const char *host)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(bricks, i, brick) {
+        if (str_eq(json_text_of(brick, "host"), host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_free(const struct core *c, const char *host, const json_t *node, const json_t *bricks)
+{
+    return node_is_online(node) && !node_is_silent(c, host) && !has_brick(bricks, host);
 }
 
 static void add_brick(json_t *bricks, const char *host, const char *role, const json_t *args)
@@ -35,18 +63,6 @@ static void add_brick(json_t *bricks, const char *host, const char *role, const 
         json_object_set_new(brick, "device", json_string(device));
     }
     json_array_append_new(bricks, brick);
-}
-
-static bool has_brick(const json_t *bricks, const char *host)
-{
-    size_t i;
-    json_t *brick;
-    json_array_foreach(bricks, i, brick) {
-        if (str_eq(json_text_of(brick, "host"), host)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static int take_named(const struct core *c, const json_t *args, size_t copies, json_t *bricks,
@@ -75,8 +91,8 @@ static int take_named(const struct core *c, const json_t *args, size_t copies, j
 static void take_data(const struct core *c, const json_t *args, size_t copies, json_t *bricks)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (json_array_size(bricks) < copies && node_is_online(it.value) &&
-            node_has_data(it.value) && !has_brick(bricks, it.name)) {
+        if (json_array_size(bricks) < copies && node_has_data(it.value) &&
+            is_free(c, it.name, it.value, bricks)) {
             add_brick(bricks, it.name, "data", args);
         }
     }
@@ -88,8 +104,7 @@ static void take_arbiter(const struct core *c, const json_t *args, json_t *brick
     const char *best = NULL;
     bool is_witness = false;
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        bool fits = node_is_online(it.value) && node_has_bricks(it.value) &&
-                    !has_brick(bricks, it.name);
+        bool fits = node_has_bricks(it.value) && is_free(c, it.name, it.value, bricks);
         if (fits && (!best || (!is_witness && !node_has_data(it.value)))) {
             best = it.name;
             is_witness = !node_has_data(it.value);
@@ -115,6 +130,10 @@ static int place_dir(const struct core *c, const json_t *args, json_t *bricks, s
     }
     if (json_array_size(json_object_get(args, "hosts")) > 1) {
         return ERR_SET(e, INVALID, "a pool of type dir is on exactly one host");
+    }
+    int r = check_answers(c, host, e);
+    if (r < 0) {
+        return r;
     }
     _cleanup_free_ char *standard =
         str_printf("/var/lib/mortar/pools/%s", json_text_of(args, "name"));
@@ -144,7 +163,7 @@ int place_bricks(const struct core *c, const json_t *args, json_t **ret, struct 
     take_data(c, args, copies, bricks);
     size_t n = json_array_size(bricks);
     if (n < copies) {
-        (void)ERR_SET(e, POOL_POLICY, "%zu copies need %zu storage hosts online, there %s %zu",
+        (void)ERR_SET(e, POOL_POLICY, "%zu copies need %zu storage hosts that are online and answer, there %s %zu",
                       copies, copies, n == 1 ? "is" : "are", n);
         err_hint(e, "add a host with 'mortar join', see 'mortar host ls'");
         return -ERR_POOL_POLICY;

@@ -46,6 +46,12 @@ static const char *obstacle(const struct core *c, const struct place_need *n, co
         (void)snprintf(buf, size, "is %s", json_text_of(node, "state"));
         return buf;
     }
+    if (node_is_silent(c, host)) {
+        return node_silence(c, host, buf, size);
+    }
+    if (node_some_uplink(c) && !node_uplink(c, host)) {
+        return "has no uplink, while others have";
+    }
     if (n->exclude && str_eq(n->exclude, host)) {
         return "runs it already";
     }

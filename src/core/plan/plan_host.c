@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -13,9 +14,12 @@
 #define OBSERVE_GLUSTER_UNWELL_US (10 * USEC_PER_SEC)
 #define OBSERVE_GLUSTER_FAST_US (1 * USEC_PER_SEC)
 #define GLANCE_US (5 * USEC_PER_SEC)
+#define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
+#define OBSERVE_UPLINK_US (5 * USEC_PER_SEC)
+#define OBSERVE_TRIAL_US (1 * USEC_PER_SEC)
 #define FAST_US (500 * USEC_PER_MSEC) /* while something is being brought up */
 
 /* Is storage being brought up here? Tasks of machines and images do not change it, and a migration
@@ -57,6 +61,19 @@ static void plan_observe_etcd(struct core *c)
                   is_current ? OBSERVE_ETCD_US : FAST_US);
 }
 
+/* Only where there is one: a look at the host, the task that made it, or this host's word of before
+ * a reboot has told. */
+static void plan_observe_uplink(struct core *c)
+{
+    const json_t *now = smap_get(&c->seen, "uplink");
+    const json_t *seen = now ? now : node_seen(c, c->host, "uplink");
+    bool is_trial = str_eq(json_text_of(seen, "state"), "trial");
+    if (json_object_size(seen) || json_bool_of(smap_get(&c->seen, "host"), "uplink", false)) {
+        (void)act_try(c, "observe/uplink", "observe.uplink", json_object(),
+                      is_trial ? OBSERVE_TRIAL_US : OBSERVE_UPLINK_US);
+    }
+}
+
 static bool gluster_is_well(const json_t *seen)
 {
     size_t i;
@@ -83,6 +100,15 @@ static void plan_observe_gluster(struct core *c, bool fast)
                   fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
 }
 
+/* What etcd tells of a host that has lost its power is old by up to NODE_SILENT_US: ask it. */
+static void plan_observe_reach(struct core *c)
+{
+    json_t *others = node_addresses(c);
+    json_object_del(others, c->host);
+    (void)act_try(c, "observe/reach", "observe.reach", json_pack("{s:o}", "hosts", others),
+                  OBSERVE_REACH_US);
+}
+
 void plan_observe(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -94,6 +120,8 @@ void plan_observe(struct core *c)
         return;
     }
     plan_observe_etcd(c);
+    plan_observe_reach(c);
+    plan_observe_uplink(c);
     if (node_has_vms(me) && act_try(c, "observe/domains", "observe.domains", json_object(),
                                     c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
@@ -113,7 +141,8 @@ void plan_observe(struct core *c)
 /* What only this host needs is not published: a commit would delay the one of a migration. */
 static bool is_private(const char *what)
 {
-    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_eq(what, "glance");
+    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_starts(what, "ha/") ||
+           str_eq(what, "glance") || str_eq(what, "reach");
 }
 
 /* What this host said of pools that are gone, also in an earlier life of its agent, and failures
@@ -162,6 +191,9 @@ static void plan_node(struct core *c)
     struct commit t = commit_new();
     json_object_set_new(next, "boot_id", json_string(boot_id));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
+    if (ha_is_on(c)) {
+        json_object_set_new(next, "flush", json_true());
+    }
     commit_put(c, &t, KEY_NODE, c->host, next);
     (void)commit_try(c, "node/reboot", &t);
 }
@@ -223,17 +255,20 @@ static void plan_networks(struct core *c)
         return;
     }
     json_t *peers = json_array();
+    const char *nic = node_uplink(c, c->host);
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (!str_eq(it.name, c->host) && node_has_vms(it.value)) {
+        /* A host with an uplink has no tunnel, or there would be a loop: docs/adr/0005. */
+        if (!str_eq(it.name, c->host) && node_has_vms(it.value) && !node_uplink(c, it.name)) {
             json_array_append(peers, json_object_get(it.value, "storage"));
         }
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
-        json_t *args = json_pack("{s:O,s:O,s:O}", "network", it.value, "local",
-                                 json_object_get(me, "storage"), "peers", peers);
+        json_t *args = json_pack("{s:O,s:O,s:O,s:s*}", "network", it.value, "local",
+                                 json_object_get(me, "storage"), "peers", peers, "uplink", nic);
         _cleanup_free_ char *what = str_printf("net/%s", it.name);
         const json_t *seen = smap_get(&c->seen, what);
-        bool is_current = json_equal(json_object_get(seen, "peers"), peers);
+        bool is_current = json_equal(json_object_get(seen, "peers"), peers) &&
+                          str_eq(json_text_of(seen, "uplink"), nic);
         (void)act_try(c, what, "net.apply", args, is_current ? NET_APPLY_US : ACT_PAUSE_US);
     }
     json_decref(peers);

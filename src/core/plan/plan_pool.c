@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -64,19 +65,22 @@ static void plan_mount(struct core *c, const char *name, const json_t *pool)
     if (!pool_wants_mount(c, pool, c->host) || str_eq(json_text_of(mount, "state"), "mounted")) {
         return;
     }
+    if (!ha_node_is_open(node_get(c, c->host))) {
+        act_forget(c, id); /* no brick lets it in; when one does, nothing is to wait for a back-off */
+        return;
+    }
     (void)act_try(c, id, "mount.ensure",
                   json_pack("{s:s,s:o}", "pool", name, "servers", servers_of(c, pool)), ACT_PAUSE_US);
 }
 
-/* Drift of the option profile is repaired by the first host that holds a brick of the pool. */
+/* One host repairs drift of the option profile; what another one found when it did so is old. */
 static void plan_guard(struct core *c, const char *name, const json_t *pool)
 {
-    const json_t *first = json_array_get(json_object_get(pool, "bricks"), 0);
+    _cleanup_free_ char *id = str_printf("guard/%s", name);
     if (pool_is_dir(pool) || !str_eq(json_text_of(pool, "state"), "ready") ||
-        !str_eq(json_text_of(first, "host"), c->host)) {
+        !str_eq(pool_guard(c, pool), c->host)) {
         return;
     }
-    _cleanup_free_ char *id = str_printf("guard/%s", name);
     (void)act_try(c, id, "gluster.guard",
                   json_pack("{s:O,s:o}", "pool", pool, "addrs", node_addresses(c)), GUARD_US);
 }

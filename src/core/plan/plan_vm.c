@@ -8,13 +8,15 @@
 
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
-#define START_FAILS_MAX 3            /* then the user is told, and decides */
+#define SWEEP_FILES_US (600 * USEC_PER_SEC)
+#define START_RULE_WAKE_US (100 * USEC_PER_MSEC)
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
 /* One virtual machine during a step. */
@@ -44,9 +46,19 @@ static bool dom_is(const struct vm *v, const char *state)
     return str_eq(json_text_of(v->dom, "state"), state);
 }
 
+/* Was this epoch's QEMU born where the guard can freeze it? Then it may be taken over (A7). */
+static bool is_freezable(const struct vm *v)
+{
+    return v->dom ? json_bool_of(v->dom, "freezable", false)
+                  : ha_pool_is_on(v->c, json_text_of(v->spec, "pool"));
+}
+
 static void commit_act_as(struct vm *v, const char *id, json_t *act)
 {
     struct commit t = commit_new();
+    if (is_freezable(v)) {
+        json_object_set_new(act, "ha", json_true());
+    }
     vm_put_act(v->c, &t, v->name, act);
     _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
     commit_guard(v->c, &t, KEY_VM, own_key);
@@ -139,12 +151,30 @@ static json_t *create_args(const struct vm *v)
     }
     json_object_set_new(spec, "nics", nics);
     const json_t *cluster = world_get(&v->c->world, KEY_ROOT, "cluster");
-    return json_pack("{s:s,s:o,s:O,s:b,s:b}", "name", v->name, "spec", spec, "own", v->own, "kvm",
+    return json_pack("{s:s,s:o,s:O,s:b,s:b,s:b}", "name", v->name, "spec", spec, "own", v->own, "kvm",
                      json_bool_of(smap_get(&v->c->seen, "host"), "kvm", false), "emulation",
-                     json_bool_of(cluster, "emulation", false));
+                     json_bool_of(cluster, "emulation", false), "freezable",
+                     ha_pool_is_on(v->c, json_text_of(v->spec, "pool")));
 }
 
 static void plan_gone(struct vm *v);
+
+/* Start rule A2, and I5: nothing that an older instance wrote may still turn up under this one, and this
+ * host must hold the right to let guests run. */
+static bool may_start(struct vm *v)
+{
+    if (!ha_pool_is_on(v->c, json_text_of(v->spec, "pool"))) {
+        return true;
+    }
+    if (ha_node_is_flushing(node_get(v->c, v->c->host))) {
+        return false;
+    }
+    _cleanup_free_ char *id = epoch_id(v, "clean");
+    (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
+    const struct attempt *a = act_find(v->c, id);
+    core_wake_in(v->c, START_RULE_WAKE_US);
+    return a->has_ended && !a->error.code && ha_run_right(v->c);
+}
 
 static void plan_start_claimed(struct vm *v)
 {
@@ -155,6 +185,9 @@ static void plan_start_claimed(struct vm *v)
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "create");
+    if (!act_find(v->c, id) && !may_start(v)) {
+        return;
+    }
     const struct attempt *a = act_once(v->c, id, "vm.create", create_args(v));
     if (a->has_ended && a->error.code) {
         _cleanup_json_ json_t *error = err_to_json(&a->error);
@@ -192,8 +225,8 @@ static void plan_running_wanted(struct vm *v)
 {
     const char *state = json_text_of(v->act, "state");
     bool is_current = vm_epoch(v->act) == vm_epoch(v->own);
-    if (json_u64_of(v->act, "fails", 0) >= START_FAILS_MAX && !is_current) {
-        return; /* given up: the next vm start begins anew */
+    if (vm_is_given_up(v->c, v->name)) {
+        return; /* the next vm start begins anew */
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
         raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
@@ -331,7 +364,7 @@ static bool absence_is_proven(const struct vm *v)
 /* Outcomes that concern epochs of the past. */
 static void forget_old(struct vm *v)
 {
-    static const char *const kinds[] = {"claim", "create"};
+    static const char *const kinds[] = {"claim", "clean", "create"};
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         char prefix[96];
         _cleanup_free_ char *keep = epoch_id(v, kinds[i]);
@@ -354,8 +387,9 @@ static void plan_vm(struct vm *v)
                       ACT_PAUSE_US);
         return;
     }
-    if (!str_eq(json_text_of(v->own, "owner"), v->c->host) || vm_mig_is_active(v->own)) {
-        return;
+    if (!str_eq(json_text_of(v->own, "owner"), v->c->host) || vm_mig_is_active(v->own) ||
+        str_eq(json_text_of(v->act, "state"), "washing")) {
+        return; /* ha_self.c ends a washing */
     }
     if (!v->dom && !absence_is_proven(v)) {
         v->c->domains_stale = true;
@@ -387,6 +421,27 @@ static void forget_removed(struct core *c, struct smap *map, const char *prefix)
     }
 }
 
+/* What a removed machine left on this host. Names and uuids of all that are not removed yet. Not soon
+ * after the agent's start: there is no hurry, and what it knows shall have settled. */
+static void plan_files(struct core *c)
+{
+    c->files_at_us = c->files_at_us ? c->files_at_us : c->now_us + SWEEP_FILES_US;
+    if (c->store_is_lost || c->now_us < c->files_at_us || !node_has_vms(node_get(c, c->host))) {
+        return;
+    }
+    c->files_at_us = c->now_us + SWEEP_FILES_US;
+    json_t *names = json_array();
+    json_t *uuids = json_array();
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        json_array_append_new(names, json_string(name));
+        json_array_append(uuids, json_object_get(vm_spec(c, name), "uuid"));
+        free(name);
+    }
+    (void)act_try(c, "sweep-files", "host.sweep", json_pack("{s:o,s:o}", "names", names, "uuids", uuids),
+                  SWEEP_FILES_US);
+}
+
 void plan_vms(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -397,6 +452,7 @@ void plan_vms(struct core *c)
     forget_removed(c, &c->attempts, "vm/");
     forget_removed(c, &c->seen, "gone/");
     forget_removed(c, &c->seen, "suspended/");
+    plan_files(c);
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         struct vm v = {

@@ -22,6 +22,7 @@ def host(name, role="converged", state="online", **more):
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
         "cpus": 8, "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
+        "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
     }
 
@@ -55,16 +56,19 @@ VM = {
                "size_bytes": 2 * GIB, "pool": "vms"}],
     "networks": [{"name": "default", "mac": "52:54:00:00:00:01"}],
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
-                       "bytes": 300 << 20, "when_ms": 1790000000000, "reason": "asked for"},
+                       "bytes": 300 << 20, "when_ms": 1790000000000,
+                       "reason": "host1: 20 GiB of memory free, the most of all that fit"},
     "created_ms": 1790000000000, "error": None,
 }
 STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "local", "cpus": 1,
            "memory_bytes": 512 << 20}
 STATUS = {
-    "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2}},
+    "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2},
+                "foreign_domains": 1},
     "hosts": HOSTS, "pools": [POOL, DIR_POOL], "vms": [VM, STOPPED],
     "networks": [{"name": "default", "bridge": "mortar0", "uplink": "host1 eth1, host2 ens3",
-                  "uplinks": [{"host": "host1", "nic": "eth1"}, {"host": "host2", "nic": "ens3"}],
+                  "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": True},
+                              {"host": "host2", "nic": "ens3", "confirmed": True}],
                   "outside": None}],
     "alarms": [{"severity": "warning", "object": "host/host2", "since": "2026-09-21T14:13:20Z",
                 "text": "host2 does not answer\u001b[31m red"}],
@@ -75,6 +79,10 @@ EMPTY_STATUS = {
     "networks": [{"name": "default", "bridge": "mortar0", "uplink": None, "uplinks": [],
                   "outside": "no uplink: guests reach each other on all hosts, not the outside world"}],
 }
+MIXED_STATUS = EMPTY_STATUS | {"networks": [
+    {"name": "default", "bridge": "mortar0", "uplink": "host1 eth1",
+     "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": False}],
+     "outside": "no uplink on host2: guests there reach neither the outside world nor those on hosts with one"}]}
 PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
           {"name": "copy", "title": "copy memory", "state": "running"},
           {"name": "hand", "title": "hand over", "state": "todo"}]
@@ -82,7 +90,7 @@ PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
 
 def task(state="running", phase="copy", gen=1, **more):
     return {"id": "t7", "kind": "vm.migrate", "object": "vm/demo", "state": state, "phase": phase,
-            "phases": PHASES, "progress": None, "note": None, "error": None, "runner": "host1",
+            "phases": PHASES, "progress": None, "note": None, "error": None, "result": None, "runner": "host1",
             "gen": gen, "started": 1790000000000, "ended": 0, **more}
 
 
@@ -100,6 +108,10 @@ def steps(*tasks):
 CASES = {
     "status": {
         "answers": {"GET /v1/status": ok(STATUS)},
+        "runs": [["status"]],
+    },
+    "status-mixed": {
+        "answers": {"GET /v1/status": ok(MIXED_STATUS)},
         "runs": [["status"]],
     },
     "status-empty": {
@@ -175,6 +187,20 @@ CASES = {
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
                  ["leave"], ["host", "evacuate", "host1"]],
     },
+    "uplink": {
+        "answers": {
+            "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/uplink": [STARTED],
+            "POST /v1/uplink/confirm": [{"reply": {"task": "t8"}, "status": 202}],
+            "DELETE /v1/uplink": [{"reply": {"task": "t8"}, "status": 202}],
+            "GET /v1/tasks/t7": ok(task("done", result={"nic": "eth1", "state": "trial",
+                                                        "attached": True, "confirm_s": 90})),
+            "GET /v1/tasks/t8": ok(task("done", result={"nic": "eth1", "state": "kept",
+                                                        "attached": True}))},
+        "runs": [["init", "lab", "--uplink", "eth1"],
+                 ["join", "10.77.0.11", "--token", "t", "--uplink", "eth1", "--uplink-confirm", "90"],
+                 ["uplink", "set", "eth1", "--confirm", "90"], ["uplink", "set"],
+                 ["uplink", "set", "eth1", "--confirm", "9"], ["uplink", "confirm"], ["uplink", "rm"]],
+    },
     "pool-change": {
         "answers": {"POST /v1/pools": [STARTED], "DELETE /v1/pools/vms": [STARTED],
                     "GET /v1/tasks/t7": ok(task("done"))},
@@ -234,6 +260,8 @@ CASES = {
                  ["pool", "create", "x", "--copies"], ["pool", "create", "x", "--copies", "4"],
                  ["pool", "create", "x", "--type", "ceph"], ["pool", "create", "X"],
                  ["vm", "create", "x", "--memory", "12X"], ["vm", "create", "x", "--cpus", "0"],
+                 ["vm", "create", "x", "--cpus", "129"],
+                 ["vm", "create", "x", "--memory", "63M"],
                  ["vm", "create", "x", "--cpus", "1", "--cpus", "2"], ["vm", "show", ""],
                  ["join", "10.0.0.1"], ["token", "create", "--valid", "1y"], ["completion", "fish"],
                  ["status", "--json=yes"], ["pool", "create", "x", "--hosts", ","],
@@ -241,7 +269,7 @@ CASES = {
     },
     "help": {
         "answers": {},
-        "runs": [["help"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
+        "runs": [["help"], ["uplink", "set", "-h"], ["help", "vm", "migrate"], ["vm", "console", "--help"], ["join", "-h"],
                  ["--version"], ["help", "vm", "fly"], ["help", "pool"], ["vm", "--help"], ["help", "fly"]],
     },
     "completion": {"answers": {}, "runs": [["completion", "bash"]]},

@@ -93,8 +93,9 @@ class Interactive(unittest.TestCase):
         self.assertIn(b"\r\x1b[Kcopy memory                  [######..............]  33 %  "
                       b"100 MiB of 300 Mi", session.seen)
         self.assertTrue(session.seen.endswith(
-            b"\r\x1b[Kvm 'demo' runs on host1; moved in 1312 ms, paused for 83 ms\r\n"), session.seen)
-        self.assertEqual(session.seen.count(b"\n"), 1)
+            b"\r\x1b[Kvm 'demo' runs on host1; moved in 1312 ms, paused for 83 ms\r\n"
+            b"chosen: host1: 20 GiB of memory free, the most of all that fit\r\n"), session.seen)
+        self.assertEqual(session.seen.count(b"\n"), 2)
 
     def test_interrupt_leaves_the_task_and_says_how_to_watch_it(self):
         answers = {"GET /v1/tasks/t7": ok(task())}

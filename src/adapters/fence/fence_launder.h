@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What goes through a mount, and may hang with it: done by the program mortar-launder, a grandchild
+ * with a deadline. A request that the mount's process has taken cannot be interrupted, so a killed
+ * child may stay; the caller is told, and a VM must not start before it is gone (A1). */
+#pragma once
+
+#include <sys/types.h>
+
+#include "adapters/fence/fence_index_parse.h"
+
+#define FENCE_LAUNDER_PROGRAM "/usr/lib/mortar/mortar-launder" /* src/adapters/fence/meson.build */
+#define FENCE_LAUNDER_SHARDS_MAX 4096
+
+/* A child that was killed at the deadline and had not ended. All zero: there is none. */
+struct fence_left {
+    pid_t pid; /* -1: nobody knows which */
+    uint64_t start_ticks;
+};
+
+/** fence_left_is_gone - has it ended, with every request of it answered? False for pid -1. */
+bool fence_left_is_gone(const struct fence_left *left);
+
+/**
+ * fence_launder - read pieces of an image and write the same bytes back, then fsync
+ *
+ * Only the new owner's host may, for an image that no VM has open (A1). Holes are written too, as
+ * zeros: what reads as a hole here may be data on the other copy. Bytes behind the image's end are
+ * not reached.
+ * @program: FENCE_LAUNDER_PROGRAM        @path: absolute, below the mount; no symbolic link
+ * @shard_bytes: of the volume, multiple of 4096        @shards: numbers, 0 the first piece
+ * @deadline_us: CLOCK_BOOTTIME
+ * @ret_left: always set
+ * Return: 0; -ERR_TIMEOUT (then look at @ret_left); -ERR_IO; -ERR_INVALID, -ERR_COMMAND
+ */
+int fence_launder(const char *program, const char *path, uint64_t shard_bytes, const uint64_t *shards,
+                  size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e);
+
+/**
+ * fence_image_gfid - the gfid of an image, asked through its mount
+ * @ret: FENCE_GFID_LEN + 1 bytes, set on success
+ * Return: 0; -ERR_TIMEOUT when the mount hangs; -ERR_NOT_FOUND; -ERR_IO, -ERR_PARSE, -ERR_COMMAND
+ */
+int fence_image_gfid(const char *program, const char *path, uint64_t deadline_us, char *ret,
+                     struct err *e);

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The start rule (A1, A2): before a machine starts, its owner sees to it that no piece of its disks may
+ * still change by itself: no write of an earlier instance that only some copies have. */
+#include <stdio.h>
+#include <string.h>
+
+#include "adapters/fence/fence_index.h"
+#include "adapters/fence/fence_launder.h"
+#include "adapters/gluster/gluster_unit.h"
+#include "adapters/systemd/systemd.h"
+#include "agent/brick_dir.h"
+#include "agent/env.h"
+#include "agent/remote.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/cmd.h"
+
+#define SHARD_BYTES (64 * MIB) /* features.shard-block-size of the option profile */
+#define ASK_US (2 * USEC_PER_SEC)
+#define LAUNDER_US (60 * USEC_PER_SEC)
+#define GFID_US (10 * USEC_PER_SEC)
+#define HA_BRICKS 3
+#define LEFT_POLL_MS 200
+
+/* --- indices ------------------------------------------------------------------------------- */
+
+int act_fence_index(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                    struct err *e)
+{
+    _cleanup_fence_index_ struct fence_index index = {0};
+    _cleanup_free_ char *dir = brick_dir_of(json_object_get(args, "brick"), false);
+    int r = fence_index_list(dir, FENCE_INDEX_MAX, &index, e);
+    if (r < 0) {
+        return r;
+    }
+    _cleanup_free_ char *text = format_fence_index(&index);
+    return json_parse(text, strlen(text), ret, e);
+}
+
+static int ask_brick(const struct env *env, const json_t *args, const json_t *brick, json_t **ret,
+                     struct err *e)
+{
+    const char *host = json_text_of(brick, "host");
+    if (str_eq(host, json_text_of(env->config, "host"))) {
+        return act_fence_index(env, brick, NULL, ret, e);
+    }
+    _cleanup_free_ char *path = str_printf("/v1/local/index/%s", json_text_of(args, "volume"));
+    int r = remote_get(json_text_of(brick, "mgmt"), path, ASK_US, ret, e);
+    err_prepend(e, "the brick on %s", host);
+    return r;
+}
+
+/* --- one image ----------------------------------------------------------------------------- */
+
+/* What all bricks that count say about the pieces of one image. */
+struct pieces {
+    uint64_t shards[FENCE_LAUNDER_SHARDS_MAX];
+    size_t n;
+    char healing[160]; /* a piece whose copies that count differ, or "" */
+};
+
+static void add_piece(struct pieces *p, uint64_t shard)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->shards[i] == shard) {
+            return;
+        }
+    }
+    if (p->n < FENCE_LAUNDER_SHARDS_MAX) {
+        p->shards[p->n++] = shard;
+    }
+}
+
+/* @counting: bit N: the brick VOLUME-client-N is asked. A mark against one that is cut off is what makes
+ * it a sink when it returns (A9): as it should be. */
+static bool accuses(const json_t *entry, uint32_t counting)
+{
+    size_t i;
+    json_t *n;
+    json_array_foreach(json_object_get(entry, "blames"), i, n) {
+        if (counting & (UINT32_C(1) << (json_integer_value(n) & 31))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void collect(const json_t *index, const char *gfid, uint32_t counting, const char *host,
+                    struct pieces *p)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(index, "entries"), i, entry) {
+        uint64_t shard = json_u64_of(entry, "shard", 0);
+        if (!str_eq(json_text_of(entry, "base_gfid"), gfid) ||
+            !str_eq(json_text_of(entry, "kind"), "file")) {
+            continue;
+        }
+        add_piece(p, shard);
+        if (accuses(entry, counting)) {
+            (void)snprintf(p->healing, sizeof(p->healing), "%s says that piece %llu has to be healed",
+                           host, (unsigned long long)shard);
+        }
+    }
+}
+
+static int look(const struct env *env, const json_t *args, const char *gfid, uint32_t counting,
+                struct pieces *ret, struct err *e)
+{
+    size_t i;
+    json_t *brick;
+    ret->n = 0;
+    ret->healing[0] = '\0';
+    json_array_foreach(json_object_get(args, "bricks"), i, brick) {
+        _cleanup_json_ json_t *index = NULL;
+        int r = ask_brick(env, args, brick, &index, e);
+        if (r < 0) {
+            return r;
+        }
+        if (json_bool_of(index, "truncated", false)) {
+            return ERR_SET(e, UNAVAILABLE, "the brick on %s has more to heal than can be looked through",
+                           json_text_of(brick, "host"));
+        }
+        collect(index, gfid, counting, json_text_of(brick, "host"), ret);
+    }
+    return 0;
+}
+
+/* A1: a child that hangs in the mount holds requests which may still be done. This machine is not started
+ * here before it is gone, however long that takes. */
+static void wait_for_left(const struct fence_left *left, const char *vm)
+{
+    if (!fence_left_is_gone(left)) {
+        log_warning("laundering hangs in the mount; the machine waits", "vm=%s pid=%d", vm, (int)left->pid);
+    }
+    while (!fence_left_is_gone(left)) {
+        clock_sleep_ms(LEFT_POLL_MS);
+    }
+}
+
+static int launder(const json_t *args, const char *path, const struct pieces *p, struct err *e)
+{
+    struct fence_left left = {0};
+    int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, p->shards, p->n,
+                          clock_boottime_us() + LAUNDER_US, &left, e);
+    wait_for_left(&left, json_text_of(args, "name"));
+    return r;
+}
+
+static uint32_t counting_bricks(const json_t *args)
+{
+    uint32_t mask = 0;
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(args, "bricks"), i, brick) {
+        mask |= UINT32_C(1) << (json_u64_of(brick, "index", 0) & 31);
+    }
+    return mask;
+}
+
+/* Once: marks cannot say whether a piece was laundered, and the dead writer's stay until a heal with all
+ * copies (docs/design/failover.md, start rule). With all bricks there such a heal needs no help; with one
+ * of them cut off there is none, and what AFR then reads is a copy that nobody accuses. */
+static int clean_image(const struct env *env, const json_t *args, const char *path, uint64_t *laundered,
+                       struct err *e)
+{
+    char gfid[FENCE_GFID_LEN + 1];
+    uint32_t counting = counting_bricks(args);
+    struct pieces *p = xcalloc(1, sizeof(*p));
+    _cleanup_free_ void *held = p;
+    int r = fence_image_gfid(FENCE_LAUNDER_PROGRAM, path, clock_boottime_us() + GFID_US, gfid, e);
+    r = r < 0 ? r : look(env, args, gfid, counting, p, e);
+    if (r < 0 || !p->n) {
+        return r;
+    }
+    if (p->healing[0] && json_array_size(json_object_get(args, "bricks")) == HA_BRICKS) {
+        return ERR_SET(e, UNAVAILABLE, "its disk is being healed: %s", p->healing);
+    }
+    r = launder(args, path, p, e);
+    *laundered += p->n;
+    return r;
+}
+
+int act_vm_clean(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                 struct err *e)
+{
+    uint64_t began_us = clock_boottime_us();
+    uint64_t laundered = 0;
+    size_t i;
+    json_t *disk;
+    int r = 0;
+    json_array_foreach(json_object_get(json_object_get(args, "spec"), "disks"), i, disk) {
+        r = r < 0 ? r : clean_image(env, args, json_text_of(disk, "path"), &laundered, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_pack("{s:I,s:I}", "laundered", (json_int_t)laundered, "took_ms",
+                     (json_int_t)((clock_boottime_us() - began_us) / USEC_PER_MSEC));
+    if (laundered) {
+        log_notice("pieces of a disk were written anew", "vm=%s pieces=%llu",
+                   json_text_of(args, "name"), (unsigned long long)laundered);
+    }
+    return 0;
+}
+
+/* --- after guests that were ended by force ------------------------------------------------- */
+
+int act_host_clean(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                   struct err *e)
+{
+    size_t i;
+    json_t *pool;
+    int r = 0;
+    json_array_foreach(json_object_get(args, "pools"), i, pool) {
+        _cleanup_free_ char *unit = gluster_mount_unit(json_string_value(pool));
+        /* Not made anew here: this host is cut off, so that a mount would find no brick. */
+        r = r < 0 ? r : cmd_check(CMD("systemctl", "kill", "--signal=KILL", unit), NULL, NULL, e);
+        r = r < 0 ? r : unit_stop(unit, 0, e);
+        r = r < 0 ? r : unit_reset_failed(unit, e);
+    }
+    return r;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * This host's part of a fence: fence(host, incarnation) → proof (design.md D4, facts/ha.md 3.4). One lane
+ * with one thread runs all that changes the table, in the order that the core asked for it. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "adapters/fence/fence_cut.h"
+#include "adapters/fence/fence_drain.h"
+#include "adapters/fence/fence_record.h"
+#include "adapters/guard/guard_link.h"
+#include "adapters/systemd/systemd.h"
+#include "agent/brick_dir.h"
+#include "agent/config.h"
+#include "agent/env.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/cmd.h"
+#include "io/file.h"
+
+#define FENCE_UNIT "mortar-fence.service"
+#define GUARD_UNIT "mortar-guard.service"
+#define CUT_US (3 * USEC_PER_SEC) /* measured: some tens of milliseconds */
+#define DRAIN_US (3 * USEC_PER_SEC) /* facts/ha.md 3.9 case 19; then it is asked for again */
+
+/* The table for all hosts of the cluster, @open: {host: inc}. */
+static void fill_table(const json_t *args, const json_t *open, struct fence_table *t)
+{
+    const char *host;
+    json_t *addrs;
+    json_object_foreach(json_object_get(args, "peers"), host, addrs) {
+        const char *storage = json_text_of(addrs, "storage");
+        const char *mgmt = json_text_of(addrs, "mgmt");
+        bool is_self = str_eq(host, json_text_of(args, "self"));
+        strv_add(&t->cluster, storage);
+        t->single_network = t->single_network || str_eq(storage, mgmt);
+        if (is_self) {
+            strv_add(&t->own, storage);
+            strv_add(&t->own, mgmt);
+        }
+        if (json_object_get(open, host)) {
+            strv_add(&t->open, storage);
+        }
+    }
+}
+
+static const struct fence_record *record_of(const struct fence_records *all, const char *host)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        if (str_eq(all->v[i].host, host)) {
+            return &all->v[i];
+        }
+    }
+    return NULL;
+}
+
+/* A host with a record comes in under a newer incarnation only; then the record has done its work. */
+static int check_records(const json_t *open, struct err *e)
+{
+    _cleanup_fence_records_ struct fence_records all = {0};
+    const char *host;
+    json_t *inc;
+    int r = fence_record_load_all(FENCE_DIR, &all, e);
+    json_object_foreach((json_t *)open, host, inc) {
+        const struct fence_record *rec = r < 0 ? NULL : record_of(&all, host);
+        if (rec && rec->inc >= (uint64_t)json_integer_value(inc)) {
+            r = ERR_SET(e, STATE, "host '%s' is fenced here as incarnation %llu", host,
+                        (unsigned long long)rec->inc);
+        }
+    }
+    json_object_foreach((json_t *)open, host, inc) {
+        r = r < 0 || !record_of(&all, host) ? r : fence_record_remove(FENCE_DIR, host, e);
+    }
+    return r;
+}
+
+/* Our own attempts to reach those that let us in again have backed off; anew they succeed at once, and
+ * mounts, glusterd and heal are back in seconds instead of a minute and a half (docs/fence.md). */
+static void try_again(const struct fence_table *t)
+{
+    for (size_t i = 0; i < t->open.n; i++) {
+        (void)cmd_check(CMD("ss", "-K", "-H", "-n", "-t", "state", "syn-sent", "dst", t->open.v[i]), NULL,
+                        NULL, NULL); /* none is fine */
+    }
+}
+
+int act_fence_table(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                    struct err *e)
+{
+    json_t *open = json_object_get(args, "open");
+    _cleanup_fence_table_ struct fence_table t = {0};
+    fill_table(args, open, &t);
+    int r = file_mkdirs(FENCE_DIR, 0700, e);
+    r = r < 0 ? r : check_records(open, e);
+    if (r == 0 && file_exists(FENCE_BOOT_FILE) && fence_table_check(&t, NULL) == 0) {
+        *ret = json_pack("{s:O}", "open", open);
+        return 0;
+    }
+    r = r < 0 ? r : fence_table_boot(FENCE_BOOT_FILE, &t, e);
+    r = r < 0 ? r : unit_enable(FENCE_UNIT, e);
+    r = r < 0 ? r : fence_table_apply(&t, NULL, e);
+    if (r == 0) {
+        try_again(&t);
+    }
+    *ret = r == 0 ? json_pack("{s:O}", "open", open) : NULL;
+    return r;
+}
+
+int act_fence_cut(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                  struct err *e)
+{
+    const char *host = json_text_of(args, "host");
+    const json_t *addrs = json_object_get(json_object_get(args, "peers"), host);
+    _cleanup_fence_table_ struct fence_table t = {0};
+    _cleanup_fence_record_ struct fence_record rec = {.host = str_dup(host),
+                                                      .inc = json_u64_of(args, "inc", 0)};
+    struct fence_cut_seen seen = {0};
+    fill_table(args, json_object_get(args, "open"), &t);
+    strv_add(&rec.addrs, json_text_of(addrs, "storage"));
+    int r = fence_record_save(FENCE_DIR, &rec, e);
+    r = r < 0 ? r : fence_cut(&t, &rec.addrs, clock_boottime_us() + CUT_US, &seen, e);
+    if (r < 0) {
+        return r;
+    }
+    log_notice("a host is cut off", "host=%s inc=%llu filtered_us=%llu took_us=%llu", host,
+               (unsigned long long)rec.inc, (unsigned long long)seen.filtered_us,
+               (unsigned long long)seen.took_us);
+    *ret = json_pack("{s:I,s:I}", "filtered_us", (json_int_t)seen.filtered_us, "took_us",
+                     (json_int_t)seen.took_us);
+    return 0;
+}
+
+/* A brick that does not run holds nothing, and one that starts later starts behind the closed table. */
+static int drain_one(const json_t *volume, const char *host, json_t *proofs, struct err *e)
+{
+    const char *name = json_text_of(volume, "volume");
+    _cleanup_free_ char *dir = brick_dir_of(json_object_get(volume, "brick"), false);
+    struct fence_proof proof = {0};
+    struct err why = {0};
+    int r = fence_drain(FENCE_RUN_DIR, name, dir, host, clock_boottime_us() + DRAIN_US, &proof, &why);
+    if (r < 0 && r != -ERR_NOT_FOUND) {
+        return err_copy(e, &why);
+    }
+    json_array_append_new(proofs, json_pack("{s:s,s:b,s:I,s:I}", "volume", name, "running", r == 0, "polls",
+                                            (json_int_t)proof.polls, "waited_us",
+                                            (json_int_t)proof.waited_us));
+    return 0;
+}
+
+int act_fence_drain(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                    struct err *e)
+{
+    json_t *proofs = json_array();
+    size_t i;
+    json_t *volume;
+    int r = 0;
+    json_array_foreach(json_object_get(args, "volumes"), i, volume) {
+        r = r < 0 ? r : drain_one(volume, json_text_of(args, "host"), proofs, e);
+    }
+    if (r < 0) {
+        json_decref(proofs);
+        return r;
+    }
+    *ret = proofs;
+    return 0;
+}
+
+/* Failover is off in this cluster: nothing of it stays. */
+int act_ha_off(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret, struct err *e)
+{
+    int r = 0;
+    if (file_exists(GUARD_CONFIG)) {
+        r = unit_stop(GUARD_UNIT, 0, e);
+        r = r < 0 ? r : unit_disable(GUARD_UNIT, e);
+        (void)unlink(GUARD_CONFIG);
+    }
+    if (r == 0 && file_exists(FENCE_BOOT_FILE)) {
+        r = unit_disable(FENCE_UNIT, e);
+        r = r < 0 ? r : fence_table_remove(e);
+        r = r < 0 ? r : cmd_check(CMD("rm", "-rf", "--", FENCE_DIR), NULL, NULL, e);
+    }
+    return r;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/alarms.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "core/ha/ha.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
+
+/* Alarms that have the same name and object are told apart by @detail. Takes @text. */
+struct alarm {
+    const char *name;
+    const char *severity;
+    const char *object;
+    const char *detail; /* may be NULL */
+    char *text;
+    uint64_t since_ms;  /* as a record tells; 0: not known */
+};
+
+static void raise(const struct core *c, json_t *list, struct alarm a)
+{
+    _cleanup_free_ char *key = str_printf("%s/%s/%s", a.name, a.object, a.detail ? a.detail : "");
+    const json_t *noted = smap_get(&c->alarms, key);
+    uint64_t now_ms = c->wall_us / USEC_PER_MSEC;
+    uint64_t since = noted ? (uint64_t)json_integer_value(noted) : now_ms;
+    since = a.since_ms ? a.since_ms : since;
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:s}", "alarm", a.name, "severity", a.severity, "object",
+                          a.object, "text", a.text, "since", (json_int_t)since, "key", key);
+    if (j) { /* NULL: words from outside that are no UTF-8 */
+        json_array_append_new(list, j);
+    }
+    free(a.text);
+}
+
+static const json_t *seen_on(const struct core *c, const char *host, const char *what)
+{
+    return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
+}
+
+static void uplink_alarms(const struct core *c, const char *host, json_t *list)
+{
+    const json_t *seen = node_seen(c, host, "uplink");
+    const char *nic = json_text_of(seen, "nic");
+    const char *state = json_text_of(seen, "state");
+    if (str_eq(state, "trial")) {
+        uint64_t until_ms = json_u64_of(seen, "until_ms", 0);
+        uint64_t now_ms = c->wall_us / USEC_PER_MSEC;
+        raise(c, list, (struct alarm){
+            "uplink.trial", "warning", host, NULL,
+            str_printf("uplink %s goes back in %llu s unless confirmed there: mortar uplink confirm", nic,
+                       (unsigned long long)(until_ms > now_ms ? (until_ms - now_ms) / 1000 : 0))});
+    } else if (str_eq(state, "returned")) {
+        raise(c, list, (struct alarm){"uplink.undone", "warning", host, NULL,
+                                      str_printf("uplink %s was undone: %s", nic, json_text_of(seen, "why"))});
+    } else if (nic && !json_bool_of(seen, "attached", false)) {
+        raise(c, list, (struct alarm){"uplink.missing", "error", host, NULL,
+                                      str_printf("uplink %s is not in place: see 'journalctl -u mortard'", nic)});
+    }
+}
+
+/* A host that failover has cut off, or whose part in it is not in place. */
+static void failover_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
+{
+    const json_t *seen = seen_on(c, host, "failover");
+    if (ha_node_is_out(node)) {
+        const char *why = json_text_of(node, "why");
+        raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
+                                      str_printf("it is %s: %s", json_text_of(node, "state"), why ? why : "?"),
+                                      json_u64_of(node, "fenced_ms", 0)});
+    } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
+        raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
+                                      str_dup("its guard does not run: its machines cannot be taken over safely, "
+                                              "and it cannot acknowledge a fence")});
+    }
+}
+
+static void host_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
+{
+    size_t i;
+    json_t *name;
+    const char *vm;
+    const json_t *domain;
+    char buf[96];
+    if (node_may_run_vms(node) && node_is_silent(c, host)) {
+        uint64_t age = node_seen_age_us(c, host);
+        uint64_t wall_ms = c->wall_us / USEC_PER_MSEC;
+        uint64_t heard_ms = age == UINT64_MAX ? 0 : wall_ms - age / USEC_PER_MSEC;
+        raise(c, list, (struct alarm){"host.silent", "error", host, NULL,
+                                      str_dup(node_silence(c, host, buf, sizeof(buf))), heard_ms});
+        return; /* what it said of its domains is old */
+    }
+    json_array_foreach(json_object_get(seen_on(c, host, "others"), "unclear"), i, name) {
+        raise(c, list, (struct alarm){"domain.unclear", "warning", host, json_string_value(name),
+                                      str_printf("domain '%s' has metadata of Mortar's that cannot be read: "
+                                                 "it is left alone", json_string_value(name))});
+    }
+    json_object_foreach((json_t *)seen_on(c, host, "domains"), vm, domain) {
+        if (!json_bool_of(domain, "in_slice", true)) {
+            raise(c, list, (struct alarm){"vm.outside_slice", "error", vm, host,
+                                          str_printf("its QEMU on %s runs outside its slice: failover would "
+                                                     "not be safe", host)});
+        }
+    }
+}
+
+static void brick_alarms(const struct core *c, const char *pool, const json_t *record, json_t *list)
+{
+    uint64_t pending = 0;
+    _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(record, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        if (!pool_brick_is_online(c, pool, host)) {
+            raise(c, list, (struct alarm){"brick.offline", "warning", pool, host,
+                                          str_printf("the brick on %s is offline", host)});
+        }
+        const json_t *seen = json_object_get(seen_on(c, host, what), "brick");
+        pending += node_is_silent(c, host) ? 0 : json_u64_of(seen, "heal_pending_files", 0);
+    }
+    if (!pool_quorum(c, pool, NULL)) {
+        raise(c, list, (struct alarm){"pool.no_quorum", "error", pool, NULL,
+                                      str_dup("no quorum: guests on it stand still")});
+    } else if (pending) {
+        raise(c, list, (struct alarm){"pool.heal", "notice", pool, NULL,
+                                      str_printf("%llu files wait for heal", (unsigned long long)pending)});
+    }
+}
+
+static void pool_alarms(const struct core *c, const char *pool, const json_t *record, json_t *list)
+{
+    if (pool_is_dir(record) || !str_eq(json_text_of(record, "state"), "ready")) {
+        return;
+    }
+    brick_alarms(c, pool, record, list);
+    if (json_array_size(pool_drift(c, pool))) {
+        raise(c, list, (struct alarm){"pool.options", "warning", pool, NULL,
+                                      str_dup("volume options were changed by hand; repaired")});
+    }
+}
+
+static void vm_alarms(const struct core *c, const char *vm, json_t *list)
+{
+    const json_t *act = vm_act(c, vm);
+    uint64_t since = json_u64_of(act, "since_ms", 0);
+    if (str_eq(json_text_of(act, "state"), "ioerror")) {
+        raise(c, list, (struct alarm){"vm.ioerror", "error", vm, NULL,
+                                      str_printf("stands still after an I/O error on %s",
+                                                 json_text_of(act, "host")), since});
+    }
+    if (vm_is_given_up(c, vm)) {
+        const char *why = json_text_of(json_object_get(act, "error"), "message");
+        raise(c, list, (struct alarm){"vm.given_up", "error", vm, NULL,
+                                      str_printf("is not started any more after %d failures: %s",
+                                                 VM_START_FAILS_MAX, why ? why : "unknown"), since});
+    }
+}
+
+json_t *alarms_list(const struct core *c)
+{
+    json_t *list = json_array();
+    if (c->store_is_lost) {
+        raise(c, list, (struct alarm){"store.lost", "error", "store", NULL,
+                                      str_dup("it does not answer: what is shown here is old, and nothing "
+                                              "can be changed")});
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        host_alarms(c, it.name, it.value, list);
+        failover_alarms(c, it.name, it.value, list);
+        if (!node_is_silent(c, it.name)) {
+            uplink_alarms(c, it.name, list);
+        }
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        pool_alarms(c, it.name, it.value, list);
+    }
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        vm_alarms(c, name, list);
+        free(name);
+    }
+    return list;
+}
+
+void alarms_note(struct core *c)
+{
+    _cleanup_json_ json_t *list = alarms_list(c);
+    struct smap next = {.free_value = c->alarms.free_value};
+    size_t i;
+    json_t *a;
+    json_array_foreach(list, i, a) {
+        smap_put(&next, json_text_of(a, "key"), json_incref(json_object_get(a, "since")));
+    }
+    smap_done(&c->alarms);
+    c->alarms = next;
+}

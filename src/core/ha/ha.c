@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/ha/ha.h"
+
+#include "base/str.h"
+#include "core/act.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+
+#define CLOCK "ha/since/"
+#define CLOCK_STEP_US (100 * USEC_PER_MSEC) /* while something is due; nothing is on an idle cluster */
+
+static bool takes_part(const json_t *pool)
+{
+    const char *ha = json_text_of(pool, "ha");
+    return str_eq(ha, "on") || str_eq(ha, "preparing");
+}
+
+bool ha_is_on(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (str_eq(json_text_of(it.value, "ha"), "on")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool ha_pool_is_on(const struct core *c, const char *pool)
+{
+    return str_eq(json_text_of(pool_get(c, pool), "ha"), "on");
+}
+
+size_t ha_fencers(const struct core *c, const char *ret[HA_FENCERS_MAX])
+{
+    size_t n = 0;
+    const json_t *pool = NULL;
+    for (struct world_iter it = {0}; !pool && world_next(&c->world, KEY_POOL, &it);) {
+        pool = takes_part(it.value) ? it.value : NULL; /* all that take part are on the same hosts */
+    }
+    for (struct world_iter it = {0}; pool && world_next(&c->world, KEY_NODE, &it);) {
+        if (n < HA_FENCERS_MAX && pool_brick_of(pool, it.name)) {
+            ret[n++] = it.name;
+        }
+    }
+    return n;
+}
+
+bool ha_is_used(const struct core *c)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    return ha_fencers(c, fencers) == HA_FENCERS_MAX;
+}
+
+bool ha_is_fencer(const struct core *c, const char *host)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(c, fencers);
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(fencers[i], host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct ha_timing *ha_timing(const struct core *c)
+{
+    const struct ha_timing *t =
+        ha_timing_find(json_text_of(world_get(&c->world, KEY_ROOT, "cluster"), "ha_profile"));
+    return t ? t : ha_timing_find(NULL);
+}
+
+const json_t *ha_guard_seen(const struct core *c)
+{
+    const json_t *said = smap_get(&c->seen, "ha/guard");
+    return json_is_object(said) ? said : NULL;
+}
+
+bool ha_run_right(const struct core *c)
+{
+    const json_t *said = ha_guard_seen(c);
+    return json_bool_of(said, "run_right", false) && json_bool_of(said, "enforce", false);
+}
+
+bool ha_node_is_out(const json_t *node)
+{
+    const char *state = json_text_of(node, "state");
+    return str_eq(state, "fencing") || str_eq(state, "fenced");
+}
+
+bool ha_node_is_flushing(const json_t *node)
+{
+    return json_bool_of(node, "flush", false);
+}
+
+/* A host that comes back is let in when nothing on the survivors may still flip (A9). */
+bool ha_node_is_open(const json_t *node)
+{
+    const char *state = json_text_of(node, "state");
+    if (str_eq(state, "rejoining")) {
+        return json_bool_of(node, "clean", false);
+    }
+    return node && !ha_node_is_out(node) && !ha_node_is_flushing(node);
+}
+
+/* A clock is an attempt that is never in flight; it is forgotten when nobody asked for it in a step. */
+uint64_t ha_since_us(struct core *c, const char *what)
+{
+    _cleanup_free_ char *id = str_printf(CLOCK "%s", what);
+    struct attempt *a = act_find(c, id);
+    if (!a) {
+        a = xcalloc(1, sizeof(*a));
+        a->started_us = c->now_us;
+        smap_put(&c->attempts, id, a);
+    }
+    a->not_before_us = c->now_us; /* asked for in this step */
+    core_wake_in(c, CLOCK_STEP_US);
+    return c->now_us - a->started_us;
+}
+
+static void forget_clocks(struct core *c)
+{
+    for (size_t i = smap_lower(&c->attempts, CLOCK);
+         i < c->attempts.n && str_starts(c->attempts.items[i].key, CLOCK);) {
+        const struct attempt *a = c->attempts.items[i].value;
+        if (a->not_before_us == c->now_us) {
+            i++;
+        } else {
+            (void)smap_del(&c->attempts, c->attempts.items[i].key);
+        }
+    }
+}
+
+bool ha_is_my_turn(struct core *c, const char *what)
+{
+    uint64_t rank = 0;
+    uint64_t since_us = ha_since_us(c, what);
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (str_eq(it.name, c->host)) {
+            break;
+        }
+        rank += node_is_online(it.value);
+    }
+    return node_is_online(node_get(c, c->host)) && since_us >= rank * HA_RANK_US;
+}
+
+void ha_plan(struct core *c)
+{
+    if (ha_is_used(c) && node_get(c, c->host)) {
+        ha_plan_guard(c);
+        ha_plan_fence(c);
+        if (!c->store_is_lost && ha_is_on(c)) {
+            ha_plan_nodes(c);
+            ha_plan_take(c);
+        }
+        ha_plan_self(c);
+    } else {
+        ha_plan_off(c);
+    }
+    forget_clocks(c);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Failover: who may run what when a host falls silent (facts/ha.md 3; docs/design/failover.md has the
+ * records). Level-triggered like the planners: every step looks at the records and asks for what is
+ * due. Every transition is one commit that compares what it rests on (I7). */
+#pragma once
+
+#include "core/core.h"
+#include "core/ha/timing.h"
+
+#define HA_FENCERS_MAX 3 /* HA covers pools on one triple of brick hosts (A7) */
+
+/** ha_is_used - is failover on, or being switched on, for any pool? Else nothing here does anything */
+bool ha_is_used(const struct core *c);
+/** ha_is_on - is failover on, not only being prepared, for any pool? Then silent hosts are fenced */
+bool ha_is_on(const struct core *c);
+/** ha_pool_is_on - may VMs of this pool be taken over? */
+bool ha_pool_is_on(const struct core *c, const char *pool);
+/**
+ * ha_fencers - the hosts of the HA triple, in the order of their names
+ * @ret: borrowed names, at most HA_FENCERS_MAX        Return: how many; 0 while HA is not used
+ */
+size_t ha_fencers(const struct core *c, const char *ret[HA_FENCERS_MAX]);
+/** ha_is_fencer - does @host hold a brick of the HA triple? */
+bool ha_is_fencer(const struct core *c, const char *host);
+/** ha_timing - of the cluster's profile */
+const struct ha_timing *ha_timing(const struct core *c);
+
+/** ha_run_right - does this host's guard hold promises of a majority of the fencers (I4, I5)? */
+bool ha_run_right(const struct core *c);
+/** ha_guard_seen - what this host's guard last said, or NULL when it does not answer. Borrowed. */
+const json_t *ha_guard_seen(const struct core *c);
+
+/** ha_node_is_out - fencing or fenced: it owns nothing that may run, and is cut off */
+bool ha_node_is_out(const json_t *node);
+/**
+ * ha_node_is_flushing - it was booted again before anybody noticed (T10): what its former life had sent may
+ * still lie in bricks. It stays closed until every brick has drained, and starts nothing until then
+ */
+bool ha_node_is_flushing(const json_t *node);
+/** ha_node_is_open - may other hosts exchange storage traffic with it? */
+bool ha_node_is_open(const json_t *node);
+
+/** ha_plan - guard, fence, and transitions of nodes and owners; before plan_vms() */
+void ha_plan(struct core *c);
+
+/* Parts of ha_plan(), one file each. */
+void ha_plan_guard(struct core *c); /* configuration and report of this host's guard */
+void ha_plan_fence(struct core *c); /* what this host does about others: cut, deny, drain, T2, open */
+void ha_plan_nodes(struct core *c); /* as coordinator: T1, T3 */
+void ha_plan_take(struct core *c);  /* as coordinator: T4 */
+void ha_plan_off(struct core *c);   /* failover is used nowhere: neither guard nor table */
+void ha_plan_self(struct core *c);  /* this host was fenced: end its guests, come back (T9, T11) */
+
+/**
+ * ha_is_my_turn - has this host's rank among the online hosts come, for a duty that began to be due?
+ * @what: names the duty; asked for again while it is due, else its clock starts anew
+ * @ret_rank: may be NULL
+ */
+bool ha_is_my_turn(struct core *c, const char *what);
+/** ha_since_us - time since @what was first due, as for ha_is_my_turn() */
+uint64_t ha_since_us(struct core *c, const char *what);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/ha/ha_request.h"
+
+#include "base/str.h"
+#include "core/ha/ha.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/op/op.h"
+
+/* A7: failover covers pools on one triple of hosts; more triples need a proof of their own first. */
+static int check_triple(const struct core *c, const char *name, const json_t *pool, struct err *e)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(c, fencers);
+    if (pool_is_dir(pool)) {
+        return ERR_SET(e, POOL_POLICY, "pool '%s' is local storage: its disks die with the host", name);
+    }
+    if (json_array_size(json_object_get(pool, "bricks")) != HA_FENCERS_MAX) {
+        (void)ERR_SET(e, POOL_POLICY, "pool '%s' has two bricks; failover needs three hosts to agree", name);
+        err_hint(e, "make a pool on three hosts; a small witness is enough for the third");
+        return -ERR_POOL_POLICY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!pool_brick_of(pool, fencers[i])) {
+            return ERR_SET(e, POOL_POLICY, "failover is on for pools whose bricks are on other hosts than "
+                           "those of '%s': %s has none of it", name, fencers[i]);
+        }
+    }
+    return 0;
+}
+
+static int check_hosts(const struct core *c, struct err *e)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (!node_may_run_vms(it.value)) {
+            (void)ERR_SET(e, STATE, "host '%s' is %s; all hosts must be in good standing", it.name,
+                          json_text_of(it.value, "state"));
+            err_hint(e, "see 'mortar host ls'");
+            return -ERR_STATE;
+        }
+    }
+    return 0;
+}
+
+int ha_request_pool(struct core *c, const json_t *args, struct commit *t, struct err *e)
+{
+    const char *name = NULL;
+    bool on = json_bool_of(args, "on", true);
+    int r = json_need_text(args, "name", &name, e);
+    const json_t *pool = r < 0 ? NULL : pool_get(c, name);
+    if (r < 0) {
+        return r;
+    }
+    if (!pool) {
+        return ERR_SET(e, NOT_FOUND, "there is no pool '%.64s'", name);
+    }
+    if (!str_eq(json_text_of(pool, "state"), "ready")) {
+        return ERR_SET(e, STATE, "pool '%s' is %s", name, json_text_of(pool, "state"));
+    }
+    if (op_is_running(c, "pool.ha", name)) {
+        return ERR_SET(e, BUSY, "failover of pool '%s' is being switched already", name);
+    }
+    if (json_text_of(args, "profile") && !ha_timing_find(json_text_of(args, "profile"))) {
+        return ERR_SET(e, INVALID, "'%.40s' is no profile; there are fast, standard and relaxed",
+                       json_text_of(args, "profile"));
+    }
+    commit_guard(c, t, KEY_POOL, name);
+    r = on ? check_triple(c, name, pool, e) : 0;
+    return r < 0 || !on ? r : check_hosts(c, e);
+}

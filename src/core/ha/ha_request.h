@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a user asks of failover: "pool.ha" {name, on, profile}. */
+#pragma once
+
+#include "core/act.h"
+
+/**
+ * ha_request_pool - may failover of this pool be switched so?
+ * @t: gets the compares that the answer rests on
+ * Return: 0, -ERR_NOT_FOUND, -ERR_BUSY, -ERR_STATE, -ERR_INVALID, or -ERR_POOL_POLICY with the reason
+ */
+int ha_request_pool(struct core *c, const json_t *args, struct commit *t, struct err *e);

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * This host was fenced, and its agent learns of it: whatever still runs here has lost its right (A5:
+ * a positive record of the cluster says so). When nothing is left it comes back under a new
+ * incarnation (T9), is let in when its survivors have nothing that could still flip (A9), and is a
+ * full member again when its brick is healed (T11). */
+#include <stdio.h>
+
+#include "base/str.h"
+#include "core/act.h"
+#include "core/ha/ha.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
+
+#define HEALED_FOR_US (12 * USEC_PER_SEC) /* longer than bricks are looked at (OBSERVE_POOL_US) */
+
+static const json_t *my_node(const struct core *c)
+{
+    return node_get(c, c->host);
+}
+
+static uint64_t my_node_changed_us(const struct core *c)
+{
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%s", c->host);
+    return world_record(&c->world, key)->changed_us;
+}
+
+/* --- the end of what ran here -------------------------------------------------------------- */
+
+static void end_guests(struct core *c)
+{
+    const char *name;
+    json_t *dom;
+    json_object_foreach(smap_get(&c->seen, "domains"), name, dom) {
+        _cleanup_free_ char *id = str_printf("vm/%s/kill", name);
+        (void)act_try(c, id, "vm.destroy",
+                      json_pack("{s:s,s:I}", "name", name, "epoch", (json_int_t)vm_epoch(dom)),
+                      USEC_PER_SEC);
+    }
+}
+
+/* Only a list that was asked for after this host knew of its sentence can say that nothing runs. */
+static bool has_no_guests(struct core *c)
+{
+    if (!node_has_vms(my_node(c))) {
+        return true;
+    }
+    if (c->domains_at_us <= my_node_changed_us(c)) {
+        c->domains_stale = true;
+        return false;
+    }
+    return !json_object_size(smap_get(&c->seen, "domains"));
+}
+
+/* After a boot nothing of before is here. Without one the mounts may hold requests of guests that were
+ * ended: they are killed and made anew (A9). */
+static bool is_empty(struct core *c)
+{
+    const json_t *me = my_node(c);
+    bool is_booted = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
+    if (!has_no_guests(c)) {
+        end_guests(c);
+        return false;
+    }
+    if (is_booted) {
+        return true;
+    }
+    _cleanup_free_ char *id =
+        str_printf("ha/clean/%llu", (unsigned long long)json_u64_of(me, "inc", 0));
+    json_t *pools = json_array();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (pool_wants_mount(c, it.value, c->host)) {
+            json_array_append_new(pools, json_string(it.name));
+        }
+    }
+    (void)act_try(c, id, "host.clean", json_pack("{s:o}", "pools", pools), UINT64_MAX / 2);
+    const struct attempt *a = act_find(c, id);
+    return a && a->has_ended && !a->error.code;
+}
+
+static void rejoin(struct core *c) /* T9 */
+{
+    const json_t *me = my_node(c);
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string("rejoining"));
+    json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
+    json_object_set(next, "boot_id", json_object_get(c->self, "boot_id"));
+    json_object_set_new(next, "clean", json_false());
+    json_object_del(next, "why");
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "ha/t9", &t);
+}
+
+/* --- coming back --------------------------------------------------------------------------- */
+
+static bool is_healed(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        size_t i;
+        json_t *brick;
+        _cleanup_free_ char *what = str_printf("pool/%s", it.name);
+        if (!str_eq(json_text_of(it.value, "ha"), "on")) {
+            continue;
+        }
+        json_array_foreach(json_object_get(it.value, "bricks"), i, brick) {
+            const json_t *seen = node_seen(c, json_text_of(brick, "host"), what);
+            if (json_u64_of(json_object_get(seen, "brick"), "heal_pending_files", 1) != 0 ||
+                !pool_brick_is_online(c, it.name, json_text_of(brick, "host"))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void become_member(struct core *c) /* T11 */
+{
+    const json_t *me = my_node(c);
+    if (!json_bool_of(me, "clean", false) || !is_healed(c) ||
+        ha_since_us(c, "healed") < HEALED_FOR_US) {
+        return;
+    }
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_set_new(next, "state", json_string("online"));
+    json_object_del(next, "clean");
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "ha/t11", &t);
+}
+
+/* --- laundering for one that comes back (A9) ------------------------------------------------- */
+
+/* A machine that stands still and belongs to this host: its owner rewrites what is dirty, under a claim
+ * that a start would collide with. Return: false while it is under way */
+static bool wash(struct core *c, const char *vm, const char *mark)
+{
+    const json_t *act = vm_act(c, vm);
+    bool is_washing = str_eq(json_text_of(act, "state"), "washing");
+    _cleanup_free_ char *id = str_printf("ha/wash/%s/%s", mark, vm);
+    const struct attempt *a = act_find(c, id);
+    if (a && a->has_ended && !a->error.code && !is_washing) {
+        return true;
+    }
+    if (!is_washing) {
+        struct commit t = commit_new();
+        _cleanup_free_ char *claim = str_printf("vm/%s/wash", vm);
+        _cleanup_free_ char *own = str_printf("%s/own", vm);
+        vm_put_act(c, &t, vm, vm_new_act(c, "washing", vm_epoch(vm_own(c, vm))));
+        commit_guard(c, &t, KEY_VM, own);
+        (void)commit_try(c, claim, &t);
+        return false;
+    }
+    (void)act_try(c, id, "vm.clean", vm_clean_args(c, vm), UINT64_MAX / 2);
+    a = act_find(c, id);
+    if (a->has_ended && !a->error.code) {
+        struct commit t = commit_new();
+        _cleanup_free_ char *claim = str_printf("vm/%s/washed", vm);
+        vm_put_act(c, &t, vm, vm_new_act(c, "stopped", vm_epoch(vm_own(c, vm))));
+        (void)commit_try(c, claim, &t);
+    }
+    return false;
+}
+
+static bool is_mine_at_rest(const struct core *c, const char *vm)
+{
+    const char *state = json_text_of(vm_act(c, vm), "state");
+    return str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) &&
+           ha_pool_is_on(c, json_text_of(vm_spec(c, vm), "pool")) &&
+           (str_eq(state, "washing") ||
+            (str_eq(state, "stopped") && str_eq(json_text_of(vm_spec(c, vm), "desired"), "stopped")));
+}
+
+static void wash_for(struct core *c, const char *host, uint64_t inc)
+{
+    _cleanup_free_ char *mark = str_printf("%s/%llu/%s", host, (unsigned long long)inc, c->host);
+    bool is_done = true;
+    char *name = NULL;
+    if (world_get(&c->world, KEY_WASHED, mark)) {
+        return;
+    }
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        _cleanup_free_ char *vm = name;
+        is_done = (!is_mine_at_rest(c, vm) || wash(c, vm, mark)) && is_done;
+    }
+    if (is_done) {
+        struct commit t = commit_new();
+        commit_put(c, &t, KEY_WASHED, mark, json_object());
+        commit_guard(c, &t, KEY_NODE, host);
+        (void)commit_try(c, "ha/washed", &t);
+    }
+}
+
+/* All that run machines have washed: the host may be let in. */
+static void let_in(struct core *c, const char *host, const json_t *node)
+{
+    uint64_t inc = json_u64_of(node, "inc", 0);
+    _cleanup_free_ char *what = str_printf("let-in/%s", host);
+    struct commit t = commit_new();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        _cleanup_free_ char *mark = str_printf("%s/%llu/%s", host, (unsigned long long)inc, it.name);
+        if (str_eq(it.name, host) || !node_has_vms(it.value) || !node_may_run_vms(it.value)) {
+            continue;
+        }
+        if (!world_get(&c->world, KEY_WASHED, mark)) {
+            commit_drop(&t);
+            return;
+        }
+        commit_guard(c, &t, KEY_WASHED, mark);
+    }
+    if (!ha_is_my_turn(c, what)) {
+        commit_drop(&t);
+        return;
+    }
+    json_t *next = json_deep_copy(node);
+    json_object_set_new(next, "clean", json_true());
+    commit_put(c, &t, KEY_NODE, host, next);
+    (void)commit_try(c, "ha/let-in", &t);
+}
+
+/* What a washing left behind whose host did not come back after all. */
+static void end_washing(struct core *c)
+{
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        _cleanup_free_ char *vm = name;
+        if (str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) &&
+            str_eq(json_text_of(vm_act(c, vm), "state"), "washing")) {
+            _cleanup_free_ char *id = str_printf("vm/%s/washed", vm);
+            struct commit t = commit_new();
+            vm_put_act(c, &t, vm, vm_new_act(c, "stopped", vm_epoch(vm_own(c, vm))));
+            (void)commit_try(c, id, &t);
+        }
+    }
+}
+
+static void plan_others_return(struct core *c)
+{
+    bool is_waited_for = false;
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "rejoining") && !str_eq(it.name, c->host) &&
+            !json_bool_of(it.value, "clean", false)) {
+            is_waited_for = true;
+            if (node_has_vms(my_node(c)) && node_may_run_vms(my_node(c))) {
+                wash_for(c, it.name, json_u64_of(it.value, "inc", 0));
+            }
+            let_in(c, it.name, it.value);
+        }
+    }
+    if (!is_waited_for) {
+        end_washing(c);
+    }
+}
+
+void ha_plan_self(struct core *c)
+{
+    const json_t *me = my_node(c);
+    const char *state = json_text_of(me, "state");
+    bool is_other_boot = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
+    if (ha_node_is_out(me)) {
+        bool is_over = is_empty(c);
+        if (is_over && str_eq(state, "fenced")) {
+            rejoin(c);
+        }
+    } else if (str_eq(state, "rejoining")) {
+        if (is_other_boot) {
+            rejoin(c);
+        } else {
+            become_member(c);
+        }
+    } else {
+        plan_others_return(c);
+    }
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * All intervals of failover, derived in one place (facts/ha.md 4.1). The guard gets them with its
+ * configuration and checks the inequalities again: it does not trust this file. */
+#pragma once
+
+#include <stdint.h>
+
+struct ha_timing {
+    const char *profile;
+    uint64_t beat_us;     /* H_b: a host asks for promises and shows that it lives */
+    uint64_t silent_us;   /* T_det: nothing heard for so long, on all networks */
+    uint64_t freeze_us;   /* from the moment a promise was asked for: then guests stand still */
+    uint64_t watchdog_us; /* T_wd, from the last renewal */
+    uint64_t promise_us;  /* P, at the fencer, from the moment it was given */
+};
+
+/* Ranks take turns, so that one coordinator usually acts alone. Safety does not rest on it. */
+#define HA_RANK_US (UINT64_C(300) * 1000)
+/* A8: a brick host that does not see the arbiter's cut does not wait longer. */
+#define HA_CUT_WAIT_US (UINT64_C(300) * 1000)
+/* Storm guard (3.8, A10): more than a third of all hosts silent. */
+#define HA_STORM_WAIT_US (UINT64_C(15) * 1000000)
+/* Never fence hosts faster than this one after the other (4.3). */
+#define HA_FENCE_PAUSE_US (UINT64_C(5) * 1000000)
+
+/** ha_timing_find - "fast", "standard" or "relaxed"; NULL means standard. Return: NULL when unknown */
+const struct ha_timing *ha_timing_find(const char *profile);

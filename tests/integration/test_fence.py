@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""adapters/fence against three real glusterds: test_fence.py FENCE_TOOL GLUSTER_TOOL MORTAR_LAUNDER.
+
+g1 and g2 hold the data, g3 is the arbiter. g1 is the host that is fenced; g2 and g3 survive.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import glusterns
+from glusterns import wait_for
+
+TOOL = GLUSTER_TOOL = LAUNDER = ""
+VOLUME = "vms"
+SLOW = "slow"
+START = time.monotonic()
+BRICK = f"/srv/{VOLUME}"
+MOUNT = f"/mnt/{VOLUME}"
+SHARD = 64 << 20
+IMAGE_MIB = 100  # two pieces
+
+# One block after the other, past all caches; a line per acknowledged write: number, when it ended.
+# Errors are told and tried over again, as a guest's kernel would.
+WRITER = """
+import mmap, os, sys, time
+path, first, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+log = open(sys.argv[4], "w", buffering=1)
+block, n, fd = mmap.mmap(-1, 4096), 0, None
+while True:
+    n += 1
+    block[:] = n.to_bytes(8, "little") * 512
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_DIRECT) if fd is None else fd
+        os.pwrite(fd, block, first + n * 7919 * 4096 % size)
+        log.write(f"{n} {time.monotonic()}\\n")
+        time.sleep(0.003)
+    except OSError as e:
+        log.write(f"error {e.errno}\\n")
+        time.sleep(0.1)
+        if fd is not None:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+            fd = None
+"""
+ONE_WRITE = """
+import mmap, os, sys
+block = mmap.mmap(-1, 4096)
+block[:] = b"L" * 4096
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+os.pwrite(fd, block, 8192)
+"""
+SERVER = """
+import socket, sys
+s = socket.create_server(("", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    c, _ = s.accept()
+    c.sendall(b"x")
+"""
+# Connects from a port, if one is given, and reads one byte
+CLIENT = """
+import socket, sys
+s = socket.socket()
+s.settimeout(float(sys.argv[3]))
+if len(sys.argv) > 4:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("", int(sys.argv[4])))
+s.connect((sys.argv[1], int(sys.argv[2])))
+sys.exit(s.recv(1) != b"x")
+"""
+
+# Stops threads one by one, as a busy machine might, until its standard input ends
+HOLD = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+for tid in map(int, sys.argv[1:]):
+    if libc.ptrace(SEIZE, tid, 0, 0) or libc.ptrace(INTERRUPT, tid, 0, 0):
+        sys.exit(os.strerror(ctypes.get_errno()))
+    os.waitpid(tid, WALL)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def missing_reason():
+    """Why this machine cannot run it, or None."""
+    for tool in ("nft", "ss"):
+        if not shutil.which(tool):
+            return f"{tool} is not installed"
+    return glusterns.missing_reason()
+
+
+def stamp(what):
+    """A line with the time, to see where it goes."""
+    print(f"# {time.monotonic() - START:.1f} s  {what}", file=sys.stderr)
+
+
+class Writer:
+    """WRITER on a host, until end()."""
+
+    def __init__(self, host, name, first=0, size=IMAGE_MIB << 20):
+        self.log = f"/run/{name}.log"
+        self.host = host
+        self.process = subprocess.Popen(host.enter(
+            "python3", "-c", WRITER, f"{MOUNT}/{name}", str(first), str(size), self.log))
+        wait_for("first writes", lambda: self.count() > 20)
+
+    def times(self):
+        text = self.host.run("cat", self.log, check=False).stdout
+        return [float(line.split()[1]) for line in text.splitlines() if line[0].isdigit()]
+
+    def count(self):
+        return len(self.times())
+
+    def stalls(self):
+        """The longest time between two acknowledged writes."""
+        times = self.times()
+        return max(b - a for a, b in zip(times, times[1:]))
+
+    def end(self):
+        """It may hang in a dead mount: killed it is, waited for it is not."""
+        for pid in self.host.pids("python3"):
+            if self.log in glusterns.command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.process.poll()
+
+
+class Fence(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = glusterns.Cluster(3)
+        stamp("three glusterds")
+        cls.addClassCleanup(cls.cluster.end)
+        cls.h1, cls.h2, cls.h3 = cls.cluster.hosts
+        cls.all = ",".join(h.address for h in cls.cluster.hosts)
+        cls.children = []
+        cls.addClassCleanup(lambda: [c.kill() or c.wait() for c in cls.children])
+        addresses = cls.all.split(",")
+
+        def gluster(*words):
+            cls.h1.run(GLUSTER_TOOL, *words)
+        for address in addresses[1:]:
+            gluster("probe", address)
+        for volume in (VOLUME, SLOW):
+            gluster("create", volume, "arbiter", *[f"{a}:/srv/{volume}" for a in addresses])
+        gluster("profile", VOLUME, *addresses)
+        # Below everything on its bricks: each write waits as if the disk were slow. 10.3 reads these
+        # options only when a brick starts.
+        cls.h1.run("gluster", "--mode=script", "volume", "set", SLOW, "debug.delay-gen", "posix",
+                   "delay-gen.enable", "write", "delay-gen.delay-percentage", "100",
+                   "delay-gen.delay-duration", "8000000")
+        stamp("options")
+        for volume in (VOLUME, SLOW):
+            gluster("start", volume)
+        stamp("started")
+        for host, volume in ((cls.h1, VOLUME), (cls.h2, VOLUME), (cls.h1, SLOW)):
+            path = f"/mnt/{volume}"
+            host.run("mkdir", "-p", path)
+            host.run("glusterfs", "--process-name=fuse", f"--volfile-server={host.address}",
+                     f"--volfile-id=/{volume}", "--attribute-timeout=1", "--entry-timeout=1", path)
+            wait_for("mount", lambda h=host, p=path: h.run("mountpoint", "-q", p, check=False).returncode == 0)
+
+    def setUp(self):
+        stamp("begins")
+
+    def tool(self, host, *words, fails=None):
+        start = time.monotonic()
+        done = host.run(TOOL, *words, check=False)
+        said = (done.stdout or done.stderr).strip()
+        print(f"# {time.monotonic() - start:.3f} s  {host.name} {words[0]}: {said[:180]}", file=sys.stderr)
+        if fails:
+            self.assertEqual((done.returncode, done.stderr.split(":")[0]), (1, fails), done.stderr)
+            return done.stdout + done.stderr
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def table(self, host, opened=None, form="split"):
+        return [self.all, host.address, self.all if opened is None else opened, form]
+
+    def cut(self, host, *rest, form="split"):
+        return self.tool(host, "cut", *self.table(host, form=form), self.h1.address, "3000", *rest)
+
+    def open(self, host, form="split"):
+        rest = ",".join(h.address for h in (self.h2, self.h3))
+        self.tool(host, "open", *self.table(host, rest, form), self.h1.address)
+
+    def open_all(self):
+        for host in (self.h3, self.h2):
+            self.open(host)
+        # What g1 tried while it was cut off waits longer and longer between its SYNs.
+        self.h1.run("ss", "-K", "-H", "-n", "-t", "state", "syn-sent")
+
+    def serve(self, host, port):
+        child = subprocess.Popen(host.enter("python3", "-c", SERVER, str(port)), stdout=subprocess.PIPE)
+        self.children.append(child)
+        child.stdout.readline()
+
+    def reaches(self, host, to, port, source=None):
+        words = [to.address, str(port), "0.4"] + ([str(source)] if source else [])
+        return host.run("python3", "-c", CLIENT, *words, check=False).returncode == 0
+
+    def index(self, host, limit=None):
+        words = [BRICK] + ([str(limit)] if limit is not None else [])
+        return json.loads(self.tool(host, "index", *words))
+
+    def gfid(self, name):
+        return self.tool(self.h2, "gfid", "5000", LAUNDER, f"{MOUNT}/{name}").strip()
+
+    def launder(self, name, *numbers, ms=20000, fails=None):
+        return self.tool(self.h2, "launder", str(ms), LAUNDER, f"{MOUNT}/{name}", str(SHARD),
+                         *map(str, numbers), fails=fails)
+
+    def pieces(self, host, base):
+        """{number of a piece of image base: its entry in the indices of host's brick}"""
+        return {e["shard"]: e for e in self.index(host)["entries"] if e["base_gfid"] == base}
+
+    # numbered, because each step stands on the one before and bringing up a cluster takes seconds
+
+    def test_1_table_is_applied_once_and_read_back(self):
+        h = self.h2
+        for form in ("split", "single"):
+            self.assertEqual(self.tool(h, "apply", *self.table(h, form=form)), "changed\n")
+            self.assertEqual(self.tool(h, "apply", *self.table(h, form=form)), "same\n")
+        self.tool(h, "check", *self.table(h, self.h3.address, "single"), fails="object.state")
+        h.run("nft", "add", "element", "inet", "mortar_fence", "open4", "{ 10.99.7.99 }")
+        self.tool(h, "check", *self.table(h, form="single"), fails="object.state")
+        h.run("nft", "flush", "chain", "inet", "mortar_fence", "input")
+        self.assertEqual(self.tool(h, "apply", *self.table(h, form="single")), "changed\n")
+        self.tool(h, "remove")
+        self.tool(h, "remove")
+
+    def test_2_closed_host_reaches_services_only_and_strangers_all(self):
+        h = self.h3
+        for port in (5000, 8843):
+            self.serve(h, port)
+            self.serve(self.h1, port)
+        self.tool(h, "apply", *self.table(h, self.h2.address, "single"))
+        self.assertEqual([self.reaches(self.h1, h, p) for p in (5000, 8843)], [False, True])
+        self.assertEqual([self.reaches(h, self.h1, p) for p in (5000, 8843)], [False, True])
+        self.assertFalse(self.reaches(self.h1, h, 5000, source=2379), "a service's port opens others")
+        self.assertTrue(self.reaches(h, h, 5000), "own address")
+        self.assertTrue(self.reaches(self.h2, h, 5000), "open host")
+        self.tool(h, "apply", self.h2.address, h.address, self.h2.address, "single")
+        self.assertTrue(self.reaches(self.h1, h, 5000), "a stranger")
+        self.tool(h, "apply", *self.table(h, self.h2.address))
+        self.assertEqual([self.reaches(self.h1, h, p) for p in (5000, 8843)], [False, False])
+        self.tool(h, "boot", *self.table(h), "/run/boot.nft")
+        h.run("nft", "-f", "/run/boot.nft")
+        self.tool(h, "check", *self.table(h, ""))
+        self.assertFalse(self.reaches(self.h2, h, 5000), "booted open")
+        self.assertTrue(self.reaches(h, h, 5000), "own address")
+        self.tool(h, "apply", *self.table(h))
+        self.tool(self.h2, "apply", *self.table(self.h2))
+
+    def test_3_laundering_keeps_bytes_and_fills_holes(self):
+        h, path = self.h2, f"{MOUNT}/holes"
+        h.run("sh", "-c", f"truncate -s {SHARD + 5000} {path} && printf abc | "
+                          f"dd of={path} bs=1 seek={SHARD + 4997} conv=notrunc status=none")
+        before = h.run("sha256sum", path).stdout
+        self.assertIn("left 0\ngone\n", self.launder("holes", 0, 1, 7))
+        self.assertEqual(h.run("sha256sum", path).stdout, before)
+        base = self.gfid("holes")
+        for name in (f"{BRICK}/holes", f"{BRICK}/.shard/{base}.1"):
+            size, blocks = map(int, h.run("stat", "-c", "%s %b", name).stdout.split())
+            self.assertGreaterEqual(blocks * 512, size, f"{name} still has holes")
+        h.run("ln", "-s", "holes", f"{MOUNT}/link")
+        self.assertIn("symbolic link", self.launder("link", 0, fails="host.io"))
+        self.launder("nothing", 0, fails="object.not-found")
+        h.run("touch", "/run/local")
+        self.tool(h, "gfid", "5000", LAUNDER, "/run/local", fails="host.io")
+
+    def test_4_hung_mount_holds_the_child_and_not_us(self):
+        # The bricks, not the mount: it takes the request, and then even SIGKILL waits for its answer.
+        bricks = [h.pid_of("glusterfsd", BRICK) for h in self.cluster.hosts]
+        for pid in bricks:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            child = subprocess.Popen(self.h2.enter(
+                TOOL, "launder", "1000", LAUNDER, f"{MOUNT}/holes", str(SHARD), "0"),
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            start = time.monotonic()
+            left = child.stdout.readline().split()
+            took = time.monotonic() - start
+            print(f"# {took:.3f} s  hung launder given up after 1 s, process {left[1]} left", file=sys.stderr)
+            self.assertLess(took, 3)
+            self.assertNotIn(left[1], ("0", "-1"))
+            self.assertIsNone(child.poll(), "gone while the mount hangs")
+        finally:
+            for pid in bricks:
+                os.kill(pid, signal.SIGCONT)
+        out, err = child.communicate(timeout=20)
+        self.assertEqual((out, err.split(":")[0]), ("gone\n", "call.timeout"))
+
+    def test_5_cut_ends_sockets_and_the_survivors_go_on(self):
+        for name in ("stale", "alive"):
+            self.h2.run("dd", "if=/dev/zero", f"of={MOUNT}/{name}", "bs=1M", f"count={IMAGE_MIB}",
+                        "oflag=direct", "status=none")
+        stale, alive = Writer(self.h1, "stale"), Writer(self.h2, "alive")
+        Fence.stale, Fence.alive = stale, alive
+        self.cluster.cut(self.h1)  # silently: nobody is told
+        start = time.monotonic()
+        for host in (self.h3, self.h2):  # the arbiter first (A8)
+            self.cut(host)
+            left = host.run("ss", "-H", "-n", "-t", "-a", f"dst {self.h1.address}").stdout
+            self.assertEqual([s for s in left.splitlines() if "TIME-WAIT" not in s], [])
+        for host in (self.h3, self.h2):
+            proof = json.loads(self.tool(host, "drain", "3000", VOLUME, BRICK, "g1"))
+            self.assertGreaterEqual(proof["polls"], 2)
+        done = alive.count()
+        wait_for("survivor writes", lambda: alive.count() > done + 50)
+        print(f"# {time.monotonic() - start:.3f} s  cut, drained, survivor has written 50 times; its longest "
+              f"stall {alive.stalls():.3f} s", file=sys.stderr)
+        self.assertLess(alive.stalls(), 2)
+        alive.end()
+        self.assertEqual(self.h2.run("sh", "-c", "ls /run/gluster | grep -c dump", check=False).stdout, "0\n")
+
+    def test_6_stale_host_cannot_write_although_its_link_is_back(self):
+        done = self.stale.count()
+        self.cluster.cut(self.h1, down=False)
+        wait_for("link", lambda: self.reaches(self.h1, self.h1, 5000))
+        end = time.monotonic() + 5  # a mount tries again each 3 s
+        while time.monotonic() < end:
+            self.assertEqual(self.stale.count(), done)
+            self.assertFalse(self.reaches(self.h1, self.h3, 24007))
+            self.assertFalse(self.reaches(self.h2, self.h1, 5000), "its own brick is cut off, too")
+
+    def test_7_index_names_what_was_open_and_laundering_accuses_the_absent(self):
+        base = self.gfid("stale")
+        before = self.pieces(self.h2, base)
+        self.assertEqual(set(before), {0, 1})
+        self.assertTrue(all(e["dirty"] and e["kind"] == "file" for e in before.values()))
+        self.assertEqual(set(self.pieces(self.h3, base)), {0, 1})
+        self.assertTrue(self.index(self.h2, 1)["truncated"])
+        content = self.h2.run("sha256sum", f"{BRICK}/stale", f"{BRICK}/.shard/{base}.1").stdout
+        self.launder("stale", *before)
+        self.assertEqual(self.h2.run("sha256sum", f"{BRICK}/stale", f"{BRICK}/.shard/{base}.1").stdout, content)
+        for host in (self.h2, self.h3):
+            wait_for("blame", lambda h=host: all(
+                e["blamed"] and e["blames"] == [0] for e in self.pieces(h, base).values()))
+            # AFR counts: the mark of the dead writer is taken away by a heal of all copies alone.
+            self.assertTrue(all(e["dirty"] for e in self.pieces(host, base).values()))
+
+    def test_8_opened_host_writes_again_and_all_heals(self):
+        done = self.stale.count()
+        self.open_all()
+        for host in (self.h3, self.h2):
+            self.tool(host, "check", *self.table(host))
+        start = time.monotonic()
+        wait_for("writes", lambda: self.stale.count() > done, 30)
+        print(f"# {time.monotonic() - start:.3f} s  until the opened host wrote again", file=sys.stderr)
+        self.stale.end()
+
+    def test_8a_request_that_no_dump_lists_is_waited_for(self):
+        # Requests wait for these threads after they were read, and before they have a frame.
+        brick = self.h2.pid_of("glusterfsd", BRICK)
+        tids = []
+        for tid in os.listdir(f"/proc/{brick}/task"):
+            with open(f"/proc/{brick}/task/{tid}/comm") as f:
+                if f.read().startswith("glfs_rpcrqhnd"):
+                    tids.append(tid)
+        self.assertTrue(tids)
+
+        # One piece, so that its lock and marks are held and writes alone are on their way. Not the first:
+        # its writes name a descriptor, which is closed with the connection; those of others name a gfid.
+        size = (IMAGE_MIB << 20) - SHARD
+        writer = Writer(self.h1, "stale", SHARD, size)
+        piece = f"{BRICK}/.shard/{self.gfid('stale')}.1"
+
+        def is_stuck():
+            before = writer.count()
+            time.sleep(0.3)  # not a wait for something, but the observation itself
+            return writer.count() == before
+
+        def landed(number):
+            with open(f"/proc/{brick}/root{piece}", "rb") as f:
+                f.seek(number * 7919 * 4096 % size)
+                return int.from_bytes(f.read(8), "little") == number
+        def held():
+            """The holder, once it has stopped all those threads while they were idle; else None."""
+            hold = subprocess.Popen(["python3", "-c", HOLD, *tids], stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE, text=True)
+            self.children.append(hold)
+            self.assertEqual(hold.stdout.readline(), "held\n")
+            wait_for("write without answer", is_stuck)
+            if self.h2.run(TOOL, "drain", "200", VOLUME, BRICK, check=False).returncode == 0:
+                return hold
+            hold.communicate("")  # stopped in the midst of a request, which has its frame
+            return None
+        hold = wait_for("idle threads", held, 60)
+        number = int(self.h1.run("tail", "-n", "1", writer.log).stdout.split()[0]) + 1
+        self.cut(self.h3)
+        self.cut(self.h2)
+        self.assertFalse(landed(number))
+        self.tool(self.h2, "drain", "3000", VOLUME, BRICK)  # without the host's name: believes it
+        said = self.tool(self.h2, "drain", "1000", VOLUME, BRICK, "g1", fails="call.timeout")
+        self.assertIn("still 0 operations and 1 connections", said)
+        self.assertFalse(landed(number))
+        hold.communicate("")
+        self.tool(self.h2, "drain", "5000", VOLUME, BRICK, "g1")
+        self.assertTrue(landed(number), "the write that was in no dump")
+        writer.end()
+        self.open_all()
+
+    def keep_dump(self, volume):
+        """Record a golden, when asked for."""
+        to = os.environ.get("MORTAR_KEEP_DUMP")
+        if to:
+            outside = self.h2.pid_of("glusterfsd", f"/srv/{volume}")
+            with open(f"/proc/{outside}/status") as f:
+                pid = next(line.split()[-1] for line in f if line.startswith("NSpid:"))
+            self.h2.run("sh", "-c", "mkdir -p /run/gluster/keep; cd /run/gluster; "
+                        f"printf 'path=/run/gluster/keep\\ncallpool=yes\\nfd=yes\\n' > glusterdump.{pid}.options")
+            os.kill(outside, signal.SIGUSR1)
+            wait_for("dump", lambda: self.h2.run("sh", "-c", f"cp /run/gluster/keep/*.dump.* {to}",
+                                                 check=False).returncode == 0)
+
+    def test_9_drain_waits_for_a_write_that_the_brick_still_has(self):
+        brick = f"/srv/{SLOW}"
+        wait_for("mount of g1 is back", lambda: self.h1.run(
+            "timeout", "5", "touch", f"/mnt/{SLOW}/image", check=False).returncode == 0, 40)
+        self.children.append(subprocess.Popen(
+            self.h1.enter("python3", "-c", ONE_WRITE, f"/mnt/{SLOW}/image"), stderr=subprocess.DEVNULL))
+        wait_for("a write in the brick", lambda: "WRITE" in self.h2.run(
+            TOOL, "drain", "600", SLOW, brick, check=False).stderr)
+        self.assertEqual(self.h2.run("stat", "-c", "%s", f"{brick}/image").stdout, "0\n")
+        self.cut(self.h3)
+        self.cut(self.h2)
+        self.keep_dump(SLOW)
+        said = self.tool(self.h2, "drain", "1000", SLOW, brick, "g1", fails="call.timeout")
+        # Two: the brick flushes what the host had open, by an operation called NULL.
+        self.assertRegex(said, f"brick {brick}: still [12] operations and 1 connections")
+        proof = json.loads(self.tool(self.h2, "drain", "15000", SLOW, brick, "g1"))
+        self.assertIn(proof["waited_for"], (1, 2))
+        self.assertGreater(proof["waited_us"], 500000)
+        # The late write did land, after the cut: without the proof it would be behind our back.
+        self.assertEqual(self.h2.run("stat", "-c", "%s", f"{brick}/image").stdout, "12288\n")
+
+    def test_9a_brick_is_killed_and_gone(self):
+        self.tool(self.h2, "drain", "300", VOLUME, "/srv/other", fails="object.not-found")
+        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 1\n")
+        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 0\n")
+        self.assertEqual(len(self.h2.pids("glusterfsd")), 1)
+        self.tool(self.h2, "drain", "300", SLOW, f"/srv/{SLOW}", "g1", fails="object.not-found")
+
+
+if __name__ == "__main__":
+    reason = missing_reason()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+    TOOL, GLUSTER_TOOL, LAUNDER = (os.path.abspath(sys.argv.pop(1)) for _ in range(3))
+    unittest.main(verbosity=2, failfast=True)

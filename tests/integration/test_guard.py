@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three real guards in network namespaces with two networks, each with a control group of its own in which
+something ticks. Times are a tenth of the product's. test_guard.py PROGRAM [MALLOC_COUNT_LIBRARY]"""
+import json
+import mmap
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = ""
+MALLOC_COUNT = ""
+PATIENCE_S = 10
+PORT = 18844
+NETS = (1, 2)
+HOSTS = ("a", "b", "c")
+BEAT_S, SILENT_S, FREEZE_S, WATCHDOG_S, PROMISE_S = 0.05, 0.4, 0.5, 0.8, 1.2
+VERIFY_S = 0.2
+# Writes the moment of each tick (CLOCK_MONOTONIC, ns); busy, as a virtual CPU is.
+TICKER = """
+import mmap, sys, time
+f = open(sys.argv[1], "r+b")
+m = memoryview(mmap.mmap(f.fileno(), 8)).cast("q")
+while True:
+    m[0] = time.monotonic_ns()  # in one piece; struct.pack_into() would write zeros first
+    if sys.argv[2] == "idle":
+        time.sleep(0.001)
+"""
+
+REACH = "import socket, sys\nsocket.create_connection((sys.argv[1], 1), 5)"
+
+
+def run(*argv):
+    """A command that must succeed; its output."""
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
+
+
+def find_unified():
+    """Where control groups of version 2 are, or None."""
+    for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if os.path.exists(f"{path}/cgroup.procs") and os.path.exists(f"{path}/cgroup.controllers"):
+            return pathlib.Path(path)
+    return None
+
+
+def wait_for(what, said, patience_s=PATIENCE_S):
+    """Until what() is true. Return: its value."""
+    end = time.monotonic() + patience_s
+    while True:
+        value = what()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{said}: not within {patience_s} s")
+        time.sleep(0.002)  # between two looks
+
+
+class Host:
+    """A namespace, a slice with something that ticks in it, and a guard."""
+
+    def __init__(self, case, name, number):
+        self.case, self.name, self.number = case, name, number
+        self.netns = f"mg{os.getpid()}{name}"
+        self.folder = pathlib.Path(case.folder) / name
+        self.folder.mkdir()
+        self.slice = case.cgroup / name / "mortar-vms-ha.slice"
+        self.process = self.agent = None
+        self.inc = 1
+        self.generation = 1
+        self.denied = []
+        self.ready_mallocs = 0
+
+    def add_network(self, net):
+        """A veth to the switch's bridge of this network."""
+        run("ip", "-n", self.netns, "link", "add", f"n{net}", "type", "veth", "peer", "name",
+            f"{self.name}{net}", "netns", self.case.switch)
+        run("ip", "-n", self.netns, "addr", "add", f"10.99.{net}.{self.number}/24", "dev", f"n{net}")
+        run("ip", "-n", self.netns, "link", "set", f"n{net}", "up")
+        run("ip", "-n", self.case.switch, "link", "set", f"{self.name}{net}", "master", f"br{net}", "up")
+
+    def set_link(self, net, state):
+        """Plug or unplug."""
+        run("ip", "-n", self.case.switch, "link", "set", f"{self.name}{net}", state)
+
+    def cut(self):
+        """All links. Return: when, before the first went."""
+        at = time.monotonic()
+        for net in NETS:
+            self.set_link(net, "down")
+        return at
+
+    def heal(self):
+        """All links."""
+        for net in NETS:
+            self.set_link(net, "up")
+
+    def make_slice(self, mode="idle"):
+        """The slice, and the ticker in a group some levels below it, as libvirt has them."""
+        group = self.slice / "machine-qemu.scope" / "libvirt"
+        group.mkdir(parents=True)
+        ticks = self.folder / "ticks"
+        ticks.write_bytes(bytes(8))
+        with open(ticks, "r+b") as file:
+            self.ticks = mmap.mmap(file.fileno(), 8)
+        ticker = subprocess.Popen([sys.executable, "-c", TICKER, ticks, mode])
+        self.case.addCleanup(self.end_ticker, ticker)
+        (group / "cgroup.procs").write_text(str(ticker.pid))
+        if mode != "frozen":
+            wait_for(self.last_tick, "a first tick")
+
+    def end_ticker(self, ticker):
+        """Also out of a frozen slice."""
+        (self.slice / "cgroup.freeze").write_text("0")
+        ticker.kill()
+        ticker.wait()
+
+    def last_tick(self):
+        """Seconds of CLOCK_MONOTONIC."""
+        return struct.unpack("=q", self.ticks[:8])[0] / 1e9
+
+    def stands_still(self):
+        """Did nothing tick for two beats?"""
+        before = self.last_tick()
+        time.sleep(2 * BEAT_S)  # the time that is looked at
+        return self.last_tick() == before
+
+    def config_text(self):
+        """What the agent would write."""
+        times = " ".join(str(int(s * 1e6)) for s in (BEAT_S, SILENT_S, FREEZE_S, WATCHDOG_S, PROMISE_S))
+        lines = ["mortar-guard 1", f"generation {self.generation}", f"self {self.name} {self.inc}", "enforce 1",
+                 f"times {times}", f"slice {self.slice}"]
+        lines += [f"host {h} fencer 10.99.1.{i} 10.99.2.{i}" for i, h in enumerate(HOSTS, 1)]
+        lines += [f"deny {name} {inc}" for name, inc in self.denied]
+        return "\n".join(lines) + "\n"
+
+    def start(self, configured=True):
+        """Run the guard until it is ready, and connect as the agent."""
+        config, counter = self.folder / "config", self.folder / "mallocs"
+        if configured:
+            config.write_text(self.config_text())
+        counter.write_bytes(bytes(8))
+        notify_path = self.folder / "notify"
+        notify_path.unlink(missing_ok=True)
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(str(notify_path))
+        notify.settimeout(PATIENCE_S)
+        # nsenter, because 'ip netns exec' hides the control groups behind a new /sys
+        preload = [f"LD_PRELOAD={MALLOC_COUNT}", f"MALLOC_COUNT={counter}"] if MALLOC_COUNT else []
+        with open(self.folder / "log", "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{self.netns}", "env", f"NOTIFY_SOCKET={notify_path}", *preload, PROGRAM,
+                 "--config", config, "--socket", self.folder / "guard.sock", "--key", self.case.key,
+                 "--port", str(PORT)], stderr=log)
+        self.case.addCleanup(self.kill)
+        try:
+            assert notify.recv(100) == b"READY=1"
+        except TimeoutError:
+            self.case.fail("not ready: " + (self.folder / "log").read_text())
+        self.ready_mallocs = self.mallocs()
+        self.notify = notify
+        self.agent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.agent.connect(str(self.folder / "guard.sock"))
+        self.agent.settimeout(PATIENCE_S)
+
+    def kill(self, how=signal.SIGKILL):
+        """End the guard. Return: its exit code."""
+        if self.agent:
+            self.agent.close()
+            self.agent = None
+            self.notify.close()
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE_S)
+
+    def mallocs(self):
+        """Calls of the allocator so far."""
+        return struct.unpack("=Q", (self.folder / "mallocs").read_bytes())[0]
+
+    def tell(self, text):
+        """A command. Return: the status that answers it."""
+        self.agent.setblocking(False)
+        try:
+            while self.agent.recv(65536):
+                pass
+        except BlockingIOError:
+            pass
+        self.agent.settimeout(PATIENCE_S)
+        self.agent.send(text.encode())
+        return json.loads(self.agent.recv(65536))
+
+    def status(self):
+        """Asked for."""
+        return self.tell("status")
+
+    def wait_status(self, is_it, said, patience_s=PATIENCE_S):
+        """Until a status is as wanted. Return: it."""
+        def look():
+            status = self.status()
+            return status if is_it(status) else None
+        try:
+            return wait_for(look, f"{self.name}: {said}", patience_s)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.status()}\n{(self.folder / 'log').read_text()}") from None
+
+    def cut_set(self):
+        """Addresses that the packet filter drops now; None without the table."""
+        done = subprocess.run(["ip", "netns", "exec", self.netns, "nft", "-j", "list", "set", "inet", "mortar_guard",
+                               "bricks"], capture_output=True, text=True, timeout=PATIENCE_S)
+        if done.returncode:
+            return None
+        return set(json.loads(done.stdout)["nftables"][1]["set"].get("elem", []))
+
+
+class Guards(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="mortar-guard-")
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.key = pathlib.Path(self.folder) / "key"
+        self.key.write_bytes(os.urandom(32))
+        self.cgroup = find_unified() / f"mortar-guard-test-{os.getpid()}"
+        self.addCleanup(self.remove_cgroups)
+        self.switch = f"mg{os.getpid()}sw"
+        self.add_netns(self.switch)
+        for net in NETS:
+            run("ip", "-n", self.switch, "link", "add", f"br{net}", "up", "type", "bridge")
+        self.hosts = {}
+        for number, name in enumerate(HOSTS, 1):
+            host = self.hosts[name] = Host(self, name, number)
+            self.add_netns(host.netns)
+            run("ip", "-n", host.netns, "link", "set", "lo", "up")
+            for net in NETS:
+                host.add_network(net)
+
+    def add_netns(self, name):
+        run("ip", "netns", "add", name)
+        self.addCleanup(run, "ip", "netns", "del", name)
+
+    def remove_cgroups(self):
+        for folder, _, _ in sorted(os.walk(self.cgroup), reverse=True):
+            wait_for(lambda folder=folder: self.try_rmdir(folder), f"{folder} is empty")
+
+    @staticmethod
+    def try_rmdir(folder):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return False
+        return True
+
+    def start_all(self, mode="idle"):
+        """Everything, until each host may run."""
+        for host in self.hosts.values():
+            host.make_slice(mode if host.name == "a" else "idle")
+            host.start()
+        for host in self.hosts.values():
+            host.wait_status(lambda s: s["run_right"] and not s["frozen"], "may run")
+            wait_for(lambda host=host: not host.stands_still(), "runs")
+        return self.hosts["a"], self.hosts["b"], self.hosts["c"]
+
+    def check_frozen_in_time(self, host, cut_at):
+        """The last tick came within freeze and verification of the cut."""
+        host.wait_status(lambda s: s["frozen"] and s["verified"], "is frozen and verified")
+        self.assertTrue(host.stands_still())
+        print(f"# last tick {host.last_tick() - cut_at:.3f} s after the cut began")
+        self.assertGreater(host.last_tick(), cut_at)
+        self.assertLess(host.last_tick(), cut_at + FREEZE_S + VERIFY_S + BEAT_S)
+
+    def test_host_that_is_cut_off_freezes_in_time_and_thaws_when_healed(self):
+        a, b, c = self.start_all("busy")
+        self.assertEqual(a.cut_set(), set())
+        cut_at = a.cut()
+        for fencer in (b, c):
+            fencer.wait_status(lambda s: s["peers"]["a"]["silent"], "hears nothing of a")
+            self.assertGreater(time.monotonic(), cut_at + SILENT_S - BEAT_S)
+            self.assertLess(time.monotonic(), cut_at + SILENT_S + 1)
+            self.assertTrue(fencer.status()["run_right"])
+        self.check_frozen_in_time(a, cut_at)
+        self.assertEqual(a.cut_set(), {f"10.99.{n}.{i}" for n in NETS for i in (2, 3)})
+        self.assertEqual(b.cut_set(), set())
+        # what the cut's maker did not expect: somebody loads other rules
+        run("ip", "netns", "exec", a.netns, "nft", "flush", "ruleset")
+        wait_for(a.cut_set, "the cut is made anew")
+        # what the freezer did not expect: somebody thaws by hand
+        (a.slice / "cgroup.freeze").write_text("0")
+        wait_for(lambda: (a.slice / "cgroup.freeze").read_text() == "1\n", "it is frozen anew")
+        a.wait_status(lambda s: s["verified"], "is verified anew")
+        a.heal()
+        status = a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws")
+        self.assertGreaterEqual(status["freezes"], 1)
+        self.assertFalse(a.stands_still())
+        self.assertEqual(a.cut_set(), set())
+        for fencer in (b, c):
+            fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
+        for host in (a, b, c):
+            self.assertIsNone(host.process.poll())
+            if MALLOC_COUNT:
+                self.assertGreater(host.ready_mallocs, 0)
+                self.assertEqual(host.mallocs(), host.ready_mallocs)
+
+    def test_one_of_two_networks_is_enough(self):
+        a, b, _ = self.start_all()
+        freezes = a.status()["freezes"]
+        for net in NETS:
+            a.set_link(net, "down")
+            end = time.monotonic() + 2 * FREEZE_S
+            while time.monotonic() < end:
+                self.assertTrue(a.status()["run_right"])
+                self.assertFalse(b.status()["peers"]["a"]["silent"])
+            a.set_link(net, "up")
+            a.wait_status(lambda s: s["run_right"], "runs")
+            # the other network carries again before it is the only one: a port may need a moment
+            reach = ["ip", "netns", "exec", a.netns, sys.executable, "-c", REACH, f"10.99.{net}.2"]
+            self.assertIn("ConnectionRefused", subprocess.run(reach, capture_output=True, text=True).stderr)
+        self.assertEqual(a.status()["freezes"], freezes)
+
+    def test_restarted_guard_leaves_a_frozen_slice_frozen_until_quorum(self):
+        a, b, _ = self.start_all()
+        a.cut()
+        a.wait_status(lambda s: s["verified"], "is frozen")
+        tick = a.last_tick()
+        self.assertEqual(a.kill(), -signal.SIGKILL)
+        a.start()
+        status = a.wait_status(lambda s: s["verified"], "is still frozen")
+        self.assertFalse(status["run_right"])
+        self.assertTrue(a.cut_set())
+        self.assertEqual(a.kill(signal.SIGTERM), 0)
+        self.assertEqual((a.slice / "cgroup.freeze").read_text(), "1\n")
+        self.assertTrue(a.cut_set())
+        a.start()
+        b.wait_status(lambda s: s["peers"]["a"]["silent"], "does not hear a")
+        self.assertEqual(a.last_tick(), tick)
+        a.heal()
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws")
+        wait_for(lambda: a.last_tick() > tick, "ticks")
+        self.assertEqual(a.cut_set(), set())
+
+    def test_guard_restarted_in_peace_stops_its_vms_for_a_moment_only(self):
+        a, _, _ = self.start_all("busy")
+        self.assertEqual(a.kill(signal.SIGTERM), 0)
+        self.assertFalse(a.stands_still())
+        at = time.monotonic()
+        a.start()
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs")
+        wait_for(lambda: a.last_tick() > at, "ticks")
+        print(f"# restart: {time.monotonic() - at:.3f} s until it ran again; "
+              + (a.folder / "log").read_text().strip().rsplit("\n", 1)[-1])
+
+    def test_denied_host_freezes_and_its_denial_is_over_after_the_promise(self):
+        a, b, c = self.start_all()
+        for fencer in (b, c):
+            at = time.monotonic()
+            status = fencer.tell("deny a 1\n")
+            self.assertEqual(status["peers"]["a"]["denied_inc"], 1)
+            self.assertEqual(status["refused"], "")
+            self.assertFalse(status["peers"]["a"]["denial_over"])
+            fencer.wait_status(lambda s: s["peers"]["a"]["denial_over"], "its denial is over")
+            self.assertGreaterEqual(time.monotonic() - at, PROMISE_S - 0.01)
+        a.wait_status(lambda s: s["verified"] and not s["run_right"], "is frozen, although it is heard")
+        self.assertFalse(b.status()["peers"]["a"]["silent"])
+        self.check_egress(a, b)
+        # a restarted fencer reads it from its configuration, and waits for what it may have promised
+        b.denied = [("a", 1)]
+        b.kill()
+        at = time.monotonic()
+        b.start()
+        b.wait_status(lambda s: s["peers"]["a"]["denial_over"], "its denial is over again")
+        self.assertGreaterEqual(time.monotonic() - at, PROMISE_S - 0.01)
+        self.assertFalse(a.status()["run_right"])
+        # the next incarnation is promised to again
+        a.inc, a.generation = 2, 2
+        self.assertEqual(a.tell("config 2\n" + a.config_text())["generation"], 2)
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs as incarnation 2")
+        self.assertTrue(b.status()["peers"]["a"]["denial_over"])
+
+    def check_egress(self, a, b):
+        """From a frozen host a brick cannot be reached, all else can."""
+        server = ("import socket, sys\nl = [socket.create_server(('', p)) for p in (24007, 49160, 2379)]\n"
+                  "print('up', flush=True)\nsys.stdin.read()")
+        client = ("import socket, sys\ns = socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.3)")
+        with subprocess.Popen(["ip", "netns", "exec", b.netns, sys.executable, "-c", server], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as listening:
+            self.assertEqual(listening.stdout.readline(), b"up\n")
+            for port, is_open in ((2379, True), (24007, False), (49160, False)):
+                done = subprocess.run(["ip", "netns", "exec", a.netns, sys.executable, "-c", client, "10.99.2.2",
+                                       str(port)], capture_output=True, timeout=PATIENCE_S)
+                self.assertEqual(done.returncode == 0, is_open, port)
+            listening.stdin.close()
+
+    def test_slice_that_appears_without_right_to_run_is_frozen(self):
+        a = self.hosts["a"]
+        a.start()  # nobody else is there
+        status = a.wait_status(lambda s: s["verified"], "has nothing to freeze")
+        self.assertFalse(status["run_right"])
+        a.slice.mkdir(parents=True)
+        wait_for(lambda: (a.slice / "cgroup.freeze").read_text() == "1\n", "it is frozen")
+        a.slice.rmdir()
+        a.make_slice("frozen")
+        wait_for(a.stands_still, "what is in it is frozen")
+        self.hosts["b"].start()
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws with own and b's promise")
+        wait_for(lambda: not a.stands_still(), "ticks")
+
+    def test_commands(self):
+        a = self.hosts["a"]
+        a.start(configured=False)
+        status = a.status()
+        self.assertEqual((status["generation"], status["enforce"], status["peers"]), (0, False, {}))
+        self.assertIn("refused", status)
+        bad = a.config_text().replace("host b fencer", "host b judge")
+        self.assertIn("line 8: 'judge' is neither", a.tell("config 1\n" + bad)["refused"])
+        self.assertIn("another generation", a.tell("config 2\n" + a.config_text())["refused"])
+        self.assertIn("no command", a.tell("reboot")["refused"])
+        self.assertIn("more than", a.tell("x" * 17000)["refused"])
+        self.assertEqual(a.status()["generation"], 0)
+        status = a.tell("config 1\n" + a.config_text())
+        self.assertEqual((status["generation"], status["enforce"], status["refused"]), (1, True, ""))
+        self.assertEqual(status["watchdog"]["kind"], "none" if not os.path.exists("/dev/watchdog") else
+                         status["watchdog"]["kind"])
+        self.assertTrue(status["can_cut"])
+        self.assertIn("no host 'nobody'", a.tell("deny nobody 1")["refused"])
+        self.assertEqual(a.tell("deny b 1\ndeny c 2")["peers"]["c"]["denied_inc"], 2)
+        # unasked, each second, to everyone
+        others = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+        for other in others:
+            other.connect(str(a.folder / "guard.sock"))
+            other.settimeout(1.1)
+        for other in others:
+            self.assertEqual(json.loads(other.recv(65536))["generation"], 1)
+            other.close()
+        done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c",
+                               "import socket, sys\nsocket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)"
+                               ".connect(sys.argv[1])", a.folder / "guard.sock"], capture_output=True, text=True)
+        self.assertIn("PermissionError", done.stderr)
+
+    def test_rights_and_size(self):
+        a, _, _ = self.start_all()
+        status = pathlib.Path(f"/proc/{a.process.pid}/status").read_text()
+        self.assertIn("Threads:\t1\n", status)
+        locked = int(status.split("VmLck:")[1].split()[0])
+        self.assertIn("rights; locked=yes", (a.folder / "log").read_text())
+        ticks = sum(int(n) for n in pathlib.Path(f"/proc/{a.process.pid}/stat").read_text().split()[13:15])
+        print(f"# locked {locked} kB; CPU {ticks / os.sysconf('SC_CLK_TCK')} s so far")
+        self.assertIn("NO WATCHDOG", (a.folder / "log").read_text()) if not os.path.exists("/dev/watchdog") else None
+
+    def test_help_and_version_are_told(self):
+        self.assertIn("--config PATH", run(PROGRAM, "--help"))
+        self.assertIn("mortar-guard ", run(PROGRAM, "--version"))
+        for wrong in (["--port", "0"], ["--bogus"], ["extra"]):
+            self.assertEqual(subprocess.run([PROGRAM, *wrong], capture_output=True, timeout=PATIENCE_S).returncode, 2)
+        done = subprocess.run([PROGRAM, "--key", "/nonexistent"], capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertIn("cannot read '/nonexistent'", done.stderr)
+        self.assertNotEqual(done.returncode, 0)
+
+
+def why_not():
+    """Why it cannot run here, or None."""
+    if os.geteuid() != 0:
+        return "not root"
+    for tool in ("ip", "nft", "setpriv", "nsenter"):
+        if not shutil.which(tool):
+            return f"no {tool}"
+    unified = find_unified()
+    if not unified:
+        return "no control groups of version 2"
+    probe = f"mg{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode:
+        return "no network namespaces"
+    has_nft = subprocess.run(["ip", "netns", "exec", probe, "nft", "add", "table", "inet", "probe"],
+                             capture_output=True).returncode == 0
+    run("ip", "netns", "del", probe)
+    if not has_nft:
+        return "no nftables"
+    try:
+        os.mkdir(unified / probe)
+        has_freeze = (unified / probe / "cgroup.freeze").exists()
+        os.rmdir(unified / probe)
+    except OSError as e:
+        return f"no control group can be made: {e}"
+    return None if has_freeze else "no cgroup.freeze"
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv[1]
+    MALLOC_COUNT = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2].endswith(".so") else ""
+    reason = why_not()
+    if reason:
+        print(f"skipped: {reason}")
+        sys.exit(77)
+    unittest.main(argv=[sys.argv[0], "-v", *[a for a in sys.argv[2:] if not a.endswith(".so")]])

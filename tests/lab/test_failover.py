@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failover in a lab: hosts lose power, hang, or are cut off; the numbers are those of facts/ha.md 3.9.
+
+The tests build on each other: one lab, in the order written. After each fault the disk of the guest is
+judged: no acknowledged block may be lost, none may come twice or out of order, whichever instance wrote it.
+"""
+
+import contextlib
+import time
+
+import pytest
+
+from mortarcluster import Cluster, Guest, Recorder
+from mortarcluster import guest as guest_module
+
+HOSTS = ("host1", "host2", "host3")
+DATA_HOSTS = ("host1", "host2")
+SETTLE_S = 240  # a host that comes back is healed and trusted again
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """Three hosts, a mirrored pool with failover."""
+    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
+    cluster.form()
+    cluster.create_pool()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def guest(cluster):
+    """The demo guest; created by the first test that wants it running."""
+    guest = Guest(cluster, writes_per_s=20, emit_ms=20)
+    for host in DATA_HOSTS:
+        guest.put_files(guest_module.build(), host)
+    return guest
+
+
+@pytest.fixture(autouse=True)
+def explanation(request, cluster):
+    """After a failure: what the cluster knows of it."""
+    yield
+    if not request.node.report_call.failed:
+        return
+    for host in HOSTS:
+        argv = ["sh", "-c", "mortar host ls; journalctl -u mortard -u mortar-guard -n 60 --no-pager "
+                "-o short-precise; nft list table inet mortar_fence | head -40"]
+        with contextlib.suppress(Exception):
+            done = cluster.lab.exec(host, argv, check=False, timeout=30)
+            print(f"--- {host}\n{done.stdout}{done.stderr}")
+
+
+def other(host):
+    """The data host that is not this one."""
+    return "host2" if host == "host1" else "host1"
+
+
+def states(cluster, through):
+    """{host: state} as a host knows it."""
+    return {h["name"]: h["state"] for h in cluster.show(through, "host", "ls")["items"]}
+
+
+def wait_moved(cluster, guest, old, through):
+    """Until the guest runs elsewhere; what `vm show` says then."""
+    def seen():
+        with contextlib.suppress(Exception):
+            vm = guest.seen(through)
+            return vm if vm["state"] == "running" and vm["host"] != old else None
+    return cluster.wait_until(f"{guest.name} runs on another host than {old}", seen, 90)
+
+
+def wait_whole(cluster, through="host3"):
+    """Until all hosts are in good standing and the pool is healed."""
+    def is_whole():
+        with contextlib.suppress(Exception):
+            bricks = cluster.show(through, "pool", "show", "vms")["bricks"]
+            return (set(states(cluster, through).values()) == {"online"}
+                    and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks))
+    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
+
+
+def qemus(cluster, host, name):
+    """Pids of QEMU processes of a VM in a host."""
+    return cluster.lab.exec(host, ["pgrep", "-f", f"guest={name},"], check=False).stdout.split()
+
+
+def judge(cluster, guest, through="host3"):
+    """Stop, look at every block, start again."""
+    where = guest.seen(through)["host"]
+    cluster.mortar(through, "vm", "stop", guest.name)
+    verdict = guest.judge(where)
+    assert verdict["ok"], verdict["violations"]
+    cluster.mortar(through, "vm", "start", guest.name)
+
+
+def fail_over(cluster, guest, hurt):
+    """hurt(host) hits the guest's host while it writes; the old and the new host."""
+    old = guest.seen("host3")["host"]
+    with Recorder(cluster.lab, guest.name) as heart:
+        first = heart.wait_for(lambda line: line[1] == old)
+        before = heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 10)
+        epoch = guest.seen("host3")["epoch"]
+        began = time.monotonic()
+        hurt(old)
+        vm = wait_moved(cluster, guest, old, "host3")
+        heart.wait_for(lambda line: line[1] == vm["host"], 120)
+        took_s = heart.last()[0] - began
+        assert vm["epoch"] > epoch
+        print(f"\n{old} → {vm['host']}: heartbeat after {took_s:.1f} s, last flushed {before[3]['flushed']}")
+    return old, vm["host"]
+
+
+def test_failover_is_on_when_every_host_has_proved_its_part(cluster):
+    assert not cluster.show("host1", "pool", "show", "vms")["ha"]["on"]
+    cluster.mortar("host1", "pool", "ha", "vms")
+    assert cluster.show("host3", "pool", "show", "vms")["ha"]["on"]
+    for host in HOSTS:
+        table = cluster.lab.exec(host, ["nft", "list", "table", "inet", "mortar_fence"]).stdout
+        assert "drop" in table, table
+        cluster.lab.exec(host, ["systemctl", "is-active", "mortar-guard"])
+    cluster.mortar("host1", "pool", "ha", "vms")  # again: nothing to do, no error
+
+
+def test_guests_are_born_where_the_guard_can_freeze_them(cluster, guest):
+    guest.create()
+    where = guest.seen()["host"]
+    (pid,) = qemus(cluster, where, guest.name)
+    cgroup = cluster.lab.exec(where, ["cat", f"/proc/{pid}/cgroup"]).stdout
+    assert "mortar-vms-ha.slice" in cgroup, cgroup
+
+
+def test_case_1_power_cut(cluster, guest):
+    old, _ = fail_over(cluster, guest, cluster.lab.cut)
+    assert states(cluster, "host3")[old] in ("fencing", "fenced")
+    cluster.lab.boot(old)
+    wait_whole(cluster)
+    judge(cluster, guest)
+
+
+def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
+    def cut_off(host):
+        cluster.lab.partition(host, None, "storage")
+        cluster.lab.partition(host, None, "mgmt")
+    old, new = fail_over(cluster, guest, cut_off)
+    frozen = cluster.lab.exec(old, ["sh", "-c", "cat /sys/fs/cgroup/mortar.slice/mortar-vms.slice/"
+                                    "mortar-vms-ha.slice/cgroup.freeze"]).stdout.strip()
+    assert frozen == "1", "nobody told it, and still it stands"
+    assert qemus(cluster, old, guest.name), "frozen, not killed"
+    cluster.lab.heal()
+    cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
+    wait_whole(cluster)
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
+def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
+    old, new = fail_over(cluster, guest, lambda host: cluster.lab.hang(host, cut_links=True))
+    cluster.lab.resume(old)
+    cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
+    wait_whole(cluster)
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
+def test_case_10_when_the_switch_is_down_all_stand_still_and_go_on(cluster, guest):
+    before = guest.seen("host3")
+    with Recorder(cluster.lab, guest.name) as heart:
+        for host in HOSTS:
+            for net in ("storage", "mgmt"):
+                cluster.lab.partition(host, None, net)
+        path = ("/sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze")
+        cluster.wait_until("the guest is frozen", lambda: cluster.lab.exec(
+            before["host"], ["cat", path]).stdout.strip() == "1", 30)
+        time.sleep(20)  # the outage itself
+        cluster.lab.heal()
+        last = heart.last()
+        heart.wait_for(lambda line: line[3]["flushed"] > last[3]["flushed"] + 10, 60)
+    after = guest.seen("host3")
+    assert (after["host"], after["epoch"]) == (before["host"], before["epoch"]), "nobody was restarted"
+    wait_whole(cluster)
+
+
+def test_case_13_without_etcd_guests_run_on(cluster, guest):
+    with Recorder(cluster.lab, guest.name) as heart:
+        for host in HOSTS:
+            cluster.lab.exec(host, ["systemctl", "stop", "etcd"])
+        first = heart.wait_for(lambda line: True)
+        heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 200)
+        for host in HOSTS:
+            cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
+    wait_whole(cluster)
+
+
+def test_failover_can_be_switched_off(cluster, guest):
+    cluster.mortar("host1", "vm", "stop", guest.name)
+    cluster.mortar("host1", "pool", "ha", "vms", "--off")
+    for host in HOSTS:
+        cluster.wait_until(f"no guard on {host}", lambda host=host: cluster.lab.exec(
+            host, ["systemctl", "is-active", "mortar-guard"], check=False).returncode != 0)
+        cluster.wait_until(f"no filter on {host}", lambda host=host: cluster.lab.exec(
+            host, ["nft", "list", "table", "inet", "mortar_fence"], check=False).returncode != 0)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Failover in the simulator: real guards (src/guard/promise.c) on clocks that drift, two networks that can
+ * be cut, power, hangs with a watchdog, packet filters, and bricks with writes that are on their way. What
+ * is checked after every event: no write of an older epoch reaches a brick that counts after a newer epoch
+ * began (S1), and no machine executes twice (S3). */
+#pragma once
+
+#include "sim.h"
+
+#include "guard/promise.h"
+
+enum sim_net { SIM_MGMT, SIM_STORAGE, SIM_NETS };
+
+struct sim_guard {
+    struct promise p;
+    bool is_up;
+    bool is_frozen;
+    uint64_t next_beat_us; /* on its own clock */
+    uint64_t pet_us;       /* simulated time */
+    char *file;            /* its configuration on disk */
+    uint64_t told_edge;
+    unsigned told_life;    /* of the agent: a new one hears it at once */
+    json_t *told;          /* last status that the core got */
+};
+
+struct sim_ha_host {
+    struct sim_guard guard;
+    bool is_off;
+    bool is_hung;
+    uint64_t off_until_us; /* a reset by the watchdog boots again by itself; 0 = stays off */
+    uint64_t rate_ppm;     /* of its clock: 1000000 is true */
+    bool has_table;
+    struct smap open;      /* host → uint64_t: incarnation let in */
+    struct smap records;   /* host → uint64_t: incarnation fenced, on disk */
+    unsigned sockets_of[SIM_HOSTS_MAX]; /* boots of a host whose packets still find a socket */
+    unsigned queued[SIM_HOSTS_MAX]; /* writes of a host that this brick has received and not done */
+    bool was_boot_closed;
+};
+
+struct sim_ha {
+    struct sim_ha_host hosts[SIM_HOSTS_MAX];
+    bool cut[SIM_NETS][SIM_HOSTS_MAX][SIM_HOSTS_MAX];
+    bool has_watchdog;
+    int loss_percent; /* of guards' packets */
+    int slow_percent; /* of writes that stay in a brick for many seconds */
+    struct smap flight; /* "uuid/epoch" → uint64_t: writes on their way or queued */
+    uint64_t writes;   /* that guests began */
+    uint64_t applied;  /* that reached a brick */
+    uint64_t refused;  /* that a filter stopped */
+};
+
+/** sim_ha_init - give a sim_init()-ed cluster guards, networks and bricks; sim_ha_done() before sim_done() */
+void sim_ha_init(struct sim *s);
+void sim_ha_done(struct sim *s);
+
+/** sim_ha_power_off, sim_ha_power_on - everything volatile of the host is gone; on boots its agent, too */
+void sim_ha_power_off(struct sim *s, size_t host);
+void sim_ha_power_on(struct sim *s, size_t host);
+/** sim_ha_hang - nothing on the host runs, time goes on; a watchdog resets it when that lasts too long */
+void sim_ha_hang(struct sim *s, size_t host);
+void sim_ha_resume(struct sim *s, size_t host);
+/** sim_ha_cut - no packet passes between @host and any other on @net; nobody is told. sim_ha_heal() ends all */
+void sim_ha_cut(struct sim *s, size_t host, enum sim_net net);
+void sim_ha_heal(struct sim *s);
+/** sim_ha_crash_guard - the guard's process dies and is started again at once */
+void sim_ha_crash_guard(struct sim *s, size_t host);
+
+/* What sim.c asks; each is harmless without sim_ha_init(). */
+bool sim_ha_reaches_store(const struct sim *s, size_t host);
+bool sim_ha_stands_still(const struct sim *s, size_t host); /* off, hung, or frozen: guests do not execute */
+bool sim_ha_is_hung(const struct sim *s, size_t host);
+/** sim_ha_never_runs_late - is S3 promised? A host that hangs and revives without a watchdog runs its
+ * guests for the moment until its guard has looked (facts/ha.md 3.5) */
+bool sim_ha_never_runs_late(const struct sim *s);
+/** sim_ha_is_flushed - has every write of the instance been answered? QEMU hands over only then */
+bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch);
+/** sim_ha_quorum - does @host's mount reach two of three bricks? */
+bool sim_ha_quorum(const struct sim *s, size_t host);
+/**
+ * sim_ha_execute - the actions of failover
+ * @event: the "done" event; gets a result        @ret_bad: name of the error, or SIM_LATER
+ * Return: false when the action is none of them
+ */
+bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *event, const char **ret_bad);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Single phases of long operations, on host1 of core_world.h: what a phase commits, notes and asks for.
+ * Whole operations are in tests/sim. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/op/op.h"
+#include "core_world.h"
+
+#define AT (2 * USEC_PER_SEC)
+
+/* One step in which the records @puts ([key, mod, value] each) arrive. New reference: its actions */
+static json_t *step(struct core *c, const char *puts, unsigned revision, uint64_t at_us)
+{
+    struct err e = {0};
+    json_t *actions = NULL;
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":%u,\"puts\":[%s],\"dels\":[]}",
+                                           revision, puts);
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, at_us, at_us, &actions, &e), 0);
+    return actions;
+}
+
+/* The arguments of the action with this id, or NULL. Borrowed. */
+static const json_t *args_of(const json_t *actions, const char *id)
+{
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (strcmp(json_text_of(a, "id"), id) == 0) {
+            return json_object_get(a, "args");
+        }
+    }
+    return NULL;
+}
+
+static const json_t *put_of(const json_t *actions, const char *id, const char *key)
+{
+    return json_object_get(json_object_get(args_of(actions, id), "puts"), key);
+}
+
+#define TASK(kind, name, phase, more)                                                              \
+    "[\"/mortar/v1/task/t1\",12,{\"id\":\"t1\",\"kind\":\"" kind "\",\"object\":\"" name "\",\"runner\":"  \
+    "\"host1\",\"state\":\"running\",\"phase\":\"" phase "\",\"args\":{\"name\":\"" name "\"},\"data\":{}" \
+    more "}]"
+
+/* A brick.prepare for a pool that is in use must never format. */
+static void what_was_allowed_for_the_making_of_a_pool_ends_with_it(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions =
+        step(c, TASK("pool.create", "p", "ready", "") ","
+                "[\"/mortar/v1/pool/p\",12,{\"name\":\"p\",\"uuid\":\"u\",\"kind\":\"gluster\",\"state\":"
+                "\"creating\",\"wipe\":true,\"force\":true,\"bricks\":[{\"host\":\"host2\",\"path\":"
+                "\"/b\",\"role\":\"data\"}]}]", 12, AT);
+    const json_t *pool = put_of(actions, "task/t1/ready/", "/mortar/v1/pool/p");
+    assert_string_equal(json_text_of(pool, "state"), "ready");
+    assert_null(json_object_get(pool, "wipe"));
+    assert_null(json_object_get(pool, "force"));
+}
+
+#define CHILD(name, state, more)                                                                  \
+    "[\"/mortar/v1/task/t1-" name "\",12,{\"id\":\"t1-" name "\",\"kind\":\"vm.migrate\",\"object\":\""     \
+    name "\",\"runner\":\"host2\",\"state\":\"" state "\",\"phase\":\"copy\",\"args\":{},\"data\":{}" more \
+    "}]"
+#define IN_MAINTENANCE                                                                       \
+    "[\"/mortar/v1/node/host1\",12,{\"name\":\"host1\",\"role\":\"converged\",\"state\":\"maintenance\"," \
+    "\"inc\":1,\"boot_id\":\"b\",\"storage\":\"10.0.0.1\",\"mgmt\":\"10.0.0.1\"}]"
+
+/* The record of the evacuation after a step, as it is saved; NULL when nothing was. New reference. */
+static json_t *evacuate(const char *more_task, const char *records)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf("%s," IN_MAINTENANCE "%s", more_task, records);
+    _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+    return json_incref((json_t *)put_of(actions, "save/t1", "/mortar/v1/task/t1"));
+}
+
+/* One machine that cannot be moved keeps nobody else on the host. */
+static void an_evacuation_goes_on_past_what_cannot_be_moved(void **state)
+{
+    static const char failed[] =
+        "," CHILD("db1", "failed", ",\"error\":{\"name\":\"op.state\",\"message\":\"no domain\"}");
+    static const char other[] =
+        ",[\"/mortar/v1/vm/web/spec\",12,{\"name\":\"web\",\"uuid\":\"u-web\",\"desired\":\"running\","
+        "\"pool\":\"vms\",\"memory_bytes\":1073741824}]";
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf(TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE "%s%s",
+                                           failed, other);
+    _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+    assert_non_null(put_of(actions, "task/t1/drain/web", "/mortar/v1/task/t1-web"));
+
+    _cleanup_json_ json_t *end = evacuate(TASK("host.evacuate", "host1", "drain", ""), failed);
+    assert_string_equal(json_text_of(end, "state"), "failed");
+    assert_string_equal(json_text_of(json_object_get(end, "error"), "message"),
+                        "1 virtual machine could not be moved: db1 (no domain)");
+}
+
+static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **state)
+{
+    static const char task[] = TASK("host.evacuate", "host1", "drain", ",\"cancel\":true");
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *puts = str_printf("%s," IN_MAINTENANCE "," CHILD("db1", "running", ""), task);
+    _cleanup_json_ json_t *first = step(c, puts, 12, AT);
+    const json_t *child = put_of(first, "task/t1/drain/cancel-db1", "/mortar/v1/task/t1-db1");
+    assert_true(json_bool_of(child, "cancel", false));
+    assert_null(args_of(first, "task/t1/drain/online"));
+
+    _cleanup_(core_freep) struct core *d = core_world_new();
+    _cleanup_free_ char *after = str_printf("%s," IN_MAINTENANCE "," CHILD("db1", "cancelled", ""), task);
+    _cleanup_json_ json_t *second = step(d, after, 12, AT);
+    assert_string_equal(json_text_of(put_of(second, "task/t1/drain/online", "/mortar/v1/node/host1"),
+                                     "state"), "online");
+    struct err e = {0};
+    json_t *third = NULL;
+    _cleanup_json_ json_t *done =
+        json_loads("{\"ev\":\"done\",\"id\":\"task/t1/drain/online\",\"result\":{},\"store\":{\"revision\":13,"
+                   "\"puts\":[[\"/mortar/v1/node/host1\",13,{\"role\":\"converged\",\"state\":\"online\","
+                   "\"inc\":1,\"boot_id\":\"b\",\"storage\":\"10.0.0.1\"}]],\"dels\":[]}}", 0, NULL);
+    assert_int_equal(core_step(d, done, AT + 1, 0, &third, &e), 0);
+    assert_string_equal(json_text_of(put_of(third, "save/t1", "/mortar/v1/task/t1"), "state"), "cancelled");
+    json_decref(third);
+}
+
+static void a_task_tells_why_its_host_was_chosen(void **state)
+{
+    _cleanup_json_ json_t *task = json_loads("{\"id\":\"t\",\"kind\":\"vm.start\",\"state\":\"done\","
+                                             "\"phase\":\"wait\",\"data\":{\"why\":\"host1: as asked\"}}", 0, NULL);
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *view = op_task_view(c, task);
+    assert_string_equal(json_text_of(view, "why"), "host1: as asked");
+    json_t *actions = NULL;
+    struct err e = {0};
+    _cleanup_json_ json_t *event = json_loads("{\"ev\":\"request\",\"verb\":\"vm.start\",\"task\":\"t2\","
+                                              "\"args\":{\"name\":\"web\"}}", 0, NULL);
+    assert_int_equal(core_step(c, event, AT, 0, &actions, &e), 0);
+    const json_t *made = put_of(actions, "req/t2", "/mortar/v1/task/t2");
+    assert_non_null(strstr(json_text_of(json_object_get(made, "data"), "why"), "the most of all that fit"));
+    json_decref(actions);
+}
+
+/* The commit that begins a move is on its way when the cancel comes: that move is waited for. */
+static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *first =
+        step(c, TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE, 12, AT);
+    assert_non_null(args_of(first, "task/t1/drain/db1"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 1, NULL), 0);
+    static const char cancelled[] =
+        "[\"/mortar/v1/task/t1\",13,{\"id\":\"t1\",\"kind\":\"host.evacuate\",\"object\":\"host1\",\"runner\":"
+        "\"host1\",\"state\":\"running\",\"phase\":\"drain\",\"args\":{\"name\":\"host1\"},\"data\":{},"
+        "\"cancel\":true}]";
+    _cleanup_json_ json_t *second = step(c, cancelled, 13, AT + 2);
+    assert_null(args_of(second, "task/t1/drain/online"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t1/drain/db1\",\"error\":{\"name\":"
+                                        "\"store.conflict\",\"message\":\"no\"}}", AT + 3, NULL), 0);
+    assert_non_null(act_find(c, "task/t1/drain/online"));
+}
+
+static void files_of_machines_that_have_a_record_are_kept(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *early = step(c, "", 12, AT);
+    assert_null(args_of(early, "sweep-files"));
+    _cleanup_json_ json_t *late = step(c, "", 12, AT + 600 * USEC_PER_SEC);
+    _cleanup_json_ json_t *want = json_loads("{\"names\":[\"db1\",\"web\"],\"uuids\":[\"u-db1\",\"u-web\"]}", 0,
+                                             NULL);
+    assert_true(json_equal((json_t *)args_of(late, "sweep-files"), want));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
+        cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
+        cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
+        cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
+        cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

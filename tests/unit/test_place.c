@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Where machines and bricks are put, and why not elsewhere. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/model/node.h"
+#include "core/place/place.h"
+#include "core_world.h"
+
+#define AT (2 * USEC_PER_SEC)
+
+static void see(struct core *c, const char *what, const char *text)
+{
+    json_t *value = json_loads(text, 0, NULL);
+    assert_non_null(value);
+    smap_put(&c->seen, what, value);
+}
+
+/* host1, whose own brick and mount are well and which reaches everybody. */
+static struct core *well(void)
+{
+    struct core *c = core_world_new();
+    see(c, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":true}}");
+    see(c, "pool/vms", "{\"mount\":{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}");
+    see(c, "reach", "{\"host2\":true,\"host3\":true}");
+    return c;
+}
+
+static void tick(struct core *c, uint64_t at_us)
+{
+    struct err e = {0};
+    assert_int_equal(core_world_step(c, "{\"ev\":\"tick\"}", at_us, &e), 0);
+}
+
+/* An agent says that it lives. */
+static void beat(struct core *c, const char *host, unsigned revision, uint64_t at_us)
+{
+    struct err e = {0};
+    _cleanup_free_ char *text = str_printf(
+        "{\"ev\":\"watch\",\"revision\":%u,\"puts\":[[\"/mortar/v1/seen/%s/host\",%u,{\"cpus\":8,"
+        "\"cpu_model\":\"m\",\"kvm\":true,\"qemu\":\"7.2\",\"memory_free_bytes\":4294967296}]],"
+        "\"dels\":[]}", revision, host, revision);
+    assert_int_equal(core_world_step(c, text, at_us, &e), 0);
+}
+
+static int place(struct core *c, const char *exclude, const char **ret_host, struct err *e)
+{
+    char why[128];
+    const struct place_need need = {
+        .vm = "db1", .pool = "vms", .memory_bytes = GIB, .cpus = 1, .exclude = exclude};
+    return place_vm(c, &need, ret_host, why, sizeof(why), e);
+}
+
+static void a_machine_is_not_put_on_a_host_that_is_silent(void **state)
+{
+    struct err e = {0};
+    const char *host = NULL;
+    _cleanup_(core_freep) struct core *c = well();
+    tick(c, AT);
+    assert_int_equal(place(c, "host1", &host, &e), 0);
+    assert_string_equal(host, "host2");
+    see(c, "reach", "{\"host2\":false,\"host3\":true}");
+    assert_int_equal(place(c, "host1", &host, &e), -ERR_NO_ROOM);
+    assert_non_null(strstr(e.msg, "host2 is silent; its agent was last heard of 1 s ago"));
+    see(c, "reach", "{}");
+    beat(c, "host1", 20, AT + NODE_SILENT_US);
+    tick(c, AT + 2 * NODE_SILENT_US);
+    struct err late = {0};
+    assert_int_equal(place(c, "host1", &host, &late), -ERR_NO_ROOM);
+    assert_non_null(strstr(late.msg, "host2 is silent; its agent was last heard of 181 s ago"));
+}
+
+static int bricks(struct core *c, const char *args, struct err *e)
+{
+    json_t *list = NULL;
+    _cleanup_json_ json_t *j = json_loads(args, 0, NULL);
+    int r = place_bricks(c, j, &list, e);
+    json_decref(list);
+    return r;
+}
+
+static void a_brick_is_not_put_on_a_host_that_is_silent(void **state)
+{
+    static const char *const cases[] = {
+        "{\"name\":\"p\",\"copies\":2,\"hosts\":[\"host1\",\"host2\"]}",
+        "{\"name\":\"p\",\"copies\":2}",
+        "{\"name\":\"p\",\"kind\":\"dir\",\"hosts\":[\"host2\"]}",
+    };
+    _cleanup_(core_freep) struct core *c = well();
+    tick(c, AT);
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        see(c, "reach", "{\"host2\":true,\"host3\":true}");
+        assert_int_equal(bricks(c, cases[i], &e), 0);
+        see(c, "reach", "{\"host2\":false,\"host3\":true}");
+        assert_true(bricks(c, cases[i], &e) < 0);
+        assert_non_null(strstr(e.msg, i == 1 ? "online and answer, there is 1" : "is silent"));
+    }
+    struct err e = {0};
+    see(c, "reach", "{\"host2\":true,\"host3\":false}");
+    assert_int_equal(bricks(c, cases[1], &e), -ERR_POOL_POLICY); /* no arbiter */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_machine_is_not_put_on_a_host_that_is_silent),
+        cmocka_unit_test(a_brick_is_not_put_on_a_host_that_is_silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
