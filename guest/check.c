@@ -75,6 +75,9 @@ static int open_image(const char *image)
     if (fd < 0) {
         return -errno;
     }
+    /* On a mount of GlusterFS the kernel keeps what it read before, however often another host has
+     * written since (docs/storage.md). */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* a file system without a cache has none to drop */
     if (pread(fd, head, sizeof(head), 0) < 0) {
         int r = -errno;
 

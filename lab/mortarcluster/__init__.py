@@ -7,5 +7,7 @@ from .debian import DebianGuest
 from .guest import Guest
 from .recorder import Recorder
 from .session import Session
+from .strangers import Strangers
 
-__all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Recorder", "Session"]
+__all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Recorder", "Session",
+           "Strangers"]

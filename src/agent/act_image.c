@@ -9,14 +9,14 @@
 #include "agent/env.h"
 #include "base/str.h"
 
-static void on_percent(void *ctx, unsigned percent)
+static void on_progress(void *ctx, unsigned percent, uint64_t bytes, uint64_t of_bytes)
 {
-    act_progress(ctx, percent, 100, "percent");
+    act_progress_percent(ctx, percent, bytes, of_bytes);
 }
 
 static int image_env_of(struct act_ctx *ctx, struct image_env *ret, struct err *e)
 {
-    *ret = (struct image_env){.on_percent = on_percent, .on_percent_arg = ctx};
+    *ret = (struct image_env){.on_progress = on_progress, .on_progress_arg = ctx};
     return virt_qemu_ids(&ret->uid, &ret->gid, e);
 }
 
@@ -65,7 +65,7 @@ int act_image_export(const struct env *env, const json_t *args, struct act_ctx *
     const char *image = json_text_of(json_object_get(args, "image"), "path");
     enum image_format format = IMAGE_QCOW2;
     struct image_env ie = {
-        .uid = (uid_t)-1, .gid = (gid_t)-1, .on_percent = on_percent, .on_percent_arg = ctx};
+        .uid = (uid_t)-1, .gid = (gid_t)-1, .on_progress = on_progress, .on_progress_arg = ctx};
     const char *name = json_text_of(asked, "format");
     if (name && !image_format_by_name(name, &format)) {
         return ERR_SET(e, INVALID, "'%.20s' is no format; there are qcow2, raw and vmdk", name);

@@ -13,6 +13,7 @@
 #include "agent/env.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "core/op/move_limits.h"
 #include "io/clock.h"
 #include "io/worker.h"
 
@@ -36,8 +37,10 @@ struct migration {
     int pidfd;
     bool is_confirmed; /* libvirt said so, by its status file; of the watching thread */
     uint64_t started_us;
+    struct move_state state; /* of the thread that shows the progress, until it has given up */
     atomic_bool is_over;
     atomic_bool has_hung_up;
+    atomic_bool has_given_up;
     atomic_uint_fast64_t moved_us;    /* when a byte was last seen to move */
     atomic_uint_fast64_t bytes;       /* copied, as last seen */
     atomic_uint_fast64_t downtime_ms; /* expected or measured by QEMU, as last seen */
@@ -48,6 +51,28 @@ static json_t *migration_result(struct migration *m)
     return json_pack("{s:I,s:I,s:I}", "bytes", (json_int_t)atomic_load(&m->bytes),
                      "downtime_ms", (json_int_t)atomic_load(&m->downtime_ms), "total_ms",
                      (json_int_t)((clock_boottime_us() - m->started_us) / USEC_PER_MSEC));
+}
+
+/* A guest that writes faster than the network carries is not copied for ever: the operator decides. An
+ * abort that is not heard is tried again, and in the end end_stall() breaks the connection off. */
+static void end_overlong(struct migration *m, const struct virt_job *job)
+{
+    struct err why = {0};
+    uint64_t limit_us = m->state.limit_s * USEC_PER_SEC;
+    if (!limit_us || clock_boottime_us() - m->started_us < limit_us) {
+        return;
+    }
+    if (!atomic_load(&m->has_given_up)) {
+        m->state.copied_bytes = job->done_bytes;
+        m->state.left_bytes = job->remaining_bytes;
+        m->state.rate = job->speed_bytes_per_s;
+        m->state.dirty_rate = job->dirty_bytes_per_s;
+        atomic_store(&m->has_given_up, true);
+        log_warning("a migration has no end; giving it up", "vm=%s host=%s", m->name, m->dst);
+    }
+    if (virt_migrate_abort(m->env->virt, m->name, &why) < 0) {
+        log_warning("cannot abort the migration", "vm=%s error=%s", m->name, why.msg);
+    }
 }
 
 /* On a thread of its own: libvirt may hold the question back while it finishes the migration. */
@@ -61,7 +86,9 @@ static void show_progress(void *arg)
                 atomic_store(&m->moved_us, clock_boottime_us());
             }
             atomic_store(&m->downtime_ms, job.downtime_ms);
-            act_progress(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes, "bytes");
+            act_progress_copy(m->ctx, job.done_bytes, job.done_bytes + job.remaining_bytes,
+                              job.speed_bytes_per_s, job.dirty_bytes_per_s);
+            end_overlong(m, &job);
         }
         clock_sleep_ms(PROGRESS_MS);
     }
@@ -166,6 +193,9 @@ static int stays_here(struct migration *m, enum virt_outcome left, const struct 
         err_hint(e, "see why %s does not answer on %s, then migrate again", m->dst, m->dst_addr);
         return r;
     }
+    if (atomic_load(&m->has_given_up)) {
+        return move_give_up(&m->state, e);
+    }
     if (left == VIRT_LEFT_PAUSED) { /* not worth a second try while it stands still */
         return ERR_SET(e, STATE, "broken off at the switch-over: %.300s", said->msg);
     }
@@ -221,6 +251,8 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
         return ERR_SET(e, STATE, "host '%s' has left the cluster", json_text_of(args, "dst"));
     }
     struct migration m = {.env = env, .ctx = ctx, .name = json_text_of(args, "name"),
+                          .state = {.vm = json_text_of(args, "name"),
+                                    .limit_s = json_u64_of(args, "limit_s", 0)},
                           .dst = json_text_of(args, "dst"), .dst_addr = json_text_of(node, "storage")};
     struct dom_meta meta = {0};
     struct err why = {0};
@@ -241,6 +273,7 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
         .dest_addr = json_text_of(node, "storage"),
         .storage_addr = json_text_of(node, "storage"),
         .dest_meta = &meta,
+        .bandwidth_mib_per_s = json_u64_of(args, "bandwidth_mib_per_s", 0),
     };
     r = r < 0 ? err_copy(e, &why) : migrate_watched(&m, &margs, e);
     *ret = r == 0 ? migration_result(&m) : NULL;
@@ -250,5 +283,7 @@ int act_vm_migrate(const struct env *env, const json_t *args, struct act_ctx *ct
 int act_vm_migrate_abort(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                          struct err *e)
 {
-    return virt_migrate_abort(env->virt, json_text_of(args, "name"), e);
+    const char *cut_from = json_text_of(args, "cut_from");
+    return cut_from ? virt_migrate_hang_up(cut_from, e)
+                    : virt_migrate_abort(env->virt, json_text_of(args, "name"), e);
 }

@@ -55,6 +55,46 @@ static void add_qemu(json_t *seen, const json_t *last, struct host_facts *f)
     json_object_set_new(seen, "qemu_file_us", json_integer(made_us));
 }
 
+/* The CPU models that guests of any version of Mortar get: a host that offers one can take its guests. */
+static const char *const cpu_models_given[] = {DOM_CPU_EMULATED, DOM_CPU_KVM};
+
+static void add_words(json_t *list, const struct strv *words, const char *prefix)
+{
+    for (size_t i = 0; i < words->n; i++) {
+        if (str_starts(words->v[i], prefix)) {
+            json_array_append_new(list, json_string(words->v[i]));
+        }
+    }
+}
+
+/* What guests get here, and what libvirt says that this host can give them: of a migration both are compared
+ * (place_vm.c). Asked again only when QEMU or KVM changes, like its version. */
+static void add_guests(const struct env *env, json_t *seen, const json_t *last)
+{
+    _cleanup_virt_caps_ struct virt_caps caps = {0};
+    json_t *known = json_object_get(last, "guests");
+    bool has_kvm = json_bool_of(seen, "kvm", false);
+    if (known && json_equal(json_object_get(last, "qemu_file_us"), json_object_get(seen, "qemu_file_us")) &&
+        json_bool_of(last, "kvm", false) == has_kvm) {
+        json_object_set(seen, "guests", known);
+        return;
+    }
+    if (virt_capabilities(env->virt, !has_kvm, &caps, NULL) < 0) {
+        return; /* libvirtd starts: the next look tells */
+    }
+    json_t *cpus = json_array();
+    json_t *machines = json_array();
+    for (size_t i = 0; i < ELEMENTS(cpu_models_given); i++) {
+        if (strv_has(&caps.cpu_models, cpu_models_given[i])) {
+            json_array_append_new(cpus, json_string(cpu_models_given[i]));
+        }
+    }
+    add_words(machines, &caps.machines, "pc-q35-");
+    json_object_set_new(seen, "guests",
+                        json_pack("{s:s,s:s,s:o,s:o}", "cpu", has_kvm ? DOM_CPU_KVM : DOM_CPU_EMULATED,
+                                  "machine", DOM_MACHINE_DEFAULT, "cpus", cpus, "machines", machines));
+}
+
 int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                      struct err *e)
 {
@@ -68,6 +108,14 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
                      MORTAR_VERSION, "capabilities", "kvm", f.can.kvm, "watchdog", f.can.watchdog,
                      "cgroup_delegated", f.can.cgroup_delegated, "systemd", f.can.systemd);
     add_qemu(*ret, json_object_get(args, "last"), &f);
+    if (json_bool_of(args, "has_vms", false)) {
+        add_guests(env, *ret, json_object_get(args, "last"));
+    }
+    if (json_text_of(args, "storage")) {
+        json_object_set_new(*ret, "storage_mbit",
+                            json_integer((json_int_t)host_speed_of(json_text_of(args, "storage"))));
+    }
+    json_object_set_new(*ret, "virt", json_string(f.cpu.virt));
     json_object_set_new(*ret, "memory_bytes", json_integer((json_int_t)f.memory_bytes));
     json_object_set_new(*ret, "memory_free_bytes",
                         round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));

@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "adapters/virt/virt_drive.h"
+#include "adapters/virt/virt_host.h"
 #include "agent/config.h"
 #include "agent/guard_feed.h"
 #include "base/log.h"
@@ -257,6 +258,7 @@ static int start_parts(struct agent *a, struct err *e)
     int r = mailbox_new(a->loop, on_mail, a, &a->mailbox, e);
     r = r < 0 ? r : file_mkdirs(PATH_RUN, 0755, e);
     r = r < 0 ? r : file_mkdirs(PATH_STATE, 0700, e);
+    r = r < 0 ? r : virt_host_dirs(e); /* gone with each boot, and a guest may come by migration first */
     r = r < 0 ? r : mailbox_new(a->loop, on_virt_event, a, &a->virt_mailbox, e);
     if (r < 0) {
         return r;

@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "base/str.h"
 #include "io/clock.h"
 
@@ -115,6 +116,8 @@ struct act_ctx {
     const struct action_row *row;
     json_t *action; /* reference */
     uint64_t told_us;
+    uint64_t began_us; /* the first word of progress */
+    struct rate rate;
     atomic_bool is_done; /* the result was posted already */
 };
 
@@ -128,17 +131,56 @@ static const struct action_row *row_of(const char *name)
     return NULL;
 }
 
-void act_progress(struct act_ctx *ctx, uint64_t done, uint64_t total, const char *unit)
+/* The last step is always told. */
+static bool is_told_too_soon(struct act_ctx *ctx, uint64_t now_us, uint64_t done, uint64_t total)
+{
+    bool is_too_soon = now_us - ctx->told_us < PROGRESS_EVERY_US && done < total;
+    ctx->told_us = is_too_soon ? ctx->told_us : now_us;
+    return is_too_soon;
+}
+
+static void set_known(json_t *progress, const char *field, uint64_t value)
+{
+    if (value != RATE_UNKNOWN) {
+        json_object_set_new(progress, field, json_integer((json_int_t)value));
+    }
+}
+
+static void post_progress(struct act_ctx *ctx, json_t *progress)
+{
+    mailbox_post(ctx->mailbox, json_pack("{s:s,s:O,s:o}", "ev", "progress", "id",
+                                         json_object_get(ctx->action, "id"), "progress", progress));
+}
+
+static json_t *new_progress(uint64_t done, uint64_t total, const char *unit)
+{
+    return json_pack("{s:I,s:I,s:s}", "done", (json_int_t)done, "total", (json_int_t)total, "unit", unit);
+}
+
+void act_progress_percent(struct act_ctx *ctx, unsigned percent, uint64_t bytes, uint64_t of_bytes)
 {
     uint64_t now = clock_boottime_us();
-    if (now - ctx->told_us < PROGRESS_EVERY_US && done < total) {
+    ctx->began_us = ctx->began_us ? ctx->began_us : now;
+    if (is_told_too_soon(ctx, now, percent, 100)) {
         return;
     }
-    ctx->told_us = now;
-    mailbox_post(ctx->mailbox,
-                 json_pack("{s:s,s:O,s:{s:I,s:I,s:s}}", "ev", "progress", "id",
-                           json_object_get(ctx->action, "id"), "progress", "done", (json_int_t)done,
-                           "total", (json_int_t)total, "unit", unit));
+    json_t *progress = new_progress(percent, 100, "percent");
+    set_known(progress, "rate", rate_take(&ctx->rate, now, bytes, of_bytes));
+    set_known(progress, "eta_s", rate_eta_by_share_s(now - ctx->began_us, percent, 100));
+    post_progress(ctx, progress);
+}
+
+void act_progress_copy(struct act_ctx *ctx, uint64_t done, uint64_t total, uint64_t rate,
+                       uint64_t dirty_rate)
+{
+    if (is_told_too_soon(ctx, clock_boottime_us(), done, total)) {
+        return;
+    }
+    json_t *progress = new_progress(done, total, "bytes");
+    set_known(progress, "rate", rate ? rate : RATE_UNKNOWN);
+    set_known(progress, "dirty_rate", rate ? dirty_rate : RATE_UNKNOWN);
+    set_known(progress, "eta_s", rate_eta_s(total - (done < total ? done : total), rate, dirty_rate));
+    post_progress(ctx, progress);
 }
 
 /* A commit's result carries what the store now holds; it becomes the event's "store" part. */

@@ -26,10 +26,19 @@ struct env {
 struct act_ctx;
 
 /**
- * act_progress - tell how far an action is; from the handler's thread
- * @unit: "bytes", "percent" or "steps"
+ * act_progress_percent - tell how far an action is; from one thread at a time. The expected end follows
+ * from the time it took so far
+ * @bytes, @of_bytes: of the stage it is in: what was told before makes the rate
  */
-void act_progress(struct act_ctx *ctx, uint64_t done, uint64_t total, const char *unit);
+void act_progress_percent(struct act_ctx *ctx, unsigned percent, uint64_t bytes, uint64_t of_bytes);
+
+/**
+ * act_progress_copy - the same in bytes, when somebody else measures the speed
+ * @rate: bytes per second; 0 = not known yet
+ * @dirty_rate: bytes per second that have to be copied again
+ */
+void act_progress_copy(struct act_ctx *ctx, uint64_t done, uint64_t total, uint64_t rate,
+                       uint64_t dirty_rate);
 
 /**
  * act_done_early - the action's result is known although its handler still has to tidy up; what the

@@ -57,7 +57,8 @@ static json_t *vms_on(const struct core *c, const char *host)
 json_t *view_host(const struct core *c, const char *name)
 {
     static const char *const facts_copied[] = {"cpus",      "cpu_model", "memory_bytes",
-                                               "memory_free_bytes", "version", "qemu"};
+                                               "memory_free_bytes", "version", "qemu",
+                                               "storage_mbit"};
     const json_t *node = node_get(c, name);
     if (!node) {
         return NULL;
@@ -308,6 +309,7 @@ json_t *view_vm(const struct core *c, const char *name)
     }
     json_object_set_new(v, "networks", view_nics(spec));
     json_object_set_new(v, "state", json_string(vm_state(c, name)));
+    set(v, "next", json_object_get(spec, "next"));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));
     set(v, "error", json_object_get(act, "error"));

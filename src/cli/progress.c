@@ -31,15 +31,19 @@ static void add_amount(const json_t *progress, uint64_t done, uint64_t total, st
     char b[24];
     const char *unit = json_text_of(progress, "unit");
     uint64_t rate = json_u64_of(progress, "rate", 0);
+    uint64_t dirty_rate = json_u64_of(progress, "dirty_rate", 0);
     uint64_t eta_s = json_u64_of(progress, "eta_s", UINT64_MAX);
     if (str_eq(unit, "bytes")) {
         sbuf_printf(out, "  %s of %s", units_format_size(done, a, sizeof(a)),
                     units_format_size(total, b, sizeof(b)));
-        if (rate) {
-            sbuf_printf(out, "  %s/s", units_format_size(rate, a, sizeof(a)));
-        }
     } else if (str_eq(unit, "steps")) {
         sbuf_printf(out, "  %" PRIu64 " of %" PRIu64, done, total);
+    }
+    if (rate) {
+        sbuf_printf(out, "  %s/s", units_format_size(rate, a, sizeof(a)));
+    }
+    if (dirty_rate) {
+        sbuf_printf(out, ", %s/s written anew", units_format_size(dirty_rate, a, sizeof(a)));
     }
     if (eta_s != UINT64_MAX) {
         sbuf_printf(out, "  %" PRIu64 ":%02" PRIu64 " left", eta_s / 60, eta_s % 60);

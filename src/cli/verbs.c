@@ -165,7 +165,7 @@ static const struct param vm_migrate_options[] = {
     {0},
 };
 static const struct param cancel_options[] = {
-    FORCE("also where undoing is not certain to work"),
+    FORCE("break off what does not hear, also when the host that works on it is silent"),
     {0},
 };
 static const struct param event_options[] = {
@@ -299,7 +299,9 @@ static const struct verb verbs[] = {
     {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
      .help = "change a virtual machine from its next start on", .run = run_vm_set,
      .method = "PATCH",
-     .path = "/v1/vms/{}", .done = "vm '{}' is changed"},
+     .path = "/v1/vms/{}", .done = "vm '{}' is changed",
+     .more = "A running one keeps its processors and memory until it is stopped and started, or starts "
+             "again after a failure; 'mortar vm show' shows both. A reset is no start."},
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
      .help = "move a running virtual machine to another host", .run = run_vm_migrate,
      .method = "POST",
@@ -322,7 +324,11 @@ static const struct verb verbs[] = {
      .more = "Fails with the task's error when the task fails."},
     {.words = "task cancel", .args = {TASK_ID}, .options = cancel_options,
      .help = "ask a task to undo what it did", .run = run_task_cancel, .method = "POST",
-     .path = "/v1/tasks/{}/cancel", .done = "task {} is asked to cancel"},
+     .path = "/v1/tasks/{}/cancel", .done = "task {} is asked to cancel",
+     .more = "The host that works on it stops and undoes it. With --force the connection of a migration is "
+             "cut as well, and when the host has been silent for 90 s another one undoes the task in its "
+             "place. What the silent host still does then is not certain to be undone: a guest whose "
+             "migration it completes all the same is started anew."},
 
     {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,
      .path = "/v1/events", .view = &view_event},

@@ -7,7 +7,7 @@
  *          {"ev":"watch", "revision":N, "puts":[[key,mod,value],…], "dels":[key,…]}
  *          {"ev":"lost"}                          the store does not answer; the next list ends this
  *          {"ev":"done", "id":ID, "result":any} or {"ev":"done", "id":ID, "error":{…}}
- *          {"ev":"progress", "id":ID, "progress":{done,total,unit}}
+ *          {"ev":"progress", "id":ID, "progress":{done,total,unit,rate?,dirty_rate?,eta_s?}}
  *          {"ev":"domain", …}                                          libvirt told of a change
  *          {"ev":"guard", "status":{…} or null}     what this host's guard says; null: it does not answer
  *          {"ev":"request", "verb":V, "args":{…}, "task":ID}           a user asks

@@ -327,6 +327,9 @@ static int req_task_cancel(struct req *q)
     json_t *next = json_deep_copy(task);
     struct commit t = commit_new();
     json_object_set_new(next, "cancel", json_true());
+    if (json_bool_of(q->args, "force", false)) {
+        json_object_set_new(next, "force", json_true());
+    }
     commit_put(q->c, &t, KEY_TASK, id, next);
     return req_finish(q, &t);
 }

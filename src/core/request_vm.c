@@ -198,8 +198,8 @@ int req_vm_start(struct req *q)
     struct place_need need = {
         .vm = name,
         .pool = json_text_of(spec, "pool"),
-        .memory_bytes = json_u64_of(spec, "memory_bytes", 0),
-        .cpus = json_u64_of(spec, "cpus", 1),
+        .memory_bytes = vm_next_u64(spec, "memory_bytes"),
+        .cpus = vm_next_u64(spec, "cpus"),
         .only = json_text_of(q->args, "host"),
     };
     if (is_running(q->c, name)) {
@@ -270,7 +270,10 @@ int req_vm_migrate(struct req *q)
     if (to && str_eq(to, json_text_of(vm_own(q->c, name), "owner"))) {
         return ERR_SET(q->e, STATE, "vm '%s' runs on %s already", name, to);
     }
+    const char *host = NULL;
+    char why[128];
     r = req_need_quorum(q, pool);
+    r = r < 0 ? r : place_move(q->c, name, to, &host, why, sizeof(why), q->e);
     return r < 0 ? r : on_owner(q, "vm.migrate", true);
 }
 
@@ -305,18 +308,7 @@ int req_vm_set(struct req *q)
     if (!has_cpus && !has_memory) {
         return ERR_SET(q->e, USAGE, "nothing to set: give cpus or memory");
     }
-    if (is_running(q->c, name)) {
-        return ERR_SET(q->e, STATE, "vm '%s' is running; CPUs and memory change while it is stopped",
-                       name);
-    }
-    json_t *next = json_deep_copy(vm_spec(q->c, name));
     struct commit t = commit_new();
-    if (has_cpus) {
-        json_object_set(next, "cpus", json_object_get(q->args, "cpus"));
-    }
-    if (has_memory) {
-        json_object_set(next, "memory_bytes", json_object_get(q->args, "memory_bytes"));
-    }
-    vm_put_spec(q->c, &t, name, next);
+    vm_put_spec(q->c, &t, name, vm_changed_spec(vm_spec(q->c, name), q->args, is_running(q->c, name)));
     return req_finish(q, &t);
 }

@@ -38,10 +38,11 @@ struct fixture {
     struct image_env env;
 };
 
-static void on_percent(void *arg, unsigned percent)
+static void on_progress(void *arg, unsigned percent, uint64_t bytes, uint64_t of_bytes)
 {
     struct fixture *f = arg;
     assert_true(percent >= f->percent && percent <= 100);
+    assert_true(of_bytes > 100 && bytes <= of_bytes); /* bytes, not percent */
     f->percent = percent;
 }
 
@@ -58,7 +59,7 @@ static int setup(void **state)
     assert_int_equal(file_mkdirs(f->images, 0711, NULL), 0);
     assert_int_equal(file_mkdirs(vms, 0711, NULL), 0);
     f->env = (struct image_env){
-        .uid = 12345, .gid = 12346, .on_percent = on_percent, .on_percent_arg = f};
+        .uid = 12345, .gid = 12346, .on_progress = on_progress, .on_progress_arg = f};
     if (geteuid() != 0) {
         f->env.uid = (uid_t)-1;
     }

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from mortarcluster import Cluster, Guest, Recorder, Session
+from mortarcluster import Cluster, Guest, Recorder, Session, Strangers
 from mortarcluster import guest as guest_module
 
 # Exit codes of the command: mortar(1).
@@ -26,6 +26,7 @@ SEED = int(os.environ.get("MORTAR_SEED", "1"))
 HOSTS = ("host1", "host2", "host3")
 GUARD_S = 75  # the option guard looks each minute
 MOVES = 20
+QUIET_SHARE = 0.25  # of all processors; an idle machine's kernel alone takes some percent
 KILLS = 12 if IS_FULL else 3
 
 
@@ -365,33 +366,56 @@ def test_the_console_talks_to_the_guest(cluster, guest):
     assert found[1] == "ok"
 
 
-def test_moves_under_load_lose_nothing(cluster, guest, other):
-    totals, blackouts = [], []
+@pytest.fixture(scope="module")
+def moves():
+    """(total_ms, share of the machine that strangers used) of each move under load so far."""
+    return []
+
+
+def move_under_load(cluster, guest, other, heart, moves):
+    """One move, whatever is promised of it but its time; the blackout that the guest saw."""
+    source = guest.seen()["host"]
+    epoch = guest.seen()["epoch"]
+    heart.wait_for(lambda line: line[1] == source)
+    start = heart.mark()
+    with Strangers(cluster.lab) as strangers:
+        last = guest.migrate(other(source))
+    after = heart.wait_for(lambda line: line[1] == other(source))
+    heart.wait_for(lambda line: line[3]["flushed"] > after[3]["flushed"] + 20)
+    blackout_ms, is_forward = heart.handover_ms(start, other(source))
+    assert is_forward, "a heartbeat came twice or out of order"
+    assert last["blackout_ms"] is not None and guest.seen()["epoch"] == epoch + 1
+    assert not qemus(cluster, source, guest.name), "the source's QEMU is gone"
+    moves.append((last["total_ms"], strangers.share))
+    return round(blackout_ms)
+
+
+def test_moves_under_load_lose_nothing(cluster, guest, other, moves):
     with Recorder(cluster.lab, guest.name) as heart:
-        for _ in range(MOVES):
-            source = guest.seen()["host"]
-            epoch = guest.seen()["epoch"]
-            heart.wait_for(lambda line, source=source: line[1] == source)
-            start = heart.mark()
-            last = guest.migrate(other(source))
-            after = heart.wait_for(lambda line, source=source: line[1] == other(source))
-            heart.wait_for(lambda line, after=after: line[3]["flushed"] > after[3]["flushed"] + 20)
-            blackout_ms, is_forward = heart.handover_ms(start, other(source))
-            assert is_forward, "a heartbeat came twice or out of order"
-            assert last["blackout_ms"] is not None and guest.seen()["epoch"] == epoch + 1
-            assert not qemus(cluster, source, guest.name), "the source's QEMU is gone"
-            totals.append(last["total_ms"])
-            blackouts.append(round(blackout_ms))
+        blackouts = [move_under_load(cluster, guest, other, heart, moves) for _ in range(MOVES)]
         flushed = heart.last()[3]["flushed"]
-    print(f"\ntotal ms {totals}; the guest saw ms {blackouts}")
-    if os.getloadavg()[0] < 2 * os.cpu_count():  # else others' work is measured
-        assert max(totals) <= 1.5 * statistics.median(totals)
+    print(f"\ntotal ms {[total for total, _ in moves]}; the guest saw ms {blackouts}")
     cluster.mortar("host1", "vm", "stop", guest.name)
     assert guest.seen()["state"] == "stopped"
     verdict = guest.judge("host1", flushed)  # the checker lies there; the pool is on every host
     assert verdict["ok"], verdict["violations"]
     cluster.mortar("host2", "vm", "start", guest.name)
     assert guest.seen()["state"] == "running"
+
+
+def test_no_move_takes_much_longer_than_the_others(cluster, living, other, moves):
+    """Only moves count during which strangers left the machine alone; while fewer than half of them are
+    such, more are made, and when that does not help the verdict is a skip."""
+    def quiet():
+        return [total for total, share in moves if share <= QUIET_SHARE]
+    with Recorder(cluster.lab, living.name) as heart:
+        while len(quiet()) < MOVES // 2 and len(moves) < 2 * MOVES:
+            move_under_load(cluster, living, other, heart, moves)
+    print(f"\ntotal ms of {len(quiet())} quiet moves of {len(moves)}: {quiet()}")
+    if len(quiet()) < MOVES // 2:
+        pytest.skip(f"strangers used more than {QUIET_SHARE:.0%} of the machine during "
+                    f"{len(moves) - len(quiet())} of {len(moves)} moves: their times are not Mortar's")
+    assert max(quiet()) <= 1.5 * statistics.median(quiet())
 
 
 def test_a_tcp_session_survives_moves(cluster, living, other):

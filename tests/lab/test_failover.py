@@ -165,6 +165,7 @@ def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
 def test_case_10_when_the_switch_is_down_all_stand_still_and_go_on(cluster, guest):
     before = guest.seen("host3")
     with Recorder(cluster.lab, guest.name) as heart:
+        heart.wait_for(lambda line: True)
         for host in HOSTS:
             for net in ("storage", "mgmt"):
                 cluster.lab.partition(host, None, net)
@@ -191,7 +192,14 @@ def test_case_13_without_etcd_guests_run_on(cluster, guest):
     wait_whole(cluster)
 
 
+def has_store(cluster, host):
+    """Does this host's agent reach the store?"""
+    with contextlib.suppress(Exception):
+        return not any(alarm["object"] == "store" for alarm in cluster.show(host, "status")["alarms"])
+
+
 def test_failover_can_be_switched_off(cluster, guest):
+    cluster.wait_until("host1 reaches the store", lambda: has_store(cluster, "host1"))
     cluster.mortar("host1", "vm", "stop", guest.name)
     cluster.mortar("host1", "pool", "ha", "vms", "--off")
     for host in HOSTS:

@@ -136,6 +136,12 @@ def pytest_file(label, path, deadline_s):
     return run
 
 
+def run_model(runner, settings, tally):
+    """The models of failover; the large ones take an hour and 6 GB."""
+    run_pytest(runner, settings, tally, "model", "tests/model/test_model.py",
+               3 * 3600 if settings.level == "full" else 900)
+
+
 FULL_ONLY = {"test_debian.py"}  # a boot of Debian takes minutes
 
 
@@ -160,6 +166,7 @@ SUITES = [
     Suite("sim", "quick", "many cores, one model of the world", meson_suite("sim", 300)),
     Suite("golden", "quick", "outputs against files", meson_suite("golden", 300)),
     Suite("fuzz", "quick", "corpora through every parser", meson_suite("fuzz", 120)),
+    Suite("model", "all", "the protocols of failover, checked by Spin", run_model),
     Suite("integration", "all", "adapters against captive real daemons", run_integration),
     Suite("asan", "all", "unit, sim and fuzz with address and undefined sanitizers",
           sanitized("asan", ["unit", "sim", "fuzz"])),

@@ -435,8 +435,8 @@ static void check_destroy(struct sim *s, const struct sim_domain *d, const char 
     _cleanup_free_ char *own_key = str_printf("%s%s/own", KEY_VM, name);
     const json_t *own = sim_get(s, own_key);
     _cleanup_free_ char *node_key = str_printf("%s%s", KEY_NODE, json_text_of(own, "owner"));
-    if (json_u64_of(own, "epoch", 0) > d->epoch ||
-        str_starts(json_text_of(sim_get(s, node_key), "state"), "fenc")) {
+    if (s->ha && (json_u64_of(own, "epoch", 0) > d->epoch ||
+                  str_starts(json_text_of(sim_get(s, node_key), "state"), "fenc"))) {
         return; /* taken away from its host, or about to be */
     }
     const uint64_t *acked = smap_get(&s->acked, name);
@@ -739,7 +739,7 @@ static void next_event(struct sim *s)
             bool is_list = prng_below(&s->prng, 10) == 0;
             sim_push(s, USEC_PER_SEC, n->host, json_pack("{s:s}", "ev", "tick"), NULL);
             bool is_reached = !s->store_is_down && sim_ha_reaches_store(s, n->host);
-            if (is_list) {
+            if (is_list && (is_reached || s->ha)) {
                 sim_push(s, sim_delay_us(s), n->host,
                          is_reached ? some_list(s) : json_pack("{s:s}", "ev", "lost"), NULL);
             }

@@ -557,7 +557,7 @@ static void requests_with_wrong_values_are_refused_by_name(void **state)
         {"vm.start", "{\"name\":\"none\"}", ERR_NOT_FOUND},
         {"vm.remove", "{\"name\":\"db1\"}", ERR_STATE},
         {"vm.migrate", "{\"name\":\"db1\",\"to\":\"nowhere\"}", ERR_NOT_FOUND},
-        {"vm.set", "{\"name\":\"db1\",\"cpus\":2}", ERR_STATE},
+        {"vm.set", "{\"name\":\"db1\",\"cpus\":0}", ERR_INVALID},
         {"init", "{\"name\":\"again\"}", ERR_IN_CLUSTER},
         {"init", "{\"name\":\"again\",\"uplink\":\"eth0\",\"uplink_confirm_s\":5}", ERR_INVALID},
         {"task.cancel", "{\"id\":\"none\"}", ERR_NOT_FOUND},

@@ -211,6 +211,17 @@ static void progress_fits_the_terminal(void **state)
     }
 }
 
+static void progress_of_a_move_tells_what_is_written_anew_and_the_expected_end(void **state)
+{
+    _cleanup_json_ json_t *task =
+        json_pack("{s:s,s:{s:I,s:I,s:s,s:I,s:I,s:i}}", "phase", "copy", "progress", "done",
+                  (json_int_t)GIB, "total", (json_int_t)(4 * GIB), "unit", "bytes", "rate",
+                  (json_int_t)(100 * MIB), "dirty_rate", (json_int_t)(20 * MIB), "eta_s", 39);
+    _cleanup_sbuf_ struct sbuf line = {0};
+    progress_line(task, 200, &line);
+    assert_non_null(strstr(line.data, "1 GiB of 4 GiB  100 MiB/s, 20 MiB/s written anew  0:39 left"));
+}
+
 static void progress_beyond_its_total_is_full(void **state)
 {
     _cleanup_json_ json_t *task = json_pack("{s:s,s:{s:i,s:i,s:s}}", "kind", "vm.start", "progress",
@@ -264,6 +275,7 @@ int main(void)
         cmocka_unit_test(width_counts_columns_and_hostile_text_is_harmless),
         cmocka_unit_test(table_columns_are_aligned_by_width),
         cmocka_unit_test(progress_fits_the_terminal),
+        cmocka_unit_test(progress_of_a_move_tells_what_is_written_anew_and_the_expected_end),
         cmocka_unit_test(progress_beyond_its_total_is_full),
         cmocka_unit_test(names_are_encoded_in_paths),
         cmocka_unit_test(replies_become_values_or_errors),

@@ -279,7 +279,7 @@ static void each_refusal_names_reason_and_next_step(void **state)
          "mortar help pool create"},
         {"pool.create", "{\"name\":\"p\",\"kind\":\"gluster\",\"copies\":2,\"device\":\"sdb\"}",
          ERR_INVALID, "absolute", "mortar help pool create"},
-        {"vm.set", "{\"name\":\"db1\",\"cpus\":2}", ERR_STATE, "is running", "mortar vm"},
+        {"vm.set", "{\"name\":\"db1\"}", ERR_USAGE, "nothing to set", "mortar help vm set"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};

@@ -145,6 +145,17 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+/* Also when the move was asked to end politely before. */
+static void a_forced_cancel_of_an_evacuation_forces_its_move(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions =
+        step(c, TASK("host.evacuate", "host1", "drain", ",\"cancel\":true,\"force\":true") "," IN_MAINTENANCE ","
+             CHILD("db1", "running", ",\"cancel\":true"), 12, AT);
+    const json_t *child = put_of(actions, "task/t1/drain/force-db1", "/mortar/v1/task/t1-db1");
+    assert_true(json_bool_of(child, "force", false));
+}
+
 /* The commit that begins a move is on its way when the cancel comes: that move is waited for. */
 static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
 {
@@ -181,6 +192,7 @@ int main(void)
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),

@@ -2,6 +2,8 @@
 #include "adapters/host/host_facts.h"
 
 #include <ctype.h>
+#include <ifaddrs.h>
+#include <netdb.h>
 #include <string.h>
 
 #include "io/cmd.h"
@@ -41,6 +43,41 @@ static bool exists_below(const char *root, const char *path)
     return file_exists(full);
 }
 
+/* "-1" and an error mean that the driver does not know: 0 stays. */
+static void read_speed(const char *link, uint64_t *ret_mbit)
+{
+    _cleanup_free_ char *path = str_printf("/sys/class/net/%s/speed", link);
+    _cleanup_free_ char *speed = host_read_text("", path);
+    (void)str_parse_u64(speed, UINT32_MAX, ret_mbit, NULL);
+}
+
+static bool has_address(const struct ifaddrs *a, const char *addr)
+{
+    char text[NI_MAXHOST];
+    int family = a->ifa_addr ? a->ifa_addr->sa_family : AF_UNSPEC;
+    socklen_t len = family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    return (family == AF_INET || family == AF_INET6) &&
+           getnameinfo(a->ifa_addr, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST) == 0 &&
+           str_eq(text, addr);
+}
+
+uint64_t host_speed_of(const char *addr)
+{
+    struct ifaddrs *list = NULL;
+    uint64_t mbit = 0;
+    if (getifaddrs(&list) < 0) {
+        return 0;
+    }
+    for (const struct ifaddrs *a = list; a; a = a->ifa_next) {
+        if (has_address(a, addr)) {
+            read_speed(a->ifa_name, &mbit);
+            break;
+        }
+    }
+    freeifaddrs(list);
+    return mbit;
+}
+
 int host_observe_links(struct host_links *ret, struct err *e)
 {
     _cleanup_free_ char *out = NULL;
@@ -49,10 +86,7 @@ int host_observe_links(struct host_links *ret, struct err *e)
         r = host_parse_links(out, ret, e);
     }
     for (size_t i = 0; r == 0 && i < ret->n; i++) {
-        _cleanup_free_ char *path = str_printf("/sys/class/net/%s/speed", ret->v[i].name);
-        _cleanup_free_ char *speed = host_read_text("", path);
-        /* "-1" and an error mean that the driver does not know: 0 stays */
-        (void)str_parse_u64(speed, UINT32_MAX, &ret->v[i].speed_mbit, NULL);
+        read_speed(ret->v[i].name, &ret->v[i].speed_mbit);
     }
     return r;
 }

@@ -53,6 +53,12 @@ int host_observe_facts(const char *root, struct host_facts *ret, struct err *e);
 /** host_observe_links - links with addresses, and their speed from /sys/class/net */
 int host_observe_links(struct host_links *ret, struct err *e);
 
+/**
+ * host_speed_of - Mbit/s of the link that carries @addr, by the driver's word; 0 = not known
+ * Starts no child.
+ */
+uint64_t host_speed_of(const char *addr);
+
 /** host_facts_to_json - for `seen` records and --json; one reference owned by the caller. Pure. */
 json_t *host_facts_to_json(const struct host_facts *f);
 

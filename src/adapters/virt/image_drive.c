@@ -40,15 +40,20 @@ struct stage {
     const struct image_env *env;
     unsigned from;
     unsigned to;
+    uint64_t bytes; /* that it reads, as the guest sees them; 0: what is told is bytes */
     struct image_progress_text text;
 };
 
 static void tell(const struct stage *s, uint64_t done, uint64_t total)
 {
-    if (s->env->on_percent && total) {
-        uint64_t part = done < total ? done * (s->to - s->from) / total : s->to - s->from;
-        s->env->on_percent(s->env->on_percent_arg, s->from + (unsigned)part);
+    if (!s->env->on_progress || !total) {
+        return;
     }
+    done = done < total ? done : total;
+    uint64_t part = done * (s->to - s->from) / total;
+    uint64_t bytes = s->bytes ? (uint64_t)((double)s->bytes * (double)done / (double)total) : done;
+    s->env->on_progress(s->env->on_progress_arg, s->from + (unsigned)part, bytes,
+                        s->bytes ? s->bytes : total);
 }
 
 static void on_qemu_img_output(void *arg, const char *piece, size_t len)
@@ -279,7 +284,8 @@ static int convert_source(const struct image_env *env, const struct source *s, c
                           struct err *e)
 {
     _cleanup_unlink_ char *tmp = image_hidden_name(path, "new");
-    struct stage stage = {.env = env, .from = OBTAINED_PERCENT, .to = 99};
+    struct stage stage = {
+        .env = env, .from = OBTAINED_PERCENT, .to = 99, .bytes = s->head.virtual_bytes};
     uint64_t need = 0;
     int r = image_remove_stale(tmp, e);
     r = r < 0 ? r : measure(s, &need, e);
@@ -431,6 +437,7 @@ static int export_to(const struct image_env *env, const char *image, const char 
     if (stat(image, &st) < 0) {
         return ERR_SYS(e, NOT_FOUND, errno, "cannot read %s", image);
     }
+    stage.bytes = (uint64_t)st.st_size;
     struct qemu_img q = {
         .argv = format == IMAGE_VMDK
                     ? CMD("convert", "-p", "-f", "qcow2", "-O", "vmdk", "-o",
@@ -481,7 +488,7 @@ static int create_disk(const char *path, uint64_t size_bytes, struct err *e)
 static int fill_disk(const struct image_env *env, const char *image, const char *path,
                      uint64_t size_bytes, struct err *e)
 {
-    struct stage stage = {.env = env, .from = 10, .to = 99};
+    struct stage stage = {.env = env, .from = 10, .to = 99, .bytes = size_bytes};
     struct qemu_img q = {
         .argv = CMD("convert", "-p", "-n", "--target-is-zero", "-W", "-t", cache_mode(path), "-f",
                     "qcow2", "-O", "qcow2", image, path),

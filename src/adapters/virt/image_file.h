@@ -14,8 +14,9 @@
 struct image_env {
     uid_t uid; /* of QEMU; (uid_t)-1 leaves the file to the caller */
     gid_t gid;
-    void (*on_percent)(void *arg, unsigned percent); /* 0–100, never falling; may be NULL */
-    void *on_percent_arg;
+    /* @percent: 0–100, never falling; @bytes of @of_bytes: of the stage it is in. May be NULL */
+    void (*on_progress)(void *arg, unsigned percent, uint64_t bytes, uint64_t of_bytes);
+    void *on_progress_arg;
 };
 
 /** image_hidden_name - DIR/.NAME.SUFFIX for @path DIR/NAME. Caller frees. */

@@ -50,8 +50,8 @@ static const char *target_for(struct core *c, const char *vm, const char *lost, 
         const struct place_need need = {
             .vm = vm,
             .pool = json_text_of(spec, "pool"),
-            .memory_bytes = json_u64_of(spec, "memory_bytes", 0) + (uint64_t)has,
-            .cpus = json_u64_of(spec, "cpus", 1),
+            .memory_bytes = vm_next_u64(spec, "memory_bytes") + (uint64_t)has,
+            .cpus = vm_next_u64(spec, "cpus"),
             .exclude = lost,
             .only = it.name,
         };
@@ -61,8 +61,8 @@ static const char *target_for(struct core *c, const char *vm, const char *lost, 
         }
     }
     if (best) {
-        json_object_set_new(given, best, json_integer(best_given + (json_int_t)json_u64_of(
-                                                                       spec, "memory_bytes", 0)));
+        json_int_t more = (json_int_t)vm_next_u64(spec, "memory_bytes");
+        json_object_set_new(given, best, json_integer(best_given + more));
     }
     return best;
 }

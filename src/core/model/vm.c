@@ -29,6 +29,44 @@ const json_t *vm_act(const struct core *c, const char *name)
     return part(c, name, "act");
 }
 
+json_t *vm_next_spec(const json_t *spec)
+{
+    json_t *next = json_deep_copy(spec);
+    json_object_update(next, json_object_get(spec, "next"));
+    json_object_del(next, "next");
+    return next;
+}
+
+json_t *vm_changed_spec(const json_t *spec, const json_t *set, bool is_running)
+{
+    static const char *const fields[] = {"cpus", "memory_bytes"};
+    json_t *changed = is_running ? json_deep_copy(spec) : vm_next_spec(spec);
+    json_t *into = changed;
+    if (is_running) {
+        json_t *next = json_object_get(changed, "next");
+        into = next ? json_incref(next) : json_object();
+        json_object_set_new(changed, "next", into);
+    }
+    for (size_t i = 0; i < ELEMENTS(fields); i++) {
+        json_t *value = json_object_get(set, fields[i]);
+        if (value) {
+            json_object_set(into, fields[i], value);
+        }
+        if (is_running && json_equal(json_object_get(into, fields[i]), json_object_get(spec, fields[i]))) {
+            json_object_del(into, fields[i]); /* back to what it has */
+        }
+    }
+    if (is_running && json_object_size(into) == 0) {
+        json_object_del(changed, "next");
+    }
+    return changed;
+}
+
+uint64_t vm_next_u64(const json_t *spec, const char *field)
+{
+    return json_u64_of(json_object_get(spec, "next"), field, json_u64_of(spec, field, 0));
+}
+
 char *vm_next(const struct core *c, struct world_iter *it)
 {
     while (world_next(&c->world, KEY_VM, it)) {

@@ -13,6 +13,19 @@ const json_t *vm_spec(const struct core *c, const char *name);
 const json_t *vm_own(const struct core *c, const char *name);
 const json_t *vm_act(const struct core *c, const char *name);
 
+/**
+ * vm_next_spec - the spec of the next start: @spec with its part "next", what 'vm set' changed while it
+ * ran, taken in. New reference.
+ */
+json_t *vm_next_spec(const json_t *spec);
+/**
+ * vm_changed_spec - @spec with the numbers "cpus" and "memory_bytes" of @set. What runs has what it was
+ * started with, so then (@is_running) they go into "next". New reference.
+ */
+json_t *vm_changed_spec(const json_t *spec, const json_t *set, bool is_running);
+/** vm_next_u64 - a number of that spec; 0 when absent */
+uint64_t vm_next_u64(const json_t *spec, const char *field);
+
 /** vm_next - iterate over names: for (struct world_iter it = {0}; (n = vm_next(c, &it));) free n */
 char *vm_next(const struct core *c, struct world_iter *it);
 

@@ -60,6 +60,16 @@ bool op_is_cancelled(const struct op *o)
     return json_bool_of(o->task, "cancel", false);
 }
 
+static bool is_forced(const json_t *task)
+{
+    return json_bool_of(task, "force", false);
+}
+
+bool op_is_forced(const struct op *o)
+{
+    return is_forced(o->task);
+}
+
 void op_note(struct op *o, const char *fmt, ...)
 {
     char text[200];
@@ -359,8 +369,11 @@ static bool may_take_over(const struct core *c, const json_t *task)
     if (!node_get(c, runner)) {
         return true;
     }
-    return !k->phases[i].is_bound && !is_undoing(task) &&
-           node_seen_age_us(c, runner) > NODE_SILENT_US && age_us(c, task) > NODE_SILENT_US;
+    bool is_silent = node_seen_age_us(c, runner) > NODE_SILENT_US;
+    if (is_forced(task)) { /* to undo it needs the pool: a VM host has all, who works on pools needs none */
+        return is_silent && (k->needs_glusterd || node_has_vms(node_get(c, c->host)));
+    }
+    return !k->phases[i].is_bound && !is_undoing(task) && is_silent && age_us(c, task) > NODE_SILENT_US;
 }
 
 static void take_over(struct core *c, const char *id, const json_t *task)
@@ -372,12 +385,14 @@ static void take_over(struct core *c, const char *id, const json_t *task)
     struct commit t = commit_new();
     if (k->phases[phase_index(k, json_text_of(task, "phase"))].is_bound && !is_undoing(task)) {
         struct err e = {0};
-        (void)ERR_SET(&e, UNAVAILABLE, "host '%s', which worked on this, has left the cluster", runner);
+        (void)(is_forced(task)
+                   ? ERR_SET(&e, CANCELLED, "cancelled by force while host '%s' is silent", runner)
+                   : ERR_SET(&e, UNAVAILABLE, "host '%s', which worked on this, has left the cluster", runner));
         json_object_set_new(next, "error", err_to_json(&e));
         if (k->undo) {
             json_object_set_new(next, "undo", json_true());
         } else {
-            set_end(c, next, "failed");
+            set_end(c, next, is_forced(task) ? "cancelled" : "failed");
         }
     }
     json_object_set_new(next, "runner", json_string(c->host));

@@ -9,7 +9,8 @@
  *
  * When the runner is silent another host takes the task over by a compare on its record, so that the
  * old runner's next save fails and it lets go. What is bound to the runner waits for its return,
- * unless the runner has left the cluster: then the task fails, and is undone elsewhere. */
+ * unless the runner has left the cluster, or somebody cancels the task by force: then it fails, and is
+ * undone elsewhere. */
 #pragma once
 
 #include "core/act.h"
@@ -80,6 +81,9 @@ enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t);
 
 /** op_is_cancelled - has somebody asked for the end of this task? */
 bool op_is_cancelled(const struct op *o);
+
+/** op_is_forced - is it to end although what it waits for does not hear? Then it is cancelled, too. */
+bool op_is_forced(const struct op *o);
 
 /** op_note - one line for people about what is waited for; printf */
 void op_note(struct op *o, const char *fmt, ...) _printf_(2, 3);

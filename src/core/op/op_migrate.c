@@ -9,6 +9,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/op/move_limits.h"
 #include "core/op/ops.h"
 #include "core/place/place.h"
 
@@ -40,7 +41,6 @@ static bool is_claimed(const struct op *o)
 static enum op_verdict check(struct op *o)
 {
     const struct core *c = o->c;
-    const json_t *spec = vm_spec(c, name_of(o));
     const json_t *own = vm_own(c, name_of(o));
     char why[128];
     const char *host = NULL;
@@ -50,20 +50,12 @@ static enum op_verdict check(struct op *o)
     if (!str_eq(json_text_of(own, "owner"), c->host) || !vm_domain(c, name_of(o))) {
         return op_fail(o, STATE, "vm '%s' does not run on %s", name_of(o), c->host);
     }
-    struct place_need need = {
-        .vm = name_of(o),
-        .pool = json_text_of(spec, "pool"),
-        .memory_bytes = json_u64_of(spec, "memory_bytes", 0),
-        .cpus = json_u64_of(spec, "cpus", 1),
-        .exclude = c->host,
-        .only = json_text_of(o->args, "to"),
-        .cpu_as = c->host,
-    };
-    if (place_vm(c, &need, &host, why, sizeof(why), &o->err) < 0) {
+    if (place_move(c, name_of(o), json_text_of(o->args, "to"), &host, why, sizeof(why), &o->err) < 0) {
         return OP_FAIL;
     }
-    if (!pool_quorum(c, need.pool, NULL)) {
-        return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", need.pool);
+    const char *pool = json_text_of(vm_spec(c, name_of(o)), "pool");
+    if (!pool_quorum(c, pool, NULL)) {
+        return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", pool);
     }
     json_object_set_new(o->data, "dst", json_string(host));
     json_object_set_new(o->data, "why", json_string(why));
@@ -95,9 +87,15 @@ static enum op_verdict claim(struct op *o) /* T6 */
 static json_t *copy_args(struct op *o)
 {
     struct core *c = o->c;
-    return json_pack("{s:s,s:s,s:O,s:O?,s:s,s:O}", "name", name_of(o), "id", o->id, "own",
+    const json_t *spec = vm_spec(c, name_of(o));
+    struct move_limits limits = {0};
+    move_limits_of(json_u64_of(node_seen(c, c->host, "host"), "storage_mbit", 0),
+                   json_u64_of(node_seen(c, dst_of(o), "host"), "storage_mbit", 0),
+                   json_u64_of(spec, "memory_bytes", 0), &limits);
+    return json_pack("{s:s,s:s,s:O,s:O?,s:s,s:O,s:I,s:I}", "name", name_of(o), "id", o->id, "own",
                      vm_own(c, name_of(o)), "node", node_get(c, dst_of(o)), "dst", dst_of(o), "spec",
-                     vm_spec(c, name_of(o)));
+                     spec, "bandwidth_mib_per_s", (json_int_t)limits.bandwidth_mib_per_s, "limit_s",
+                     (json_int_t)limits.limit_s);
 }
 
 /* What the copy has cost, for the report; lost when the agent died in between. */
@@ -126,6 +124,14 @@ static enum op_verdict copy(struct op *o)
     enum op_verdict v = op_do_until_known(o, "qemu", "vm.migrate", copy_args(o));
     if (v == OP_WAIT && op_is_cancelled(o)) {
         (void)op_do(o, "cancel", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)), NULL);
+    }
+    if (v == OP_WAIT && op_is_forced(o)) {
+        (void)op_do(o, "cut", "vm.migrate_abort",
+                    json_pack("{s:s,s:O*}", "name", name_of(o), "cut_from",
+                              json_object_get(node_get(c, dst_of(o)), "storage")), NULL);
+    }
+    if (v == OP_FAIL && op_is_forced(o)) {
+        return op_fail(o, CANCELLED, "cancelled by force");
     }
     if (v != OP_NEXT) {
         return v; /* a cancelled copy fails by itself, or had finished before */
@@ -201,7 +207,7 @@ static enum op_verdict abort_migration(struct op *o)
 static const struct op_phase phases[] = {
     {"check", "Check both hosts", check, MINUTES(1), .is_bound = true},
     {"claim", "Claim the migration", claim, MINUTES(1), .is_bound = true},
-    {"copy", "Copy the memory", copy, 0, true, .is_bound = true}, /* the adapter has a deadline of its own */
+    {"copy", "Copy the memory", copy, 0, true, .is_bound = true}, /* limit_s, see copy_args() */
     {"handover", "Resume on the target", handover, MINUTES(2), true, .is_bound = true},
     {0},
 };
@@ -290,12 +296,14 @@ static enum op_verdict give_back(struct op *o)
             continue;
         }
         op_note(o, "ending the move of %s", it.name);
-        if (!json_bool_of(it.value, "cancel", false)) {
+        const char *how = op_is_forced(o) ? "force" : "cancel";
+        if (!json_bool_of(it.value, how, false)) {
             _cleanup_free_ char *id = child_id(o, it.name);
-            _cleanup_free_ char *sub = str_printf("cancel-%s", it.name);
+            _cleanup_free_ char *sub = str_printf("%s-%s", how, it.name);
             json_t *next = json_deep_copy(it.value);
             struct commit t = commit_new();
             json_object_set_new(next, "cancel", json_true());
+            json_object_set_new(next, how, json_true());
             commit_put(c, &t, KEY_TASK, id, next);
             (void)op_commit(o, sub, &t);
         }

@@ -23,6 +23,13 @@ int place_vm(const struct core *c, const struct place_need *need, const char **r
              char *ret_why, size_t why_size, struct err *e);
 
 /**
+ * place_move - where the running @vm can go on: place_vm(), and CPU, machine type and QEMU fit
+ * @to: the one host that may be chosen, or NULL
+ */
+int place_move(const struct core *c, const char *vm, const char *to, const char **ret_host,
+               char *ret_why, size_t why_size, struct err *e);
+
+/**
  * place_bricks - hosts, roles and paths of the bricks of a new pool
  * @args: {name, copies, hosts[], arbiter, no_ha, device, path, kind}
  * @ret: array of {host, role, path, device}; one reference owned by the caller

@@ -22,11 +22,80 @@ static uint64_t promised_bytes(const struct core *c, const char *host)
                       str_eq(json_text_of(vm_spec(c, name), "desired"), "running") &&
                       !str_eq(json_text_of(vm_act(c, name), "state"), "running");
         const json_t *mig = json_object_get(vm_own(c, name), "mig");
-        is_due = is_due || (vm_mig_is_active(vm_own(c, name)) && str_eq(json_text_of(mig, "dst"), host));
-        sum += is_due ? json_u64_of(vm_spec(c, name), "memory_bytes", 0) : 0;
+        bool is_coming = vm_mig_is_active(vm_own(c, name)) && str_eq(json_text_of(mig, "dst"), host);
+        sum += is_coming ? json_u64_of(vm_spec(c, name), "memory_bytes", 0)
+               : is_due  ? vm_next_u64(vm_spec(c, name), "memory_bytes")
+                         : 0;
         free(name);
     }
     return sum;
+}
+
+static bool has_word(const json_t *list, const char *word)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v) {
+        if (str_eq(json_string_value(v), word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "7.2.22" → 7002: what QEMU promises is about these; the third number is Debian's fixes. */
+static unsigned qemu_release(const json_t *facts)
+{
+    unsigned major = 0;
+    unsigned minor = 0;
+    const char *text = json_text_of(facts, "qemu");
+    return text && sscanf(text, "%u.%u", &major, &minor) == 2 ? major * 1000 + minor : 0;
+}
+
+/* By what libvirt says on both hosts. Guests have a named CPU model, not that of their host: hosts with
+ * different processors can exchange them as long as both offer the model. KVM does not hide the vendor. */
+static const char *guests_misfit(const json_t *from, const json_t *to, char *buf, size_t size)
+{
+    const json_t *here = json_object_get(from, "guests");
+    const json_t *there = json_object_get(to, "guests");
+    const char *cpu = json_text_of(here, "cpu");
+    const char *machine = json_text_of(here, "machine");
+    if (!has_word(json_object_get(there, "cpus"), cpu)) {
+        (void)snprintf(buf, size, "cannot give a guest the CPU model %s", cpu);
+        return buf;
+    }
+    if (!has_word(json_object_get(there, "machines"), machine)) {
+        (void)snprintf(buf, size, "does not know the machine type %s", machine);
+        return buf;
+    }
+    if (json_bool_of(from, "kvm", false) && !str_eq(json_text_of(from, "virt"), json_text_of(to, "virt"))) {
+        return "has processors of another vendor";
+    }
+    if (qemu_release(to) < qemu_release(from)) {
+        (void)snprintf(buf, size, "has an older QEMU: %s", json_text_of(to, "qemu"));
+        return buf;
+    }
+    return NULL;
+}
+
+/* Return: NULL when a guest that runs with @from can go on with @to, else what is in the way */
+static const char *move_misfit(const json_t *from, const json_t *to, char *buf, size_t size)
+{
+    bool has_kvm = json_bool_of(from, "kvm", false);
+    if (has_kvm != json_bool_of(to, "kvm", false)) {
+        return has_kvm ? "has no KVM, with which the virtual machine runs"
+                       : "has KVM, and the virtual machine is emulated";
+    }
+    if (json_object_get(from, "guests") && json_object_get(to, "guests")) {
+        return guests_misfit(from, to, buf, size);
+    }
+    /* libvirt was not asked yet: only what is alike is safe. */
+    if (!json_equal(json_object_get(from, "cpu_model"), json_object_get(to, "cpu_model"))) {
+        return "has another CPU model";
+    }
+    return json_equal(json_object_get(from, "qemu"), json_object_get(to, "qemu"))
+               ? NULL
+               : "has another QEMU version, so machine types may differ";
 }
 
 /* Return: NULL when the host fits, else what is in the way (in @buf) */
@@ -69,14 +138,7 @@ static const char *obstacle(const struct core *c, const struct place_need *n, co
         return "has fewer CPUs than the virtual machine";
     }
     const json_t *like = n->cpu_as ? node_seen(c, n->cpu_as, "host") : NULL;
-    if (like && (!json_equal(json_object_get(like, "cpu_model"), json_object_get(facts, "cpu_model")) ||
-                 !json_equal(json_object_get(like, "kvm"), json_object_get(facts, "kvm")))) {
-        return "has another CPU model or no KVM";
-    }
-    if (like && !json_equal(json_object_get(like, "qemu"), json_object_get(facts, "qemu"))) {
-        return "has another QEMU version, so machine types may differ";
-    }
-    return NULL;
+    return like ? move_misfit(like, facts, buf, size) : NULL;
 }
 
 int place_vm(const struct core *c, const struct place_need *n, const char **ret_host, char *ret_why,
@@ -109,4 +171,25 @@ int place_vm(const struct core *c, const struct place_need *n, const char **ret_
                    n->only ? ", as asked" : ", the most of all that fit");
     *ret_host = best;
     return 0;
+}
+
+int place_move(const struct core *c, const char *vm, const char *to, const char **ret_host,
+               char *ret_why, size_t why_size, struct err *e)
+{
+    const json_t *spec = vm_spec(c, vm);
+    const char *owner = json_text_of(vm_own(c, vm), "owner");
+    const struct place_need need = {
+        .vm = vm,
+        .pool = json_text_of(spec, "pool"),
+        .memory_bytes = json_u64_of(spec, "memory_bytes", 0),
+        .cpus = json_u64_of(spec, "cpus", 1),
+        .exclude = owner,
+        .only = to,
+        .cpu_as = owner,
+    };
+    int r = place_vm(c, &need, ret_host, ret_why, why_size, e);
+    if (r < 0 && to) {
+        err_hint(e, "leave --to out to have a host chosen, or see 'mortar host show %s'", to);
+    }
+    return r;
 }

@@ -114,8 +114,9 @@ void plan_observe(struct core *c)
     const json_t *me = node_get(c, c->host);
     bool fast = is_settling(c);
     json_t *last = smap_get(&c->seen, "host");
-    (void)act_try(c, "observe/host", "observe.host",
-                  last ? json_pack("{s:O}", "last", last) : json_object(), OBSERVE_HOST_US);
+    json_t *args = json_pack("{s:O*,s:O*,s:b}", "last", last, "storage", json_object_get(me, "storage"),
+                             "has_vms", node_has_vms(me));
+    (void)act_try(c, "observe/host", "observe.host", args, OBSERVE_HOST_US);
     if (!me) {
         return;
     }

@@ -53,16 +53,24 @@ static bool is_freezable(const struct vm *v)
                   : ha_pool_is_on(v->c, json_text_of(v->spec, "pool"));
 }
 
-static void commit_act_as(struct vm *v, const char *id, json_t *act)
+static void commit_act_and(struct vm *v, const char *id, json_t *act, json_t *spec)
 {
     struct commit t = commit_new();
     if (is_freezable(v)) {
         json_object_set_new(act, "ha", json_true());
     }
     vm_put_act(v->c, &t, v->name, act);
+    if (spec) {
+        vm_put_spec(v->c, &t, v->name, spec);
+    }
     _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
     commit_guard(v->c, &t, KEY_VM, own_key);
     (void)commit_try(v->c, id, &t);
+}
+
+static void commit_act_as(struct vm *v, const char *id, json_t *act)
+{
+    commit_act_and(v, id, act, NULL);
 }
 
 static void commit_act(struct vm *v, const char *what, json_t *act)
@@ -126,7 +134,8 @@ static void plan_claim(struct vm *v)
     json_t *act = vm_new_act(v->c, "starting", vm_epoch(v->own));
     json_object_set_new(act, "fails", json_integer((json_int_t)json_u64_of(v->act, "fails", 0)));
     json_object_set_new(act, "instance", json_incref(json_object_get(v->c->self, "instance")));
-    commit_act_as(v, id, act);
+    /* What was set while it ran becomes true with the start, in the same commit. */
+    commit_act_and(v, id, act, json_object_get(v->spec, "next") ? vm_next_spec(v->spec) : NULL);
 }
 
 /* The bridge, and the MTU that fits through the tunnel between hosts: a guest that does not know it

@@ -20,7 +20,7 @@ def host(name, role="converged", state="online", **more):
     return {
         "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
-        "cpus": 8, "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "inc": 1, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
         "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
@@ -28,40 +28,46 @@ def host(name, role="converged", state="online", **more):
 
 
 HOSTS = [
-    host("host1"), host("host2", state="offline", seen_age_s=4000),
+    host("host1"), host("host2", state="silent", seen_age_s=4000),
     host("host3", role="witness", cpus=2, memory_bytes=2 * GIB, capabilities={"kvm": False}),
 ]
 POOL = {
-    "name": "vms", "kind": "gluster", "state": "degraded", "copies": 2, "arbiter": True,
+    "name": "vms", "uuid": "uuid-of-vms", "kind": "gluster", "state": "ready", "copies": 2, "arbiter": True,
     "bricks": [
         {"host": "host1", "path": "/data/gluster/vms", "role": "data", "online": True,
-         "heal_pending_files": 3},
+         "heal_pending_files": 3, "state": "ready"},
         {"host": "host2", "path": "/data/gluster/vms", "role": "data", "online": False,
-         "heal_pending_files": 0},
+         "heal_pending_files": 0, "state": "ready"},
         {"host": "host3", "path": "/data/gluster/vms", "role": "arbiter", "online": True,
-         "heal_pending_files": 3},
+         "heal_pending_files": 3, "state": "ready"},
     ],
-    "quorum": "ok", "options_drift": [{"option": "performance.read-ahead", "want": "off", "had": "on"}], "mount": "/mnt/vms",
-    "size_bytes": 100 * GIB, "free_bytes": 61 * GIB, "ha": {"on": False, "reason": "host2 is offline"},
+    "quorum": True, "options_drift": [{"option": "performance.read-ahead", "want": "off", "had": "on"}],
+    "mount": "/mnt/vms", "size_bytes": 100 * GIB, "free_bytes": 61 * GIB,
+    "ha": {"on": False, "reason": "this version has no failover yet"},
 }
 DIR_POOL = {
-    "name": "local", "kind": "dir", "state": "online", "copies": 1, "arbiter": False, "bricks": [],
-    "quorum": None, "options_drift": [], "mount": "/srv/vms", "size_bytes": 10 * GIB,
-    "free_bytes": 10 * GIB, "ha": {"on": False, "reason": "local storage"},
+    "name": "local", "uuid": "uuid-of-local", "kind": "dir", "state": "ready", "copies": 1, "arbiter": False,
+    "bricks": [{"host": "host1", "path": "/srv/vms", "role": "data", "online": True,
+                "heal_pending_files": 0, "state": "ready"}],
+    "quorum": True, "options_drift": [], "mount": "/srv/vms", "size_bytes": 10 * GIB,
+    "free_bytes": 10 * GIB, "ha": {"on": False, "reason": "this version has no failover yet"},
 }
 VM = {
     "name": "demo", "uuid": "uuid-of-demo", "state": "running", "desired": "running",
     "host": "host1", "epoch": 4, "pool": "vms", "cpus": 2, "memory_bytes": GIB // 4,
-    "disks": [{"name": "vda", "path": "/mnt/vms/demo/vda.qcow2", "format": "qcow2",
+    "image": "debian",
+    "disks": [{"name": "disk0", "path": "/mnt/vms/vms/demo/disk0.qcow2", "format": "qcow2",
                "size_bytes": 2 * GIB, "pool": "vms"}],
     "networks": [{"name": "default", "mac": "52:54:00:00:00:01"}],
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
-                       "bytes": 300 << 20, "when_ms": 1790000000000,
-                       "reason": "host1: 20 GiB of memory free, the most of all that fit"},
-    "created_ms": 1790000000000, "error": None,
+                       "bytes": 300 << 20, "when_ms": 1790000000000, "qemu_downtime_ms": 71,
+                       "reason": "host1: 20.5 GiB of memory free, as asked"},
+    "created_ms": 1790000000000, "error": None, "next": None,
 }
-STOPPED = {"name": "größe-ü", "state": "stopped", "host": None, "pool": "local", "cpus": 1,
-           "memory_bytes": 512 << 20}
+STOPPED = {**VM, "name": "web", "uuid": "uuid-of-web", "state": "stopped", "desired": "stopped",
+           "pool": "local", "image": None, "cpus": 1, "memory_bytes": 512 << 20,
+           "disks": [{"name": "disk0", "path": "/srv/vms/vms/web/disk0.qcow2", "format": "qcow2",
+                      "size_bytes": GIB, "pool": "local"}], "last_migration": None}
 STATUS = {
     "cluster": {"name": "lab", "uuid": "u", "hosts": 3, "etcd": {"members": 3, "healthy": 2},
                 "foreign_domains": 1},
@@ -70,8 +76,8 @@ STATUS = {
                   "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": True},
                               {"host": "host2", "nic": "ens3", "confirmed": True}],
                   "outside": None}],
-    "alarms": [{"severity": "warning", "object": "host/host2", "since": "2026-09-21T14:13:20Z",
-                "text": "host2 does not answer\u001b[31m red"}],
+    "alarms": [{"severity": "error", "object": "host2", "since": None,
+                "text": "its agent is silent\u001b[31m red"}],
 }
 EMPTY_STATUS = {
     "cluster": {"name": "new", "uuid": "u", "hosts": 1, "etcd": {"members": 1, "healthy": 1}},
@@ -83,21 +89,27 @@ MIXED_STATUS = EMPTY_STATUS | {"networks": [
     {"name": "default", "bridge": "mortar0", "uplink": "host1 eth1",
      "uplinks": [{"host": "host1", "nic": "eth1", "confirmed": False}],
      "outside": "no uplink on host2: guests there reach neither the outside world nor those on hosts with one"}]}
-PHASES = [{"name": "check", "title": "check both hosts", "state": "done"},
-          {"name": "copy", "title": "copy memory", "state": "running"},
-          {"name": "hand", "title": "hand over", "state": "todo"}]
+PHASES = [("check", "Check both hosts"), ("claim", "Claim the migration"), ("copy", "Copy the memory"),
+          ("handover", "Resume on the target")]
 
 
 def task(state="running", phase="copy", gen=1, **more):
-    return {"id": "t7", "kind": "vm.migrate", "object": "vm/demo", "state": state, "phase": phase,
-            "phases": PHASES, "progress": None, "note": None, "error": None, "result": None, "runner": "host1",
-            "gen": gen, "started": 1790000000000, "ended": 0, **more}
+    """As op_task_view() makes it."""
+    at = [name for name, _ in PHASES].index(phase)
+    words = ["done"] * at + [state if state in ("running", "done") else "failed"]
+    words += ["todo"] * (len(PHASES) - at - 1)
+    phases = [{"name": name, "title": title, "state": word} for (name, title), word in zip(PHASES, words)]
+    return {"id": "t7", "kind": "vm.migrate", "object": "demo", "state": state, "phase": phase,
+            "phases": phases, "progress": None, "note": None, "why": None, "error": None, "result": None,
+            "runner": "host1", "gen": gen, "started": 1790000000000,
+            "ended": 0 if state == "running" else 1790000002000, **more}
 
 
 FAILED = task("failed", gen=3, error={"name": "pool.no-quorum", "message": "pool 'vms' has no quorum",
                                       "hint": "bring host2 back"})
-BYTES = {"done": 100 << 20, "total": 300 << 20, "unit": "bytes", "rate": 50 << 20, "eta_s": 4}
-MOVED = task("done", "hand", 3)
+BYTES = {"done": 100 << 20, "total": 300 << 20, "unit": "bytes", "rate": 60 << 20,
+         "dirty_rate": 10 << 20, "eta_s": 4}
+MOVED = task("done", "handover", 3)
 STARTED = {"reply": {"task": "t7"}, "status": 202}
 
 
@@ -138,10 +150,10 @@ CASES = {
             "GET /v1/hosts": ok({"items": HOSTS}), "GET /v1/pools": ok({"items": [POOL, DIR_POOL]}),
             "GET /v1/vms": ok({"items": [VM, STOPPED]}), "GET /v1/tasks": ok({"items": [MOVED, FAILED]}),
             "GET /v1/images": ok({"items": []}),
-            "GET /v1/networks": ok({"items": [{"name": "default", "bridge": "mtr0",
-                                               "uplink": None, "uplinks": [], "outside": "no uplink"}]}),
-            "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000, "severity": "note",
-                                             "object": "vm/demo", "text": "moved to host2"}], "rev": 12}),
+            "GET /v1/networks": ok({"items": [{"name": "default", "bridge": "mortar0", "uplink": None, "uplinks": [],
+                                               "outside": EMPTY_STATUS["networks"][0]["outside"]}]}),
+            "GET /v1/events": ok({"items": [{"rev": 12, "when": 1790000000000, "severity": "info",
+                                             "object": "demo", "text": "vm 'demo' moved from host1 to host2"}], "rev": 12}),
         },
         "runs": [["host", "ls"], ["pool", "ls"], ["vm", "ls"], ["vm", "ls", "--quiet"], ["image", "ls"],
                  ["network", "ls"], ["task", "ls"], ["events", "--since", "3"], ["--json", "image", "ls"]],
@@ -150,8 +162,11 @@ CASES = {
         "answers": {
             "GET /v1/hosts/host1": ok(HOSTS[0]), "GET /v1/pools/vms": ok(POOL),
             "GET /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(FAILED),
-            "GET /v1/images/debian": ok({"name": "debian", "state": "ready", "pool": "vms",
-                                         "format": "qcow2", "size_bytes": 3 * GIB})},
+            "GET /v1/images/debian": ok({"name": "debian", "uuid": "uuid-of-debian", "state": "ready",
+                                         "pool": "vms", "format": "qcow2", "size_bytes": 3 * GIB,
+                                         "source": "/root/debian.qcow2", "checksum": "sha256:00",
+                                         "path": "/mnt/vms/images/debian.qcow2",
+                                         "created_ms": 1790000000000})},
         "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["vm", "show", "demo"],
                  ["task", "show", "t7"], ["image", "show", "debian"], ["vm", "show", "a/../b c"]],
     },
@@ -181,7 +196,7 @@ CASES = {
             "POST /v1/hosts/host1/evacuate": [STARTED],
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
                                    "valid_s": 3600}),
-            "GET /v1/tasks/t7": ok(task("done"))},
+            "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
@@ -192,10 +207,10 @@ CASES = {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/uplink": [STARTED],
             "POST /v1/uplink/confirm": [{"reply": {"task": "t8"}, "status": 202}],
             "DELETE /v1/uplink": [{"reply": {"task": "t8"}, "status": 202}],
-            "GET /v1/tasks/t7": ok(task("done", result={"nic": "eth1", "state": "trial",
-                                                        "attached": True, "confirm_s": 90})),
-            "GET /v1/tasks/t8": ok(task("done", result={"nic": "eth1", "state": "kept",
-                                                        "attached": True}))},
+            "GET /v1/tasks/t7": ok(task("done", "handover", result={"nic": "eth1", "state": "trial",
+                                                                    "attached": True, "confirm_s": 90})),
+            "GET /v1/tasks/t8": ok(task("done", "handover", result={"nic": "eth1", "state": "kept",
+                                                                    "attached": True}))},
         "runs": [["init", "lab", "--uplink", "eth1"],
                  ["join", "10.77.0.11", "--token", "t", "--uplink", "eth1", "--uplink-confirm", "90"],
                  ["uplink", "set", "eth1", "--confirm", "90"], ["uplink", "set"],
@@ -203,7 +218,7 @@ CASES = {
     },
     "pool-change": {
         "answers": {"POST /v1/pools": [STARTED], "DELETE /v1/pools/vms": [STARTED],
-                    "GET /v1/tasks/t7": ok(task("done"))},
+                    "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["pool", "create", "vms"],
                  ["pool", "create", "vms", "--copies=3", "--hosts", "host1,host2", "--hosts", "host3",
                   "--device", "/dev/vdb", "--wipe", "--force"],
@@ -213,7 +228,7 @@ CASES = {
     "image-change": {
         "answers": {"GET /v1/pools": ok({"items": [POOL]}), "POST /v1/images": [STARTED],
                     "POST /v1/images/debian/export": [STARTED], "DELETE /v1/images/debian": [STARTED],
-                    "GET /v1/tasks/t7": ok(task("done"))},
+                    "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["image", "import", "/tmp/Debian 12.qcow2"],
                  ["image", "import", "https://example.org/x.vmdk?y=1", "--pool", "local",
                   "--checksum", "sha256:00"],
@@ -225,7 +240,7 @@ CASES = {
         "answers": {"GET /v1/pools": ok({"items": [POOL, DIR_POOL]}), "POST /v1/vms": [STARTED],
                     "POST /v1/vms/demo/start": [STARTED], "POST /v1/vms/demo/stop": [STARTED],
                     "POST /v1/vms/demo/reset": [STARTED], "DELETE /v1/vms/demo": [STARTED],
-                    "PATCH /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(task("done"))},
+                    "PATCH /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "files": {"key.pub": "# mine\nssh-ed25519 AAAA me\n\nssh-rsa BBBB you\n",
                   "key": "-----BEGIN OPENSSH PRIVATE KEY-----\n", "user.yaml": "#cloud-config\n"},
         "runs": [["vm", "create", "demo", "--image", "debian", "--cpus", "2", "--memory", "512M",
@@ -274,7 +289,7 @@ CASES = {
     },
     "completion": {"answers": {}, "runs": [["completion", "bash"]]},
     "version": {
-        "answers": {"GET /v1/version": ok({"version": "0.1.0", "api": 1})},
+        "answers": {"GET /v1/version": ok({"version": "0.1.0", "host": "host1"})},
         "runs": [["version"], ["version", "--json"], ["--socket", "{tmp}/none", "version"]],
     },
 }

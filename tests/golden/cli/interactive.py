@@ -90,18 +90,18 @@ class Interactive(unittest.TestCase):
             session = Session(["vm", "migrate", "demo"], self.sock)
             code = session.finish()
         self.assertEqual(code, 0)
-        self.assertIn(b"\r\x1b[Kcopy memory                  [######..............]  33 %  "
+        self.assertIn(b"\r\x1b[KCopy the memory              [######..............]  33 %  "
                       b"100 MiB of 300 Mi", session.seen)
         self.assertTrue(session.seen.endswith(
             b"\r\x1b[Kvm 'demo' runs on host1; moved in 1312 ms, paused for 83 ms\r\n"
-            b"chosen: host1: 20 GiB of memory free, the most of all that fit\r\n"), session.seen)
+            b"chosen: host1: 20.5 GiB of memory free, as asked\r\n"), session.seen)
         self.assertEqual(session.seen.count(b"\n"), 2)
 
     def test_interrupt_leaves_the_task_and_says_how_to_watch_it(self):
         answers = {"GET /v1/tasks/t7": ok(task())}
         with FakeAgent(self.sock, answers) as agent:
             session = Session(["task", "wait", "t7"], self.sock)
-            session.read_until(b"copy memory")
+            session.read_until(b"Copy the memory")
             os.kill(session.pid, signal.SIGINT)
             self.assertEqual(session.finish(), 130)
             self.assertFalse([r for r in agent.requests if not r.startswith("GET")])
@@ -116,10 +116,10 @@ class Interactive(unittest.TestCase):
             while len(agent.requests) < 2:
                 time.sleep(0.02)
         time.sleep(0.7)
-        with FakeAgent(self.sock, {"GET /v1/tasks/t7": ok(task("done"))}):
+        with FakeAgent(self.sock, {"GET /v1/tasks/t7": ok(task("done", "handover"))}):
             out, err = process.communicate(timeout=20)
         self.assertEqual((process.returncode, out), (0, "task t7 is done\n"), err)
-        self.assertEqual(err, "vm/demo: copy memory\n")
+        self.assertEqual(err, "demo: Copy the memory\ndemo: Resume on the target\n")
 
     def test_console_follows_the_machine_and_ends_on_the_escape_key(self):
         opened = []

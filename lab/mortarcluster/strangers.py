@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of the machine was used by others than a lab, so that a measurement knows whether it is one.
+
+All processes of a lab's hosts are in their cgroups, whose CPU time the kernel counts; what else kept
+the processors busy, or was stolen by a hypervisor, are strangers. The kernel's own work for the lab (its loop
+devices, its network) counts as theirs: on a machine with nothing else it is some percent.
+"""
+
+import os
+import time
+
+BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal: proc(5)
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def machine_busy_s():
+    """Seconds of processors that did anything, since boot."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:]]
+    return sum(ticks[i] for i in BUSY_FIELDS) / TICKS_PER_S
+
+
+def lab_busy_s(lab):
+    """Seconds of processors that the hosts of a lab took."""
+    total = 0
+    for host in lab.hosts():
+        words = (host.cgroup / "cpu.stat").read_text(encoding="ascii").split()
+        total += int(words[words.index("usage_usec") + 1])
+    return total / 1e6
+
+
+class Strangers:
+    """with Strangers(lab) as strangers: …; strangers.share: of all processors, 0 to 1"""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.share = None
+
+    def _look(self):
+        return time.monotonic(), machine_busy_s(), lab_busy_s(self.lab)
+
+    def __enter__(self):
+        self.before = self._look()
+        return self
+
+    def __exit__(self, *_):
+        wall_s, machine_s, lab_s = (after - before for before, after in zip(self.before, self._look()))
+        others_s = max(0.0, machine_s - lab_s)
+        self.share = min(1.0, others_s / max(wall_s, 0.001) / os.cpu_count())
