@@ -17,7 +17,9 @@
 #include "io/file.h"
 
 #define PATH_DEFAULTS "/etc/default/etcd"
-#define PATH_BEFORE PATH_STATE "/etcd-before.json" /* {enabled, active, defaults}: as we found it */
+/* As we found it: words of what was true on the first line, then /etc/default/etcd. Also read by
+ * packaging/debian/mortar.postrm, in shell. */
+#define PATH_BEFORE PATH_STATE "/etcd-before"
 #define PATH_MEMBER PATH_STATE "/etcd-member" /* id of the member that the data belongs to */
 #define CALL_TIMEOUT_US (10 * USEC_PER_SEC)
 
@@ -62,42 +64,52 @@ static int remember_before(struct err *e)
     if (r < 0) {
         return r;
     }
-    (void)file_read(PATH_DEFAULTS, MIB, &text, NULL, NULL); /* no file is a state, too */
-    _cleanup_json_ json_t *before = json_pack("{s:b,s:b,s:s?}", "enabled", unit.enabled, "active",
-                                              unit.active, "defaults", text);
-    return json_file_save(PATH_BEFORE, before, 0600, e);
+    bool has_text = file_read(PATH_DEFAULTS, MIB, &text, NULL, NULL) == 0; /* none is a state, too */
+    _cleanup_free_ char *before = str_printf("etcd.service was:%s%s%s\n%s", unit.enabled ? " enabled" : "",
+                                             unit.active ? " active" : "", has_text ? " defaults" : "",
+                                             has_text ? text : "");
+    return file_replace(PATH_BEFORE, before, strlen(before), 0600, e);
 }
 
-static int put_defaults_back(const json_t *before, struct err *e)
+/* @words: the first line of PATH_BEFORE */
+static int put_back(const struct strv *words, const char *defaults, struct err *e)
 {
-    const char *text = json_text_of(before, "defaults");
-    if (text) {
-        return file_replace(PATH_DEFAULTS, text, strlen(text), 0644, e);
+    int r = 0;
+    if (strv_has(words, "defaults")) {
+        r = file_replace(PATH_DEFAULTS, defaults, strlen(defaults), 0644, e);
+    } else {
+        (void)unlink(PATH_DEFAULTS); /* absent is what we want */
     }
-    (void)unlink(PATH_DEFAULTS); /* absent is what we want */
-    return 0;
+    r = r < 0 ? r : systemd_reload(e);
+    r = r < 0 ? r : cmd_check(CMD("rm", "-rf", "--", ETCD_DATA_DIR), NULL, NULL, e);
+    if (r == 0 && !strv_has(words, "enabled")) {
+        r = unit_disable("etcd.service", e);
+    }
+    if (r == 0 && strv_has(words, "active")) {
+        r = unit_start("etcd.service", 0, e);
+    }
+    return r;
 }
 
 int restore_etcd(struct err *e)
 {
-    json_t *loaded = NULL;
-    int r = json_file_load(PATH_BEFORE, &loaded, e);
-    _cleanup_json_ json_t *before = loaded;
-    if (r < 0 || !before) {
-        return r; /* this host never had a member */
+    _cleanup_free_ char *before = NULL;
+    _cleanup_strv_ struct strv words = {0};
+    struct err why = {0};
+    int r = file_read(PATH_BEFORE, MIB + KIB, &before, NULL, &why);
+    if (r < 0) {
+        return r == -ERR_NOT_FOUND ? 0 : err_copy(e, &why); /* absent: it never had a member */
     }
+    char *end = strchr(before, '\n');
+    if (!end) {
+        return ERR_SET(e, PARSE, "%s has no first line", PATH_BEFORE);
+    }
+    *end = '\0';
+    strv_split(&words, before, " ");
     r = unit_stop("etcd.service", 0, e);
     r = r < 0 ? r : unit_reset_failed("etcd.service", e);
     r = r < 0 ? r : unit_remove_dropin("", "etcd.service", "mortar.conf", NULL, e);
-    r = r < 0 ? r : put_defaults_back(before, e);
-    r = r < 0 ? r : systemd_reload(e);
-    r = r < 0 ? r : cmd_check(CMD("rm", "-rf", "--", ETCD_DATA_DIR), NULL, NULL, e);
-    if (r == 0 && !json_bool_of(before, "enabled", false)) {
-        r = unit_disable("etcd.service", e);
-    }
-    if (r == 0 && json_bool_of(before, "active", false)) {
-        r = unit_start("etcd.service", 0, e);
-    }
+    r = r < 0 ? r : put_back(&words, end + 1, e);
     if (r == 0) {
         (void)unlink(PATH_MEMBER); /* absent on the first host */
         (void)unlink(PATH_BEFORE); /* there, as read above */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What this host sees of itself. Results become seen/HOST/… when they differ from the last ones,
  * so what flickers is rounded here: an idle cluster writes almost nothing (facts/ha.md 2.4). */
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 #include "adapters/host/host_facts.h"
 #include "adapters/host/host_reach.h"
 #include "adapters/host/host_uplink.h"
+#include "adapters/host/hosts_parse.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
@@ -197,20 +197,22 @@ int act_observe_domains(const struct env *env, const json_t *args, struct act_ct
     return 0;
 }
 
-/* glusterd names the host that probed it as /etc/hosts or DNS name its address; the cluster knows
- * hosts by address. A name that does not resolve is passed on as it is. */
-static char *address_of(const char *name)
+/* glusterd names the host that probed it as /etc/hosts or DNS names its address, while the cluster
+ * knows hosts by address. Never through DNS: a name that is in no file is passed on as it is. */
+static void add_peer(json_t *list, const struct gluster_peer *p, const char *hosts)
 {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    char text[NI_MAXHOST];
-    if (getaddrinfo(name, NULL, &hints, &list) != 0) {
-        return str_dup(name);
+    _cleanup_strv_ struct strv names = {0};
+    strv_add(&names, p->address);
+    strv_split(&names, p->others ? p->others : "", ", ");
+    for (size_t i = 0; i < names.n; i++) {
+        const char *name = names.v[i];
+        _cleanup_free_ char *found = hosts_is_address(name) ? NULL : hosts_find_address(hosts, name);
+        json_t *row = json_pack("{s:s,s:b}", "addr", found ? found : name, "connected",
+                                p->connected && p->in_cluster);
+        if (row) { /* NULL: a name that is no UTF-8 */
+            json_array_append_new(list, row);
+        }
     }
-    bool is_known = getnameinfo(list->ai_addr, list->ai_addrlen, text, sizeof(text), NULL, 0,
-                                NI_NUMERICHOST) == 0;
-    freeaddrinfo(list);
-    return str_dup(is_known ? text : name);
 }
 
 int act_observe_glance(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
@@ -265,11 +267,9 @@ int act_observe_gluster(const struct env *env, const json_t *args, struct act_ct
         return r;
     }
     json_t *list = json_array();
+    _cleanup_free_ char *hosts = host_read_text("", "/etc/hosts");
     for (size_t i = 0; i < state.peers.n; i++) {
-        const struct gluster_peer *p = &state.peers.v[i];
-        _cleanup_free_ char *addr = address_of(p->address);
-        json_array_append_new(list, json_pack("{s:s,s:b}", "addr", addr, "connected",
-                                              p->connected && p->in_cluster));
+        add_peer(list, &state.peers.v[i], hosts ? hosts : "");
     }
     json_t *bricks = json_object(); /* volume → does this host's brick of it live? */
     for (size_t i = 0; i < state.volumes.n; i++) {

@@ -16,6 +16,7 @@
 #include "agent/guard_feed.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "core/flight.h"
 #include "io/clock.h"
 #include "io/file.h"
 
@@ -71,9 +72,10 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
     assert(!a->is_stepping); /* events are never fed from within a step */
     a->is_stepping = true;
     tell_failure(event);
+    _cleanup_json_ json_t *packed = flight_pack(a->core, event);
     int r = core_step(a->core, event, now, wall, &actions, e);
     a->is_stepping = false;
-    recorder_add(a->recorder, now, wall, event, actions);
+    recorder_add(a->recorder, a->core, packed, actions);
     size_t i;
     json_t *action;
     json_array_foreach(actions, i, action) {
@@ -281,7 +283,7 @@ int agent_new(struct loop *l, struct agent **ret, struct err *e)
         return r;
     }
     mark_boot(&a->env);
-    a->recorder = recorder_new(PATH_STATE "/record");
+    a->recorder = recorder_new(PATH_STATE "/record", RECORDER_MAX_BYTES, a->core);
     a->dispatcher = dispatcher_new(a);
     if (a->env.config) {
         r = feed_new(a, &a->feed, e);
@@ -315,6 +317,7 @@ void agent_free(struct agent *a)
     mailbox_free(a->mailbox);
     recorder_free(a->recorder);
     smap_done(&a->asides);
+    once_answers_done(&a->answers);
     core_free(a->core);
     json_decref(a->env.config);
     free(a);

@@ -4,13 +4,14 @@
 #pragma once
 
 #include "agent/env.h"
+#include "agent/once.h"
+#include "agent/recorder.h"
 #include "core/core.h"
 #include "io/httpd.h"
 #include "io/loop.h"
 #include "io/worker.h"
 
 struct dispatcher;
-struct recorder;
 struct feed;
 struct guard_feed;
 
@@ -22,6 +23,7 @@ struct waiter {
     char *task_id;        /* long poll, or the task that the commit makes */
     bool is_events;       /* long poll for events newer than gen */
     json_t *admit;        /* for join.admit: what the reply needs besides */
+    bool is_repeatable;   /* its answer is kept, since the caller may repeat the request */
     uint64_t gen;         /* long poll: answer when the task's revision differs */
     uint64_t deadline_us;
 };
@@ -40,6 +42,7 @@ struct agent {
     struct loop_source *tick;
     uint64_t tick_at_us;      /* when it is due */
     struct waiter *waiters;
+    struct once_answers answers; /* to requests that may come again */
     struct smap asides;       /* action id → struct httpd_req that waits for it */
     bool is_stepping;
 };
@@ -88,11 +91,3 @@ void feed_free(struct feed *f);
 void api_on_request(void *agent, struct httpd_req *req);
 /** api_wake - after each step: answer waiters whose time has come */
 void api_wake(struct agent *a);
-
-/* recorder.c */
-/** recorder_new - a ring of files below /var/lib/mortar/record; NULL @dir turns it off */
-struct recorder *recorder_new(const char *dir);
-void recorder_free(struct recorder *r);
-/** recorder_add - one step: its event and the actions it led to */
-void recorder_add(struct recorder *r, uint64_t now_us, uint64_t wall_us, const json_t *event,
-                  const json_t *actions);

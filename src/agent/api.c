@@ -15,6 +15,7 @@
 #include "core/request.h"
 #include "io/clock.h"
 #include "wire/caller.h"
+#include "wire/names.h"
 
 #define WAIT_MAX_S 60
 #define NAME_SIZE 128 /* a task of an evacuation is called by a uuid and a machine's name */
@@ -45,29 +46,65 @@ static void wait_free(struct waiter *w)
     free(w);
 }
 
+/* Someone else who waits for the same commit: its outcome is kept for them. */
+static bool is_awaited(const struct agent *a, const struct waiter *by)
+{
+    for (const struct waiter *w = a->waiters; w; w = w->next) {
+        if (w != by && str_eq(w->commit_id, by->commit_id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void reply_once(struct agent *a, struct waiter *w, unsigned status, json_t *reply)
+{
+    if (w->is_repeatable && !once_find(&a->answers, w->task_id)) {
+        once_keep(&a->answers, w->task_id, status, reply);
+    }
+    httpd_reply_json(w->req, status, reply);
+}
+
+/* @at: the commit. One that met the task of the same request, made on another host a moment ago, or
+ * that made it and did not hear so, has failed in vain. */
+static bool reply_task(struct agent *a, struct waiter *w, const struct attempt *at)
+{
+    int code = at->error.code;
+    bool may_be_there = !code || code == ERR_CONFLICT || err_class(code) == ERR_CLASS_UNKNOWN;
+    json_t *task = may_be_there ? view_task(a->core, w->task_id) : NULL;
+    if (!task) {
+        return false;
+    }
+    json_decref(task);
+    reply_once(a, w, 202, json_pack("{s:s}", "task", w->task_id));
+    return true;
+}
+
 static bool answer_commit(struct agent *a, struct waiter *w)
 {
     const struct attempt *at = act_find(a->core, w->commit_id);
+    struct err e = {0};
     if (at && !at->has_ended) {
         return false;
     }
-    if (!at || at->error.code) {
-        struct err e = {0};
-        if (at) {
-            e = at->error;
-        } else {
-            (void)ERR_SET(&e, BUG, "the request was lost");
-        }
+    if (!at) {
+        (void)ERR_SET(&e, BUG, "the request was lost");
         httpd_reply_err(w->req, &e);
-    } else if (w->admit) {
-        api_reply_admitted(a, w->req, w->admit);
+    } else if (reply_task(a, w, at)) {
+        /* answered */
+    } else if (at->error.code) {
+        e = at->error;
+        httpd_reply_err(w->req, &e);
+    } else if (!w->admit) {
+        reply_once(a, w, 200, json_pack("{s:b}", "done", 1));
+    } else if (json_object_get(w->admit, "reply")) {
+        reply_once(a, w, 200, json_incref(json_object_get(w->admit, "reply")));
     } else {
-        json_t *task = view_task(a->core, w->task_id);
-        json_t *reply = task ? json_pack("{s:s}", "task", w->task_id) : json_pack("{s:b}", "done", 1);
-        json_decref(task);
-        httpd_reply_json(w->req, task ? 202 : 200, reply);
+        api_reply_admitted(a, w->req, w->admit);
     }
-    act_forget(a->core, w->commit_id);
+    if (!is_awaited(a, w)) {
+        act_forget(a->core, w->commit_id);
+    }
     return true;
 }
 
@@ -124,28 +161,85 @@ void api_wake(struct agent *a)
 
 /* --- changes ------------------------------------------------------------------------------- */
 
+/* The name of the task or commit of this request. @ret_repeatable: may it come again? */
+static int name_request(struct agent *a, const struct httpd_req *req, char *ret, bool *ret_repeatable,
+                        struct err *e)
+{
+    const char *sent = httpd_header(req, WIRE_REQUEST_ID_HEADER);
+    struct caller who = {0};
+    if (!sent) {
+        _cleanup_free_ char *id = agent_new_id();
+        (void)snprintf(ret, ONCE_ID_LEN + 1, "%s", id);
+        *ret_repeatable = false;
+        return 0;
+    }
+    int r = caller_parse(req->peer.uid, a->env.api_uid, httpd_header(req, CALLER_HEADER), &who, e);
+    const struct once_request q = {
+        .caller = who.kind == CALLER_ANONYMOUS ? "?" : who.host,
+        .method = req->method,
+        .path = req->path,
+        .request_id = sent,
+        .body = req->body,
+        .body_len = req->body_len,
+    };
+    *ret_repeatable = true;
+    return r < 0 ? r : once_name(&q, ret, e);
+}
+
+/* Was it answered already, or is it known by its task? */
+static bool answer_again(struct agent *a, struct httpd_req *req, const char *id)
+{
+    const struct once_answer *before = once_find(&a->answers, id);
+    json_t *task = before ? NULL : view_task(a->core, id);
+    if (before) {
+        httpd_reply_json(req, before->status, json_incref(before->reply));
+    } else if (task) {
+        httpd_reply_json(req, 202, json_pack("{s:s}", "task", id));
+    }
+    json_decref(task);
+    return before || task;
+}
+
+static int take_change(struct agent *a, const char *id, const char *verb, json_t *args, struct err *e)
+{
+    _cleanup_free_ char *commit_id = str_printf("req/%s", id);
+    const struct attempt *at = act_find(a->core, commit_id);
+    if (at && at->in_flight) {
+        return 0; /* the same request came a moment ago: both are answered when it has ended */
+    }
+    json_t *event =
+        json_pack("{s:s,s:s,s:O,s:s}", "ev", "request", "verb", verb, "args", args, "task", id);
+    return agent_feed(a, event, e);
+}
+
 void api_change(struct agent *a, struct httpd_req *req, const char *verb, json_t *args, json_t *admit)
 {
     struct err e = {0};
+    char id[ONCE_ID_LEN + 1];
+    bool is_repeatable = false;
+    _cleanup_json_ json_t *held = args;
+    _cleanup_json_ json_t *held_admit = admit;
+    if (name_request(a, req, id, &is_repeatable, &e) < 0) {
+        httpd_reply_err(req, &e);
+        return;
+    }
     const char *same = request_under_way(a->core, verb, args);
     if (same) { /* run again before its end: the user follows what runs */
         httpd_reply_json(req, 202, json_pack("{s:s}", "task", same));
-        json_decref(args);
-        json_decref(admit);
         return;
     }
-    _cleanup_free_ char *id = agent_new_id();
-    json_t *event =
-        json_pack("{s:s,s:s,s:o,s:s}", "ev", "request", "verb", verb, "args", args, "task", id);
-    if (agent_feed(a, event, &e) < 0) {
-        json_decref(admit);
+    if (is_repeatable && answer_again(a, req, id)) {
+        return;
+    }
+    if (take_change(a, id, verb, args, &e) < 0) {
         httpd_reply_err(req, &e);
         return;
     }
     struct waiter *w = wait_new(a, req);
     w->commit_id = str_printf("req/%s", id);
     w->task_id = str_dup(id);
-    w->admit = admit;
+    w->admit = TAKE(held_admit);
+    w->is_repeatable = is_repeatable;
 }
 
 static void change(struct call *k, const char *verb)

@@ -1,41 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The flight recorder: one JSON line a step, in two files of bounded size that take turns. Replayed
- * through core_step() they must give the same actions (tests/sim/test_replay.c). Requests may
- * carry cloud-init texts and a join token (good for one use), so the files are for root only. */
+ * tests/sim/test_replay.c replays what is written here. Requests may carry cloud-init texts and a
+ * join token (good for one use), so the files are for root only. */
+#include "agent/recorder.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/agent.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "core/flight.h"
 #include "io/file.h"
-
-#define FILE_MAX_BYTES (16 * MIB)
 
 struct recorder {
     char *path;
     FILE *file;
-    size_t written;
+    size_t max_bytes;
+    size_t written; /* steps only: a state larger than a file must not make it turn for ever */
 };
 
-static void open_file(struct recorder *r)
+static size_t write_line(struct recorder *r, const json_t *line)
 {
+    _cleanup_free_ char *text = json_format(line);
+    (void)fprintf(r->file, "%s\n", text);
+    (void)fflush(r->file); /* a record is a help, not a promise */
+    return strlen(text) + 1;
+}
+
+static void begin_file(struct recorder *r, const struct core *c)
+{
+    _cleanup_free_ char *old = str_printf("%s.1", r->path);
+    (void)rename(r->path, old); /* absent at the first start */
     int fd = open(r->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     r->file = fd < 0 ? NULL : fdopen(fd, "w");
     r->written = 0;
+    if (r->file) {
+        _cleanup_json_ json_t *line = json_pack("{s:o}", "state", flight_save(c));
+        (void)write_line(r, line);
+    }
 }
 
-struct recorder *recorder_new(const char *dir)
+struct recorder *recorder_new(const char *dir, size_t max_bytes, const struct core *c)
 {
     struct err e = {0};
     struct recorder *r = xcalloc(1, sizeof(*r));
+    r->max_bytes = max_bytes;
     if (dir && file_mkdirs(dir, 0700, &e) == 0) {
-        r->path = str_printf("%s/events.jsonl", dir);
-        _cleanup_free_ char *old = str_printf("%s.1", r->path);
-        (void)rename(r->path, old); /* the record of the life before; absent at the first start */
-        open_file(r);
+        r->path = str_printf("%s/" RECORDER_FILE, dir);
+        begin_file(r, c);
     }
     return r;
 }
@@ -44,30 +57,25 @@ void recorder_free(struct recorder *r)
 {
     if (r) {
         if (r->file) {
-            (void)fclose(r->file); /* a record is a help, not a promise */
+            (void)fclose(r->file); /* flushed line by line */
         }
         free(r->path);
         free(r);
     }
 }
 
-void recorder_add(struct recorder *r, uint64_t now_us, uint64_t wall_us, const json_t *event,
+void recorder_add(struct recorder *r, const struct core *c, const json_t *packed,
                   const json_t *actions)
 {
-    if (!r->file || (str_eq(json_text_of(event, "ev"), "tick") && !json_array_size(actions))) {
+    if (!r->file || (str_eq(json_text_of(packed, "ev"), "tick") && !json_array_size(actions))) {
         return;
     }
     _cleanup_json_ json_t *line =
-        json_pack("{s:I,s:I,s:O,s:O}", "now_us", (json_int_t)now_us, "wall_us", (json_int_t)wall_us,
-                  "event", event, "actions", actions);
-    _cleanup_free_ char *text = json_format(line);
-    (void)fprintf(r->file, "%s\n", text);
-    (void)fflush(r->file);
-    r->written += strlen(text) + 1;
-    if (r->written > FILE_MAX_BYTES) {
-        _cleanup_free_ char *old = str_printf("%s.1", r->path);
-        (void)fclose(r->file);
-        (void)rename(r->path, old);
-        open_file(r);
+        json_pack("{s:I,s:I,s:O,s:O}", "now_us", (json_int_t)c->now_us, "wall_us",
+                  (json_int_t)c->wall_us, "event", packed, "actions", actions);
+    r->written += write_line(r, line);
+    if (r->written > r->max_bytes) {
+        (void)fclose(r->file); /* flushed line by line */
+        begin_file(r, c);
     }
 }

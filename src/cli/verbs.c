@@ -241,7 +241,8 @@ static const struct verb verbs[] = {
      .run = run_pool_create, .method = "POST", .path = "/v1/pools", .done = "pool '{}' is ready",
      .more = "Prepares the bricks, makes one replica set with Mortar's option profile and mounts "
              "it on every host that runs virtual machines. A disk that holds anything is formatted "
-             "only with --wipe."},
+             "only with --wipe. An arbiter's brick, which holds no data, may always lie on the root "
+             "file system."},
     {.words = "pool ls", .help = "list the pools", .run = run_list, .path = "/v1/pools",
      .view = &view_pool},
     {.words = "pool show", .args = {OBJECT(NOUN_POOL)}, .help = "show a pool and its bricks",

@@ -107,13 +107,21 @@ static void on_watch(struct core *c, const json_t *event)
     }
 }
 
+/* smap_put() keeps what is there already, and with it the reference that it was given. */
+static void remember(struct core *c, const char *name, json_t *value)
+{
+    if (smap_get(&c->seen, name) != value) {
+        smap_put(&c->seen, name, json_incref(value));
+    }
+}
+
 /* One look at libvirt tells of our domains, by name, and of the others, which are no VM's name. */
 static void learn_domains(struct core *c, const json_t *result)
 {
     json_t *ours = json_copy((json_t *)result);
     json_t *others = json_object_get(result, DOMAINS_OTHERS);
     if (others) {
-        smap_put(&c->seen, "others", json_incref(others));
+        remember(c, "others", others);
         json_object_del(ours, DOMAINS_OTHERS);
     }
     smap_put(&c->seen, "domains", ours);
@@ -136,12 +144,12 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             learn_domains(c, a->result);
             c->domains_at_us = a->started_us;
         } else {
-            smap_put(&c->seen, name, json_incref(a->result));
+            remember(c, name, a->result);
         }
     }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
          str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
-        smap_put(&c->seen, id, json_incref(a->result));
+        remember(c, id, a->result);
     }
     if (str_starts(id, "etcd/")) {
         act_forget(c, "observe/etcd"); /* look at once */

@@ -6,14 +6,14 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "io/clock.h"
+#include "io/http_answer_parse.h"
 #include "io/http_curl.h"
 
-enum { HEAD_LIMIT_BYTES = 8192, BODY_LIMIT_BYTES = 65536 };
+enum { HEAD_LIMIT_BYTES = 8192 };
 
 struct http_stream {
     struct http *http;
@@ -92,46 +92,30 @@ static int receive(struct http_stream *s, size_t max, uint64_t deadline_us, stru
     return sbuf_add(b, buf, (size_t)n) < 0 ? ERR_SET(e, LIMIT, "the answer is too large") : 0;
 }
 
-static size_t content_length(const char *head)
-{
-    uint64_t n = 0;
-    const char *field = strcasestr(head, "\r\nContent-Length:");
-    const char *digits = field ? field + strlen("\r\nContent-Length:") : "";
-    digits += strspn(digits, " ");
-    _cleanup_free_ char *text = str_printf("%.*s", (int)strcspn(digits, "\r"), digits);
-    return str_parse_u64(text, BODY_LIMIT_BYTES, &n, NULL) == 0 ? (size_t)n : 0;
-}
-
 static int read_answer(struct http_stream *s, uint64_t deadline_us, struct http_reply *ret_refusal,
                        struct err *e)
 {
     _cleanup_sbuf_ struct sbuf head = {.limit = HEAD_LIMIT_BYTES};
-    _cleanup_sbuf_ struct sbuf body = {.limit = BODY_LIMIT_BYTES};
-    int status = 0;
+    _cleanup_sbuf_ struct sbuf body = {.limit = HTTP_ANSWER_BODY_LIMIT_BYTES};
+    struct http_answer answer = {0};
     int r = 0;
     while (r == 0 && !str_ends(head.data, "\r\n\r\n")) {
         r = receive(s, 1, deadline_us, &head, e);
     }
-    if (r < 0) {
+    r = r < 0 ? r : http_answer_parse(head.data, &answer, e);
+    if (r < 0 || answer.status == 101) {
         return r;
     }
-    if (sscanf(head.data, "HTTP/1.1 %3d ", &status) != 1) {
-        return ERR_SET(e, PARSE, "the answer is not HTTP");
-    }
-    if (status == 101) {
-        return 0;
-    }
-    size_t want = content_length(head.data);
-    while (r == 0 && body.len < want) {
-        r = receive(s, want - body.len, deadline_us, &body, e);
+    while (r == 0 && body.len < answer.body_len) {
+        r = receive(s, answer.body_len - body.len, deadline_us, &body, e);
     }
     if (r < 0) {
         return r;
     }
-    ret_refusal->status = status;
+    ret_refusal->status = answer.status;
     ret_refusal->body_len = body.len;
     ret_refusal->body = sbuf_take(&body);
-    return ERR_SET(e, STATE, "the server answered with HTTP status %d", status);
+    return ERR_SET(e, STATE, "the server answered with HTTP status %d", answer.status);
 }
 
 static int connect_stream(struct http_stream *s, const char *base, uint64_t deadline_us,

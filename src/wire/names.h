@@ -9,7 +9,8 @@
 #define WIRE_SOCKET_ENV "MORTAR_SOCKET"
 #define WIRE_API_PORT 8843
 
-/* Each changing request carries a random id, so that one sent twice (io/http.h) is done once. */
+/* Each changing request carries a random id, so that one sent twice (io/http.h) is done once: see
+ * docs/cli.md, and agent/once.h for what becomes of it. */
 #define WIRE_REQUEST_ID_HEADER "Mortar-Request-Id"
 /* Value of the Upgrade header that turns GET /v1/vms/NAME/console into a raw byte stream. */
 #define WIRE_CONSOLE_UPGRADE "mortar-console"

@@ -4,6 +4,7 @@
 
 #include "adapters/virt/domxml_parse.h"
 #include "adapters/virt/virt_conf.h"
+#include "adapters/virt/virt_migrate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)dom_status_parse(bytes, size, &status, NULL);
     (void)dom_caps_parse_models(bytes, size, &models, NULL);
     (void)dom_caps_parse_host(bytes, size, &emulator, &machines, &emulation, &kvm, NULL);
+    (void)virt_log_end(bytes, size);
     (void)virt_conf_edit(text, "a = 1\n", &edited, NULL);
     return 0;
 }

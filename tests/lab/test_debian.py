@@ -3,11 +3,14 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 
-from mortarcluster import debian
+import pytest
+
+from mortarcluster import Cluster, Console, DebianGuest, debian
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 
@@ -34,6 +37,10 @@ def traces(directory):
     return found
 
 
+ADDRESS = "10.99.0.9"
+TICK = r"tick (\d+) on"  # of guest/debian-user-data
+
+
 class TestImage:
     """What guest/build-debian leaves behind."""
 
@@ -57,3 +64,48 @@ class TestImage:
         before = image.stat().st_mtime_ns
         assert debian.build() == image and image.stat().st_mtime_ns == before
         subprocess.run(["qemu-img", "check", "-q", image], check=True)
+
+
+class TestBoot:
+    """One boot, emulated: minutes. The tests build on each other."""
+
+    @pytest.fixture(scope="class")
+    def guest(self, make_lab, debs_dir, tmp_path_factory):
+        """Created, with a key and user-data that gives it an address; the network has no DHCP."""
+        cluster = Cluster(make_lab(hosts=2, disk_size="8G", witness=False, debs=debs_dir))
+        cluster.form()
+        cluster.create_pool("vms", "host1", "--no-ha")
+        data = tmp_path_factory.mktemp("debian") / "user-data"
+        data.write_text(debian.USER_DATA.read_text() + "- [sh, -c, 'ip address add "
+                        f"{ADDRESS}/24 dev $(ls /sys/class/net | grep -m1 ^e)']\n")
+        guest = DebianGuest(cluster, user_data=data)
+        guest.put_files(debian.build(), "host1")
+        guest.create("vms", "host1", "--host", "host1")
+        return guest
+
+    def ssh(self, guest, command):
+        """What a command in the guest prints; from host1's end of the VM network, with its key."""
+        words = ["ssh", "-i", debian.KEY, "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes", "-o",
+                 "ConnectTimeout=20", f"debian@{ADDRESS}", command]
+        return guest.cluster.lab.exec("host1", words, timeout=120).stdout.strip()
+
+    def test_cloud_init_runs_to_its_end(self, guest):
+        log = guest.wait_booted()
+        assert "DataSourceNoCloud" in log
+        assert f"{guest.name} login:" in log, "it has the machine's name"
+
+    def test_the_key_opens_it(self, guest):
+        bridge = ["ip", "address", "replace", "10.99.0.1/24", "dev", "mortar0"]
+        guest.cluster.lab.exec("host1", bridge)
+        assert self.ssh(guest, "id -un; sudo id -un; uname -n").split() == ["debian", "root", guest.name]
+
+    def test_it_moves_and_counts_on(self, guest):
+        boot_id = self.ssh(guest, "cat /proc/sys/kernel/random/boot_id")
+        with Console(guest.cluster, "host2", guest.name, lambda line: None) as console:
+            mark = len(console.lines)
+            tick = int(console.wait_for(TICK, 120, mark)[1])
+            guest.migrate("host2")
+            console.wait_for(f"tick {tick + 8} on {guest.name}", 120, mark)
+            ticks = [int(m[1]) for line in console.lines if (m := re.search(TICK, line))]
+        assert ticks == list(range(ticks[0], ticks[0] + len(ticks))), "none is missing, none twice"
+        assert self.ssh(guest, "cat /proc/sys/kernel/random/boot_id") == boot_id

@@ -78,6 +78,18 @@ class TestStorageAndCompute:
         for host in ("host4", "host5"):
             assert sh(cluster, host, "systemctl is-active glusterd", check=False) == "inactive"
 
+    def test_five_hosts_have_five_members_of_the_store(self, cluster):
+        def members():
+            etcd = cluster.show("host5", "status")["cluster"]["etcd"]
+            return etcd["members"], etcd["healthy"]
+        cluster.wait_until("five members", lambda: members() == (5, 5), 120)
+        files = "--cacert ca.crt --cert host.crt --key host.key"
+        listed = sh(cluster, "host4", "cd /etc/mortar/pki && ETCDCTL_API=3 etcdctl "
+                    f"{files} --endpoints https://127.0.0.1:2379 member list")
+        fields = [line.split(", ") for line in listed.splitlines()]
+        assert sorted(f[2] for f in fields) == [f"host{n}" for n in range(1, 6)]
+        assert all(f[1] == "started" and f[5] == "false" for f in fields), "no learner is left"
+
     def test_compute_hosts_mount_what_storage_hosts_hold(self, cluster):
         cluster.create_pool()
         pool = cluster.show("host4", "pool", "show", "vms")

@@ -14,6 +14,8 @@ LEVELS = ["quick", "all", "full"]
 DAEMONS = {"etcd": "etcd-server", "glusterd": "glusterfs-server", "libvirtd": "libvirt-daemon"}
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 
+SLOWER = ["--timeout-multiplier", "3"]  # sanitized
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -70,11 +72,11 @@ def run_build(runner, settings, tally):
         tally.passed += 1
 
 
-def run_meson(runner, settings, tally, suite, deadline_s, directory="build", label=None):
-    """A Meson suite, counted by its subtests."""
+def run_meson(runner, settings, tally, suite, deadline_s, directory="build", label=None, more=()):
+    """A Meson suite, counted by its subtests. More are further words for `meson test`."""
     label = label or suite
     argv = ["meson", "test", "-C", directory, "--no-rebuild", "--logbase", f"test-{label}",
-            "--suite", suite]
+            "--suite", suite, *more]
     code = runner.run(label, argv, deadline_s)
     junit = settings.tree / directory / "meson-logs" / f"test-{label}.junit.xml"
     before = len(tally.failures)
@@ -108,7 +110,7 @@ def sanitized(kind, meson_suites):
         if build(runner, settings, tally, directory, f"-Db_sanitize={SANITIZERS[kind]}",
                  "-Db_lundef=false", "-Dwerror=false"):
             for suite in meson_suites:
-                run_meson(runner, settings, tally, suite, 600, directory, f"{kind}-{suite}")
+                run_meson(runner, settings, tally, suite, 1200, directory, f"{kind}-{suite}", SLOWER)
     return run
 
 
@@ -166,8 +168,8 @@ SUITES = [
     Suite("fuzz", "quick", "corpora through every parser", meson_suite("fuzz", 120)),
     Suite("model", "all", "the protocols of failover, checked by Spin", run_model),
     Suite("integration", "all", "adapters against captive real daemons", run_integration),
-    Suite("asan", "all", "unit and fuzz with address and undefined sanitizers",
-          sanitized("asan", ["unit", "fuzz"])),
+    Suite("asan", "all", "unit, sim and fuzz with address and undefined sanitizers",
+          sanitized("asan", ["unit", "sim", "fuzz"])),
     Suite("guest", "all", "the demo guest on plain QEMU", pytest_file("guest", "tests/guest", 600)),
     Suite("lab", "all", "true hosts with the real daemons", run_lab),
     Suite("tsan", "full", "unit with the thread sanitizer", sanitized("tsan", ["unit"])),

@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/prng.h"
-#include "base/sm.h"
 #include "base/smap.h"
 #include "base/str.h"
 #include "base/units.h"
@@ -172,15 +171,6 @@ static void xml_parser_refuses_entities(void **state)
     xmlFreeDoc(d);
 }
 
-static void state_table_allows_only_listed_moves(void **state)
-{
-    static const struct sm_state table[] = {{"off", 1 << 1, 0}, {"on", 1 << 0, 0}};
-    assert_true(sm_may(table, 2, 0, 1));
-    assert_false(sm_may(table, 2, 0, 0));
-    assert_int_equal(sm_by_name(table, 2, "on"), 1);
-    assert_int_equal(sm_by_name(table, 2, "odd"), -1);
-}
-
 static void prng_repeats_with_its_seed(void **state)
 {
     struct prng a = {.state = 42};
@@ -207,7 +197,6 @@ int main(void)
         cmocka_unit_test(map_iterates_sorted_and_forgets_deleted),
         cmocka_unit_test(json_parser_refuses_duplicates_and_trailing_bytes),
         cmocka_unit_test(xml_parser_refuses_entities),
-        cmocka_unit_test(state_table_allows_only_listed_moves),
         cmocka_unit_test(prng_repeats_with_its_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

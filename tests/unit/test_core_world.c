@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/model/node.h"
 #include "core/world.h"
 
 static void put(struct world *w, const char *key, int value, uint64_t mod)
@@ -68,12 +69,31 @@ static void iteration_stays_below_its_prefix(void **state)
     world_done(&w);
 }
 
+static void a_peer_is_known_by_address_or_by_its_first_label(void **state)
+{
+    static const struct {
+        const char *addr;
+        bool is_found;
+    } rows[] = {{"10.0.0.2", true},       {"host2", true},    {"host2.example.org", true},
+                {"10.0.0.22", false},     {"host22", false},  {"xhost2.example.org", false},
+                {"host2-x.example", false}, {"", false}};
+    json_t *node = json_pack("{s:s,s:s}", "name", "host2", "storage", "10.0.0.2");
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        json_t *seen = json_pack("{s:[{s:s},{s:s}]}", "peers", "addr", "10.0.0.9", "addr", rows[i].addr);
+        assert_true((node_find_peer(seen, node) != NULL) == rows[i].is_found);
+        json_decref(seen);
+    }
+    assert_null(node_find_peer(NULL, node));
+    json_decref(node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(older_revisions_change_nothing),
         cmocka_unit_test(a_list_removes_what_it_lacks_but_nothing_newer),
         cmocka_unit_test(iteration_stays_below_its_prefix),
+        cmocka_unit_test(a_peer_is_known_by_address_or_by_its_first_label),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -205,6 +205,17 @@ static void local_state_is_read(void **state)
     assert_string_equal(smap_get(&v->options, "features.shard"), "on");
 }
 
+static void further_names_of_a_peer_are_read(void **state)
+{
+    char text[] = "[Global]\nMYUUID: x\n[Peers]\nPeer1.primary_hostname: host1.example\nPeer1.uuid: y\n"
+                  "Peer1.state: Peer in Cluster\nPeer1.connected: Connected\n"
+                  "Peer1.othernames: 10.0.0.1,host1-stor\n\n";
+    _cleanup_gluster_state_ struct gluster_state s = {0};
+    assert_int_equal(parse_gluster_state(text, &s, NULL), 0);
+    assert_int_equal(s.peers.n, 1);
+    assert_string_equal(s.peers.v[0].others, "10.0.0.1,host1-stor");
+}
+
 static void local_state_shows_lost_peers_and_the_stopped_brick(void **state)
 {
     _cleanup_free_ char *text = golden_read("gluster/get-state-peers-down.txt");
@@ -365,6 +376,7 @@ int main(void)
         cmocka_unit_test(status_of_another_volume_is_refused),
         cmocka_unit_test(peers_are_read_with_and_without_this_host),
         cmocka_unit_test(local_state_is_read),
+        cmocka_unit_test(further_names_of_a_peer_are_read),
         cmocka_unit_test(local_state_shows_lost_peers_and_the_stopped_brick),
         cmocka_unit_test(mount_tells_quorum_and_bricks),
         cmocka_unit_test(refusals_get_our_names_and_keep_the_words),

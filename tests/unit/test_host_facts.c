@@ -6,7 +6,8 @@
 #include <cmocka.h>
 
 #include "adapters/host/host_facts.h"
-#include "adapters/host/hosts_block.h"
+#include "adapters/host/hosts_parse.h"
+#include "base/str.h"
 #include "golden.h"
 
 static void cpu_without_flags_has_no_virtualisation(void **state)
@@ -109,11 +110,22 @@ static void facts_of_this_machine_make_json(void **state)
     assert_string_equal(json_text_of(j, "boot_id"), f.boot_id);
 }
 
-static void hosts_lines_keep_their_order(void **state)
+static void names_are_found_in_a_hosts_file_and_nowhere_else(void **state)
 {
-    const struct hosts_entry hosts[] = {{"node1", "10.0.0.1"}, {"node2", "10.0.0.2"}};
-    _cleanup_free_ char *text = hosts_format_block(hosts, 2);
-    assert_string_equal(text, "10.0.0.1\tnode1\n10.0.0.2\tnode2\n");
+    static const char text[] = "# 10.0.0.9 host2\n127.0.0.1\tlocalhost\n  10.0.0.2 HOST2.example host2 # x\n"
+                               "10.0.0.3 host2\nnonsense host4\nfd00::5 host5\n10.0.0.6\n";
+    static const struct {
+        const char *name;
+        const char *address;
+    } rows[] = {{"host2", "10.0.0.2"}, {"host2.EXAMPLE", "10.0.0.2"}, {"host5", "fd00::5"},
+                {"host4", NULL},       {"host", NULL},                {"10.0.0.6", NULL},
+                {"x", NULL},           {"", NULL}};
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        _cleanup_free_ char *found = hosts_find_address(text, rows[i].name);
+        assert_true(str_eq(found, rows[i].address));
+    }
+    assert_true(hosts_is_address("10.0.0.1") && hosts_is_address("fd00::1"));
+    assert_false(hosts_is_address("10.0.0") || hosts_is_address("host1") || hosts_is_address(""));
 }
 
 int main(void)
@@ -126,7 +138,7 @@ int main(void)
         cmocka_unit_test(removed_package_is_not_installed),
         cmocka_unit_test(listener_is_told_from_connection),
         cmocka_unit_test(facts_of_this_machine_make_json),
-        cmocka_unit_test(hosts_lines_keep_their_order),
+        cmocka_unit_test(names_are_found_in_a_hosts_file_and_nowhere_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

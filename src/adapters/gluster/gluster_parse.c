@@ -158,6 +158,7 @@ void gluster_peers_done(struct gluster_peers *p)
     for (size_t i = 0; i < p->n; i++) {
         free(p->v[i].uuid);
         free(p->v[i].address);
+        free(p->v[i].others);
     }
     free(p->v);
     *p = (struct gluster_peers){0};
@@ -451,6 +452,8 @@ static int state_peer(struct gluster_peers *peers, const char *key, const char *
     struct gluster_peer *p = &peers->v[i];
     if (str_eq(field, "primary_hostname")) {
         replace(&p->address, value);
+    } else if (str_eq(field, "othernames")) {
+        replace(&p->others, value);
     } else if (str_eq(field, "uuid")) {
         replace(&p->uuid, value);
     } else if (str_eq(field, "state")) {

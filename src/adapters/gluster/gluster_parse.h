@@ -34,6 +34,7 @@ int check_gluster_reply(const char *xml, size_t len, char **ret_note, struct err
 struct gluster_peer {
     char *uuid;
     char *address; /* as probed; "localhost" for this host in `pool list` */
+    char *others;  /* further names, apart by commas; only get-state tells them. May be NULL */
     bool connected;
     bool in_cluster; /* handshake finished: state 3, "Peer in Cluster" */
     bool local;

@@ -2,6 +2,7 @@
 #include "core/model/node.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "core/model/keys.h"
@@ -94,6 +95,23 @@ bool node_has_others(const struct core *c)
         }
     }
     return false;
+}
+
+const json_t *node_find_peer(const json_t *gluster, const json_t *node)
+{
+    const char *storage = json_text_of(node, "storage");
+    const char *name = json_text_of(node, "name");
+    size_t i;
+    json_t *peer;
+    json_array_foreach(json_object_get(gluster, "peers"), i, peer) {
+        const char *addr = json_text_of(peer, "addr");
+        bool is_named = addr && name && str_starts(addr, name) &&
+                        (addr[strlen(name)] == '.' || addr[strlen(name)] == '\0');
+        if (addr && (str_eq(addr, storage) || is_named)) {
+            return peer;
+        }
+    }
+    return NULL;
 }
 
 const char *node_uplink(const struct core *c, const char *host)

@@ -32,6 +32,14 @@ bool node_is_first(const struct core *c, bool (*has)(const json_t *node));
 /** node_has_others - does the cluster have a host besides this one? */
 bool node_has_others(const struct core *c);
 
+/**
+ * node_find_peer - @node among the storage peers that an agent saw
+ * @gluster: {peers: [{addr, connected}]}, may be NULL. A peer whose address could not be found out is
+ * listed by its name; then its first label must be that of the host.
+ * Return: the entry, or NULL. Borrowed.
+ */
+const json_t *node_find_peer(const json_t *gluster, const json_t *node);
+
 /** node_uplink - the card under @host's guests' network, also on trial, or NULL. Borrowed. */
 const char *node_uplink(const struct core *c, const char *host);
 /** node_some_uplink - does a host have a confirmed uplink? Then guests are placed on such hosts only */

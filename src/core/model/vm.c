@@ -164,12 +164,6 @@ const char *vm_state(const struct core *c, const char *name)
     return state ? state : "stopped";
 }
 
-char *vm_disk_path(const struct core *c, const char *pool, const char *name, unsigned index)
-{
-    _cleanup_free_ char *mount = pool_mount_path(world_get(&c->world, KEY_POOL, pool), pool);
-    return str_printf("%s/vms/%s/disk%u.qcow2", mount, name, index);
-}
-
 /* A fenced host's brick is cut off, and that of one that comes back is no good copy yet (A9): neither is
  * asked. One that does not answer is waited for. */
 json_t *vm_clean_args(const struct core *c, const char *name)

@@ -65,9 +65,6 @@ json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch);
 /** vm_state - one word for people: stopped, starting, running, stopping, migrating, ioerror, … */
 const char *vm_state(const struct core *c, const char *name);
 
-/** vm_disk_path - where disk @index lives; free it. Pool kinds differ only in the mount path. */
-char *vm_disk_path(const struct core *c, const char *pool, const char *name, unsigned index);
-
 /**
  * vm_clean_args - args of the action "vm.clean": {name, spec, volume, bricks: [{host, mgmt, index,
  * brick}]} with the bricks of its pool that count, as start rule A2 wants it. New reference.

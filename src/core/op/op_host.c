@@ -131,16 +131,9 @@ static enum op_verdict become_online(struct op *o)
     return op_commit(o, "", &t);
 }
 
-static bool is_connected(const struct core *c, const char *addr)
+static bool is_connected(const struct core *c, const json_t *node)
 {
-    size_t i;
-    json_t *peer;
-    json_array_foreach(json_object_get(smap_get(&c->seen, "gluster"), "peers"), i, peer) {
-        if (str_eq(json_text_of(peer, "addr"), addr)) {
-            return json_bool_of(peer, "connected", false);
-        }
-    }
-    return false;
+    return json_bool_of(node_find_peer(smap_get(&c->seen, "gluster"), node), "connected", false);
 }
 
 static enum op_verdict wait_peers(struct op *o)
@@ -151,7 +144,7 @@ static enum op_verdict wait_peers(struct op *o)
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         if (!str_eq(it.name, c->host) && node_has_bricks(it.value) && node_is_online(it.value) &&
-            !is_connected(c, json_text_of(it.value, "storage"))) {
+            !is_connected(c, it.value)) {
             op_note(o, "waiting for glusterd on %s", it.name);
             return OP_WAIT;
         }
@@ -231,24 +224,12 @@ static enum op_verdict wait_unused(struct op *o)
     return OP_NEXT;
 }
 
-static bool has_peer(const json_t *gluster, const char *addr)
-{
-    size_t i;
-    json_t *peer;
-    json_array_foreach(json_object_get(gluster, "peers"), i, peer) {
-        if (str_eq(json_text_of(peer, "addr"), addr)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static enum op_verdict wait_detached(struct op *o)
 {
     const struct core *c = o->c;
-    const char *addr = json_text_of(node_get(c, c->host), "storage");
-    for (struct world_iter it = {0}; addr && world_next(&c->world, KEY_NODE, &it);) {
-        if (!str_eq(it.name, c->host) && has_peer(node_seen(c, it.name, "gluster"), addr)) {
+    const json_t *me = node_get(c, c->host);
+    for (struct world_iter it = {0}; me && world_next(&c->world, KEY_NODE, &it);) {
+        if (!str_eq(it.name, c->host) && node_find_peer(node_seen(c, it.name, "gluster"), me)) {
             op_note(o, "%s still has this host as storage peer", it.name);
             return OP_WAIT;
         }

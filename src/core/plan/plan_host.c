@@ -199,26 +199,15 @@ static void plan_node(struct core *c)
     (void)commit_try(c, "node/reboot", &t);
 }
 
-static bool is_peer(const struct core *c, const char *addr)
-{
-    size_t i;
-    json_t *peer;
-    json_array_foreach(json_object_get(smap_get(&c->seen, "gluster"), "peers"), i, peer) {
-        if (str_eq(json_text_of(peer, "addr"), addr)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void plan_peer(struct core *c, const char *host, const json_t *node)
 {
     const char *addr = json_text_of(node, "storage");
     bool is_leaving = str_eq(json_text_of(node, "state"), "leaving");
+    bool is_peer = node_find_peer(smap_get(&c->seen, "gluster"), node) != NULL;
     _cleanup_free_ char *id = str_printf("peer/%s", host);
-    if (is_leaving && is_peer(c, addr)) {
+    if (is_leaving && is_peer) {
         (void)act_try(c, id, "gluster.detach", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
-    } else if (!is_leaving && !is_peer(c, addr) &&
+    } else if (!is_leaving && !is_peer &&
                json_bool_of(node_seen(c, host, "gluster"), "ready", false)) {
         (void)act_try(c, id, "gluster.probe", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
     }
