@@ -411,7 +411,8 @@ def test_no_move_takes_much_longer_than_the_others(cluster, living, other, moves
     with Recorder(cluster.lab, living.name) as heart:
         while len(quiet()) < MOVES // 2 and len(moves) < 2 * MOVES:
             move_under_load(cluster, living, other, heart, moves)
-    print(f"\ntotal ms of {len(quiet())} quiet moves of {len(moves)}: {quiet()}")
+    print(f"\ntotal ms of {len(quiet())} quiet moves of {len(moves)}: {quiet()}; strangers' shares "
+          f"{[round(share, 2) for _, share in moves]}")
     if len(quiet()) < MOVES // 2:
         pytest.skip(f"strangers used more than {QUIET_SHARE:.0%} of the machine during "
                     f"{len(moves) - len(quiet())} of {len(moves)} moves: their times are not Mortar's")
