@@ -45,8 +45,8 @@ class Flip(unittest.TestCase):
     def say(self, what):
         rows = []
         for h in self.lab.hosts:
-            rows.append(f"{h.name} {self.lab.on_disk(h, self.image, N) or '-'}"
-                        f" {self.lab.marks(h, self.image, N)}")
+            held = (self.lab.on_disk(h, self.image, N) or "-").replace("\0", "-")
+            rows.append(f"{h.name} {held} {self.lab.marks(h, self.image, N)}")
         print(f"# {what}: {'; '.join(rows)}", file=sys.stderr)
 
     def read(self, guest, offset=None):
