@@ -27,6 +27,7 @@ class Runner:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.tree = tree
         self.logs = logs
+        self.seed = seed
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
         self.temporary = pathlib.Path(
