@@ -167,9 +167,13 @@ def test_init_survives(hosts, case):
     run_and_kill(cluster, case, "host1", *words)
     finish(cluster, "host1", words, lambda: cluster.is_member("host1"))
     wait_idle(cluster)
-    status = cluster.show("host1", "status")
-    assert status["cluster"]["etcd"]["members"] == status["cluster"]["etcd"]["healthy"] == 1
-    assert [h["state"] for h in status["hosts"]] == ["online"]
+
+    def is_whole():
+        status = cluster.show("host1", "status")
+        etcd = status["cluster"]["etcd"]  # looked at every so often, also by an agent that was killed
+        return ((etcd["members"], etcd["healthy"]) == (1, 1)
+                and [h["state"] for h in status["hosts"]] == ["online"])
+    cluster.wait_until("the store has its one member, healthy", is_whole)
 
 
 @cases_of("join")
