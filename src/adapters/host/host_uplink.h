@@ -8,7 +8,7 @@
  * daemons that need the network, the agent each minute.
  *
  * All functions take one lock between processes, so that the tunnel is never added while the card
- * comes in (docs/adr/0005). @root: "" for this host, a directory for tests' files. */
+ * comes in (docs/adr/0007). @root: "" for this host, a directory for tests' files. */
 #pragma once
 
 #include "adapters/host/uplink_plan.h"

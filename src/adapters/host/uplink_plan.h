@@ -5,7 +5,7 @@
  * that a move that was cut off anywhere is finished, or undone, by the next plan.
  *
  * Invariant: no plan leaves the tunnel of the network and the card in the bridge at the same time,
- * since two hosts with both make a loop (docs/adr/0005).
+ * since two hosts with both make a loop (docs/adr/0007).
  *
  * Not handled: leases (DHCP, router advertisements), routes over several cards, `ip rule`s that name
  * the card: the first two are refused. */

@@ -258,7 +258,7 @@ static void plan_networks(struct core *c)
     json_t *peers = json_array();
     const char *nic = node_uplink(c, c->host);
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        /* A host with an uplink has no tunnel, or there would be a loop: docs/adr/0005. */
+        /* A host with an uplink has no tunnel, or there would be a loop: docs/adr/0007. */
         if (!str_eq(it.name, c->host) && node_has_vms(it.value) && !node_uplink(c, it.name)) {
             json_array_append(peers, json_object_get(it.value, "storage"));
         }
