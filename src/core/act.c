@@ -55,6 +55,12 @@ struct attempt *act_once(struct core *c, const char *id, const char *name, json_
     return emit(c, id, name, args);
 }
 
+bool act_has_succeeded(const struct core *c, const char *id)
+{
+    const struct attempt *a = act_find(c, id);
+    return a && a->has_ended && !a->error.code;
+}
+
 void act_forget(struct core *c, const char *prefix)
 {
     act_forget_others(c, prefix, NULL);

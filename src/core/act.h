@@ -26,6 +26,9 @@ bool act_try(struct core *c, const char *id, const char *name, json_t *args, uin
  */
 struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args);
 
+/** act_has_succeeded - has the action of @id ended well, and was its outcome not forgotten since? */
+bool act_has_succeeded(const struct core *c, const char *id);
+
 /** act_forget - drop the outcomes of all ids that start with @prefix and are not in flight */
 void act_forget(struct core *c, const char *prefix);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */

@@ -10,43 +10,9 @@
 
 #include "core/model/node.h"
 #include "core/place/place.h"
-#include "core_world.h"
+#include "core_well.h"
 
 #define AT (2 * USEC_PER_SEC)
-
-static void see(struct core *c, const char *what, const char *text)
-{
-    json_t *value = json_loads(text, 0, NULL);
-    assert_non_null(value);
-    smap_put(&c->seen, what, value);
-}
-
-/* host1, whose own brick and mount are well and which reaches everybody. */
-static struct core *well(void)
-{
-    struct core *c = core_world_new();
-    see(c, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":true}}");
-    see(c, "pool/vms", "{\"mount\":{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}");
-    see(c, "reach", "{\"host2\":true,\"host3\":true}");
-    return c;
-}
-
-static void tick(struct core *c, uint64_t at_us)
-{
-    struct err e = {0};
-    assert_int_equal(core_world_step(c, "{\"ev\":\"tick\"}", at_us, &e), 0);
-}
-
-/* An agent says that it lives. */
-static void beat(struct core *c, const char *host, unsigned revision, uint64_t at_us)
-{
-    struct err e = {0};
-    _cleanup_free_ char *text = str_printf(
-        "{\"ev\":\"watch\",\"revision\":%u,\"puts\":[[\"/mortar/v1/seen/%s/host\",%u,{\"cpus\":8,"
-        "\"cpu_model\":\"m\",\"kvm\":true,\"qemu\":\"7.2\",\"memory_free_bytes\":4294967296}]],"
-        "\"dels\":[]}", revision, host, revision);
-    assert_int_equal(core_world_step(c, text, at_us, &e), 0);
-}
 
 static int place(struct core *c, const char *exclude, const char **ret_host, struct err *e)
 {

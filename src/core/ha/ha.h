@@ -54,7 +54,6 @@ void ha_plan_self(struct core *c);  /* this host was fenced: end its guests, com
 /**
  * ha_is_my_turn - has this host's rank among the online hosts come, for a duty that began to be due?
  * @what: names the duty; asked for again while it is due, else its clock starts anew
- * @ret_rank: may be NULL
  */
 bool ha_is_my_turn(struct core *c, const char *what);
 /** ha_since_us - time since @what was first due, as for ha_is_my_turn() */

@@ -35,8 +35,7 @@ static char *mark_of(const struct foe *f, const char *by)
 static bool has_succeeded(const struct foe *f, const char *what)
 {
     _cleanup_free_ char *id = id_of(f, what);
-    const struct attempt *a = act_find(f->c, id);
-    return a && a->has_ended && !a->error.code;
+    return act_has_succeeded(f->c, id);
 }
 
 static const char *arbiter_host(const struct core *c)
@@ -153,44 +152,50 @@ static const char *denying_instance(const struct foe *f)
     return is_over ? json_text_of(said, "instance") : NULL;
 }
 
-static void acknowledge(struct foe *f) /* T2 */
+static void drain(struct foe *f)
+{
+    _cleanup_free_ char *id = id_of(f, "drain");
+    (void)act_try(f->c, id, "fence.drain",
+                  json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
+}
+
+/* @instance: of the guard that denies; NULL for a life that ended by itself */
+static void put_ack(struct foe *f, const char *instance)
 {
     struct core *c = f->c;
     _cleanup_free_ char *mark = mark_of(f, c->host);
-    const char *instance = denying_instance(f);
-    if (!instance || !has_succeeded(f, "cut") || !has_succeeded(f, "drain") ||
-        !str_eq(json_text_of(f->node, "state"), "fencing") || world_get(&c->world, KEY_ACK, mark)) {
+    _cleanup_free_ char *drained = id_of(f, "drain");
+    _cleanup_free_ char *id = id_of(f, "ack");
+    if (world_get(&c->world, KEY_ACK, mark)) {
         return;
     }
-    _cleanup_free_ char *drain = id_of(f, "drain");
-    _cleanup_free_ char *id = id_of(f, "ack");
     struct commit t = commit_new();
     commit_put(c, &t, KEY_ACK, mark,
-               json_pack("{s:s,s:O*}", "instance", instance, "drained", act_find(c, drain)->result));
+               json_pack("{s:s*,s:O*}", "instance", instance, "drained", act_find(c, drained)->result));
     commit_guard(c, &t, KEY_NODE, f->name);
     (void)commit_try(c, id, &t);
+}
+
+static void acknowledge(struct foe *f) /* T2 */
+{
+    const char *instance = denying_instance(f);
+    if (instance && has_succeeded(f, "cut") && has_succeeded(f, "drain") &&
+        str_eq(json_text_of(f->node, "state"), "fencing")) {
+        put_ack(f, instance);
+    }
 }
 
 /* T10: what the former life of a host had sent is drained as after a fence; its promises ended with it. */
 static void flush(struct foe *f)
 {
-    struct core *c = f->c;
-    _cleanup_free_ char *mark = mark_of(f, c->host);
     cut(f);
-    if (!ha_is_fencer(c, c->host) || !has_succeeded(f, "cut")) {
+    if (!ha_is_fencer(f->c, f->c->host) || !has_succeeded(f, "cut")) {
         return;
     }
-    _cleanup_free_ char *drain = id_of(f, "drain");
-    (void)act_try(c, drain, "fence.drain",
-                  json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(c)), ONCE);
-    if (!has_succeeded(f, "drain") || world_get(&c->world, KEY_ACK, mark)) {
-        return;
+    drain(f);
+    if (has_succeeded(f, "drain")) {
+        put_ack(f, NULL);
     }
-    _cleanup_free_ char *id = id_of(f, "ack");
-    struct commit t = commit_new();
-    commit_put(c, &t, KEY_ACK, mark, json_pack("{s:O*}", "drained", act_find(c, drain)->result));
-    commit_guard(c, &t, KEY_NODE, f->name);
-    (void)commit_try(c, id, &t);
 }
 
 static void act_against(struct foe *f)
@@ -205,8 +210,7 @@ static void act_against(struct foe *f)
                   json_pack("{s:s,s:I}", "host", f->name, "inc", (json_int_t)f->inc), ONCE);
     if (has_succeeded(f, "cut")) {
         mark_cut(f);
-        _cleanup_free_ char *drain = id_of(f, "drain");
-        (void)act_try(c, drain, "fence.drain", json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(c)), ONCE);
+        drain(f);
     }
     acknowledge(f);
 }

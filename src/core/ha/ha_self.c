@@ -75,8 +75,7 @@ static bool is_empty(struct core *c)
         }
     }
     (void)act_try(c, id, "host.clean", json_pack("{s:o}", "pools", pools), UINT64_MAX / 2);
-    const struct attempt *a = act_find(c, id);
-    return a && a->has_ended && !a->error.code;
+    return act_has_succeeded(c, id);
 }
 
 static void rejoin(struct core *c) /* T9 */
@@ -139,8 +138,7 @@ static bool wash(struct core *c, const char *vm, const char *mark)
     const json_t *act = vm_act(c, vm);
     bool is_washing = str_eq(json_text_of(act, "state"), "washing");
     _cleanup_free_ char *id = str_printf("ha/wash/%s/%s", mark, vm);
-    const struct attempt *a = act_find(c, id);
-    if (a && a->has_ended && !a->error.code && !is_washing) {
+    if (act_has_succeeded(c, id) && !is_washing) {
         return true;
     }
     if (!is_washing) {
@@ -153,8 +151,7 @@ static bool wash(struct core *c, const char *vm, const char *mark)
         return false;
     }
     (void)act_try(c, id, "vm.clean", vm_clean_args(c, vm), UINT64_MAX / 2);
-    a = act_find(c, id);
-    if (a->has_ended && !a->error.code) {
+    if (act_has_succeeded(c, id)) {
         struct commit t = commit_new();
         _cleanup_free_ char *claim = str_printf("vm/%s/washed", vm);
         vm_put_act(c, &t, vm, vm_new_act(c, "stopped", vm_epoch(vm_own(c, vm))));

@@ -180,9 +180,8 @@ static bool may_start(struct vm *v)
     }
     _cleanup_free_ char *id = epoch_id(v, "clean");
     (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
-    const struct attempt *a = act_find(v->c, id);
     core_wake_in(v->c, START_RULE_WAKE_US);
-    return a->has_ended && !a->error.code && ha_run_right(v->c);
+    return act_has_succeeded(v->c, id) && ha_run_right(v->c);
 }
 
 static void plan_start_claimed(struct vm *v)
