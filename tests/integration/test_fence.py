@@ -109,6 +109,7 @@ class Writer:
     def __init__(self, host, name, first=0, size=IMAGE_MIB << 20):
         self.log = f"/run/{name}.log"
         self.host = host
+        host.run("rm", "-f", self.log)  # of a writer before us, which would pass for ours
         self.process = subprocess.Popen(host.enter(
             "python3", "-c", WRITER, f"{MOUNT}/{name}", str(first), str(size), self.log))
         wait_for("first writes", lambda: self.count() > 20)
@@ -119,6 +120,11 @@ class Writer:
 
     def count(self):
         return len(self.times())
+
+    def last(self):
+        """Number of the last acknowledged write."""
+        text = self.host.run("cat", self.log).stdout
+        return int([line for line in text.splitlines() if line[0].isdigit()][-1].split()[0])
 
     def stalls(self):
         """The longest time between two acknowledged writes."""
@@ -379,33 +385,39 @@ class Fence(unittest.TestCase):
             time.sleep(0.3)  # not a wait for something, but the observation itself
             return writer.count() == before
 
-        def landed(number):
-            with open(f"/proc/{brick}/root{piece}", "rb") as f:
+        def landed(host, number):
+            with open(f"/proc/{host.pid_of('glusterfsd', BRICK)}/root{piece}", "rb") as f:
                 f.seek(number * 7919 * 4096 % size)
                 return int.from_bytes(f.read(8), "little") == number
+
         def held():
-            """The holder, once it has stopped all those threads while they were idle; else None."""
+            """
+            (holder, number of the write it holds), once it has stopped all those threads while they
+            were idle and what waits for them is a write: the brick of g1 has it. Else None.
+            """
             hold = subprocess.Popen(["python3", "-c", HOLD, *tids], stdin=subprocess.PIPE,
                                     stdout=subprocess.PIPE, text=True)
             self.children.append(hold)
             self.assertEqual(hold.stdout.readline(), "held\n")
             wait_for("write without answer", is_stuck)
-            if self.h2.run(TOOL, "drain", "200", VOLUME, BRICK, check=False).returncode == 0:
-                return hold
-            hold.communicate("")  # stopped in the midst of a request, which has its frame
+            number = writer.last() + 1
+            is_idle = self.h2.run(TOOL, "drain", "200", VOLUME, BRICK, check=False).returncode == 0
+            if is_idle and landed(self.h1, number):
+                return hold, number
+            # Stopped in the midst of a request, which has its frame; or a lock or mark waits, not a write.
+            hold.communicate("")
             return None
-        hold = wait_for("idle threads", held, 60)
-        number = int(self.h1.run("tail", "-n", "1", writer.log).stdout.split()[0]) + 1
+        hold, number = wait_for("idle threads and a write", held, 60)
         self.cut(self.h3)
         self.cut(self.h2)
-        self.assertFalse(landed(number))
+        self.assertFalse(landed(self.h2, number))
         self.tool(self.h2, "drain", "3000", VOLUME, BRICK)  # without the host's name: believes it
         said = self.tool(self.h2, "drain", "1000", VOLUME, BRICK, "g1", fails="call.timeout")
         self.assertIn("still 0 operations and 1 connections", said)
-        self.assertFalse(landed(number))
+        self.assertFalse(landed(self.h2, number))
         hold.communicate("")
         self.tool(self.h2, "drain", "5000", VOLUME, BRICK, "g1")
-        self.assertTrue(landed(number), "the write that was in no dump")
+        self.assertTrue(landed(self.h2, number), "the write that was in no dump")
         writer.end()
         self.open_all()
 
