@@ -14,6 +14,7 @@
 #include "adapters/systemd/systemd.h"
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
+#include "agent/act_vm.h"
 #include "agent/brick_dir.h"
 #include "agent/config.h"
 #include "agent/env.h"
@@ -160,7 +161,7 @@ static json_t *domain_json(const struct virt_domain *d)
 {
     json_t *j = json_pack("{s:s,s:s,s:s,s:I,s:s,s:b}", "state", state_name(d->state), "reason",
                           str_eq(d->reason, "io-error") ? "ioerror" : d->reason, "uuid", d->info.uuid,
-                          "epoch", (json_int_t)d->info.meta.n, "owner", d->info.meta.owner,
+                          "epoch", (json_int_t)act_vm_epoch_of(&d->info.meta), "owner", d->info.meta.owner,
                           "freezable", str_eq(d->info.partition, DOM_PARTITION_HA));
     if (!is_in_slice(d->info.name)) {
         json_object_set_new(j, "in_slice", json_false());

@@ -12,6 +12,7 @@
 #include "agent/env.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "core/model/epoch.h"
 #include "io/file.h"
 
 #define VMS_MAX_NICS 8
@@ -101,13 +102,19 @@ static void fill_nics(const json_t *spec, struct dom_spec *d, struct spec_parts 
     d->nics = p->nics;
 }
 
+uint64_t act_vm_epoch_of(const struct dom_meta *m)
+{
+    return epoch_of(m->restore_gen, m->n);
+}
+
 void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,
                       uint64_t epoch)
 {
     (void)snprintf(m->uuid, sizeof(m->uuid), "%s", uuid);
     (void)snprintf(m->owner, sizeof(m->owner), "%s", owner);
     m->inc = inc;
-    m->n = epoch;
+    m->restore_gen = epoch_restore_gen(epoch);
+    m->n = epoch_n(epoch);
 }
 
 static int format_domain(const json_t *args, bool emulate, char **ret_xml, struct err *e)
@@ -163,7 +170,7 @@ static int adopt(const struct env *env, const char *name, uint64_t epoch, bool *
     if (r < 0) {
         return err_copy(e, &why);
     }
-    bool is_same = d.info.ours == DOM_OURS_YES && d.info.meta.n == epoch;
+    bool is_same = d.info.ours == DOM_OURS_YES && act_vm_epoch_of(&d.info.meta) == epoch;
     bool is_foreign = d.info.ours != DOM_OURS_YES;
     dom_info_done(&d.info);
     *ret_adopted = is_same;
@@ -228,7 +235,7 @@ static int find_meant(const struct env *env, const json_t *args, bool *ret, stru
     if (r < 0) {
         return r == -ERR_NOT_FOUND ? 0 : err_copy(e, &why);
     }
-    bool is_meant = d.info.ours == DOM_OURS_YES && d.info.meta.n == json_u64_of(args, "epoch", 0);
+    bool is_meant = d.info.ours == DOM_OURS_YES && act_vm_epoch_of(&d.info.meta) == json_u64_of(args, "epoch", 0);
     dom_info_done(&d.info);
     return is_meant ? 0 : ERR_SET(e, STATE, "the domain '%s' is not the instance that is meant", name);
 }

@@ -7,3 +7,5 @@
 /** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
 void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,
                       uint64_t epoch);
+/** act_vm_epoch_of - the epoch in a domain's metadata as the one number that records hold */
+uint64_t act_vm_epoch_of(const struct dom_meta *m);

@@ -93,7 +93,7 @@ static void take_all(struct core *c, const char *lost, uint64_t inc)
             continue;
         }
         guard_once(c, &t, guarded, to);
-        json_t *own = vm_new_own(c, to, vm_next_epoch(vm_own(c, vm)));
+        json_t *own = vm_new_own(c, to, vm_next_epoch(c, vm_own(c, vm)));
         json_object_set_new(own, "taken_from", json_string(lost));
         vm_put_own(c, &t, vm, own);
         n++;

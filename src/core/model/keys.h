@@ -7,6 +7,7 @@
 
 #define KEY_ROOT "/mortar/v1/"
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
+#define KEY_RESTORE_GEN KEY_ROOT "restore_gen" /* {n}: how often the store was restored (facts/ha.md 2.7) */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */
 #define KEY_SEEN KEY_ROOT "seen/"               /* + HOST/...: what that host's agent observes */
 #define KEY_POOL KEY_ROOT "pool/"               /* + NAME */

@@ -82,16 +82,52 @@ uint64_t vm_epoch(const json_t *record)
     return json_u64_of(record, "epoch", 0);
 }
 
-uint64_t vm_next_epoch(const json_t *own)
+static uint64_t restore_gen(const struct core *c)
+{
+    return json_u64_of(world_get(&c->world, KEY_ROOT, "restore_gen"), "n", 0);
+}
+
+uint64_t vm_next_epoch(const struct core *c, const json_t *own)
 {
     uint64_t taken = vm_epoch(json_object_get(own, "mig"));
     uint64_t epoch = vm_epoch(own);
-    return (taken > epoch ? taken : epoch) + 1;
+    uint64_t first = epoch_of(restore_gen(c), 1);
+    uint64_t next = (taken > epoch ? taken : epoch) + 1;
+    return next > first ? next : first;
+}
+
+bool vm_is_of_former_store(const struct core *c, const json_t *own)
+{
+    return epoch_restore_gen(vm_epoch(own)) < restore_gen(c);
 }
 
 bool vm_mig_is_active(const json_t *own)
 {
     return str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "active");
+}
+
+#define SWITCH_OVER_MAX_US (2 * USEC_PER_SEC)
+
+static bool stands_still(const struct core *c, const char *name)
+{
+    const json_t *own = vm_own(c, name);
+    bool is_done = str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "done");
+    bool runs = str_eq(json_text_of(vm_act(c, name), "state"), "running") &&
+                vm_epoch(vm_act(c, name)) == vm_epoch(own);
+    return vm_mig_is_active(own) || (is_done && !runs);
+}
+
+bool vm_is_switching_over(const struct core *c)
+{
+    for (size_t i = smap_lower(&c->seen, "suspended/");
+         i < c->seen.n && str_starts(c->seen.items[i].key, "suspended/"); i++) {
+        uint64_t at_us = json_u64_of(c->seen.items[i].value, "at_us", 0);
+        if (c->now_us < at_us + SWITCH_OVER_MAX_US &&
+            stands_still(c, c->seen.items[i].key + strlen("suspended/"))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool vm_is_given_up(const struct core *c, const char *name)

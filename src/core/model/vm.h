@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/act.h"
+#include "core/model/epoch.h"
 
 /** vm_spec, vm_own, vm_act - the record or NULL. Borrowed. */
 const json_t *vm_spec(const struct core *c, const char *name);
@@ -35,12 +36,23 @@ uint64_t vm_epoch(const json_t *record);
 /**
  * vm_next_epoch - the epoch for the next cold start, migration or change of owner
  * A migration takes its epoch for the target's copy when it begins (own.mig.epoch). When it is undone
- * that number stays used, so that a copy left behind is always older than what runs.
+ * that number stays used, so that a copy left behind is always older than what runs. After a restore of
+ * the store it is the first of the new restore_gen, above whatever ran before.
  */
-uint64_t vm_next_epoch(const json_t *own);
+uint64_t vm_next_epoch(const struct core *c, const json_t *own);
+
+/** vm_is_of_former_store - is @own's epoch of a store that was restored since? Nothing starts under it. */
+bool vm_is_of_former_store(const struct core *c, const json_t *own);
 
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
+
+/**
+ * vm_is_switching_over - does a guest stand still in the midst of a migration from or to this host?
+ * Whatever is committed or asked of this host meanwhile lengthens its blackout, so what can wait does.
+ * True for at most two seconds after the guest was stopped: nothing waits for a switch-over that hangs.
+ */
+bool vm_is_switching_over(const struct core *c);
 
 #define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
 /** vm_is_given_up - shall it run, and is it not started any more after so many failures? */

@@ -77,7 +77,7 @@ static enum op_verdict claim(struct op *o) /* T6 */
     json_object_set_new(next, "mig",
                         json_pack("{s:s,s:s,s:I,s:I,s:s}", "id", o->id, "dst", dst_of(o), "dst_inc",
                                   (json_int_t)json_u64_of(node_get(c, dst_of(o)), "inc", 0), "epoch",
-                                  (json_int_t)vm_next_epoch(own), "phase", "active"));
+                                  (json_int_t)vm_next_epoch(c, own), "phase", "active"));
     vm_put_own(c, &t, name_of(o), next);
     commit_guard(c, &t, KEY_NODE, dst_of(o));
     commit_use(&t, "node", dst_of(o));

@@ -87,7 +87,7 @@ static enum op_verdict want_running(struct op *o)
     json_object_set_new(next, "desired", json_string("running"));
     json_object_del(next, "stop");
     vm_put_spec(c, &t, name, next);
-    vm_put_own(c, &t, name, vm_new_own(c, json_text_of(o->args, "host"), vm_next_epoch(own)));
+    vm_put_own(c, &t, name, vm_new_own(c, json_text_of(o->args, "host"), vm_next_epoch(c, own)));
     vm_put_act(c, &t, name, stopped);
     commit_guard(c, &t, KEY_NODE, json_text_of(o->args, "host"));
     commit_use(&t, "node", json_text_of(o->args, "host"));

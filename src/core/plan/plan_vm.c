@@ -91,7 +91,7 @@ static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
         json_object_set(act, "error", (json_t *)error);
     }
     id_of(v, "raise", id, sizeof(id));
-    vm_put_own(v->c, &t, v->name, vm_new_own(v->c, v->c->host, vm_next_epoch(v->own)));
+    vm_put_own(v->c, &t, v->name, vm_new_own(v->c, v->c->host, vm_next_epoch(v->c, v->own)));
     vm_put_act(v->c, &t, v->name, act);
     (void)commit_try(v->c, id, &t);
 }
@@ -238,6 +238,10 @@ static void plan_running_wanted(struct vm *v)
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
         raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        return;
+    }
+    if (vm_is_of_former_store(v->c, v->own)) {
+        raise_epoch(v, 0, NULL); /* newer epochs than this may have run before the store went back */
         return;
     }
     if (!is_current || str_eq(state, "stopped")) {

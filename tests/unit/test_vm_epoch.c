@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Epochs as pairs (facts/ha.md I1, 2.7), and what a restored store does to them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/model/vm.h"
+#include "core_well.h"
+
+#define RESTORED(n) "[\"/mortar/v1/restore_gen\",12,{\"n\":" n "}]"
+#define OWN_DB1 "/mortar/v1/vm/db1/own"
+#define ACT_DB1 "/mortar/v1/vm/db1/act"
+/* db1 is to run; epoch 3 is granted to host1, which has not claimed it. */
+#define UNCLAIMED                                                                             \
+    "[\"" ACT_DB1 "\",12,{\"state\":\"stopped\",\"host\":\"host1\",\"epoch\":2}]"
+
+/* What host1 wants to write to @key when it hears of @puts and no domain is there. New reference. */
+static json_t *written(const char *puts, const char *key)
+{
+    struct err e = {0};
+    json_t *actions = NULL;
+    _cleanup_(core_freep) struct core *c = well();
+    see(c, "domains", "{}");
+    c->domains_at_us = 3 * USEC_PER_SEC;
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":12,\"puts\":[%s],\"dels\":[]}", puts);
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, 2 * USEC_PER_SEC, 0, &actions, &e), 0);
+    json_t *found = NULL;
+    size_t i;
+    json_t *action;
+    json_array_foreach(actions, i, action) {
+        json_t *put = json_object_get(json_object_get(json_object_get(action, "args"), "puts"), key);
+        if (put && !found) {
+            found = json_incref(put);
+        }
+    }
+    json_decref(actions);
+    return found;
+}
+
+static void pairs_are_ordered_by_restore_first(void **state)
+{
+    assert_true(epoch_of(1, 1) > epoch_of(0, EPOCH_N_MAX));
+    assert_true(epoch_of(1, 2) > epoch_of(1, 1));
+    assert_int_equal(epoch_restore_gen(epoch_of(8191, EPOCH_N_MAX)), 8191);
+    assert_true(epoch_n(epoch_of(8191, 77)) == 77);
+    assert_true(epoch_of(8191, EPOCH_N_MAX) < UINT64_C(1) << 53); /* exact in JSON */
+}
+
+static void an_epoch_that_was_granted_is_claimed(void **state)
+{
+    _cleanup_json_ json_t *act = written(UNCLAIMED, ACT_DB1);
+    assert_string_equal(json_text_of(act, "state"), "starting");
+    assert_true(vm_epoch(act) == 3);
+}
+
+static void an_epoch_of_before_a_restore_is_never_claimed(void **state)
+{
+    _cleanup_json_ json_t *act = written(UNCLAIMED "," RESTORED("1"), ACT_DB1);
+    assert_string_equal(json_text_of(act, "state"), "stopped");
+    _cleanup_json_ json_t *own = written(UNCLAIMED "," RESTORED("1"), OWN_DB1);
+    assert_true(vm_epoch(own) == epoch_of(1, 1));
+    assert_string_equal(json_text_of(own, "owner"), "host1");
+}
+
+static void after_a_restore_epochs_begin_anew_above_all_former_ones(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    struct err e = {0};
+    assert_int_equal(core_world_step(c, "{\"ev\":\"watch\",\"revision\":12,\"puts\":[" RESTORED("2")
+                                        "],\"dels\":[]}", 2 * USEC_PER_SEC, &e), 0);
+    _cleanup_json_ json_t *old = json_pack("{s:I}", "epoch", (json_int_t)epoch_of(1, 900));
+    _cleanup_json_ json_t *now = json_pack("{s:I}", "epoch", (json_int_t)epoch_of(2, 5));
+    assert_true(vm_next_epoch(c, NULL) == epoch_of(2, 1));
+    assert_true(vm_next_epoch(c, old) == epoch_of(2, 1));
+    assert_true(vm_next_epoch(c, now) == epoch_of(2, 6));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pairs_are_ordered_by_restore_first),
+        cmocka_unit_test(an_epoch_that_was_granted_is_claimed),
+        cmocka_unit_test(an_epoch_of_before_a_restore_is_never_claimed),
+        cmocka_unit_test(after_a_restore_epochs_begin_anew_above_all_former_ones),
+    };
+    return cmocka_run_group_tests_name("vm_epoch", tests, NULL, NULL);
+}
