@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/vm.h"
 #include "core/op/ops.h"
 
 #define RETRY_MAX 3
@@ -240,7 +241,7 @@ static void save_progress(struct op *o, const json_t *before)
 {
     _cleanup_free_ char *id = str_printf("save/%s", o->id);
     const struct attempt *a = act_find(o->c, id);
-    if (json_equal(before, o->task) || (a && a->started_us + PROGRESS_SAVE_US > o->c->now_us)) {
+    if (json_equal(before, o->task) || vm_is_switching_over(o->c) || (a && a->started_us + PROGRESS_SAVE_US > o->c->now_us)) {
         return;
     }
     save(o);

@@ -5,6 +5,7 @@
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
+#include "core/model/vm.h"
 #include "core/plan/plan.h"
 
 /* How often this host looks at itself without being told of a change. */
@@ -127,6 +128,9 @@ void plan_observe(struct core *c)
                                     c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
     }
+    if (vm_is_switching_over(c)) {
+        return;
+    }
     if (node_has_bricks(me)) {
         plan_observe_gluster(c, fast);
     }
@@ -162,6 +166,9 @@ static void take_back(struct core *c, struct commit *t)
 
 void plan_publish(struct core *c)
 {
+    if (vm_is_switching_over(c)) {
+        return;
+    }
     struct commit t = commit_new();
     for (size_t i = 0; i < c->seen.n; i++) {
         _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
