@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the lab tests. Labs are named after the process, so that two runs do not meet."""
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -63,6 +64,23 @@ def make_lab():
     yield make
     for lab in labs:
         lab.down()
+
+
+EXPLAIN = ("mortar status; mortar task ls; ip -br addr; nft list table inet mortar_fence | head -40; "
+           "journalctl -u 'mortar*' -n 60 --no-pager -o short-precise; "
+           "tail -n 20 /var/log/mortar/console/*.log")
+
+
+@pytest.fixture(autouse=True)
+def explanation(request):
+    """After a failure: what each host of the module's cluster knows of it."""
+    cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    yield
+    if cluster and request.node.report_call.failed:
+        for host in sorted(h.name for h in cluster.lab.hosts()):
+            with contextlib.suppress(Exception):  # it may have no power
+                done = cluster.lab.exec(host, ["sh", "-c", EXPLAIN], check=False, timeout=30)
+                print(f"--- {host}\n{done.stdout}{done.stderr}")
 
 
 @pytest.hookimpl(hookwrapper=True)

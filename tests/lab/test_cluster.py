@@ -44,19 +44,6 @@ def guest(cluster):
     return guest
 
 
-@pytest.fixture(autouse=True)
-def explanation(request, cluster):
-    """After a failure: what the cluster knows of it."""
-    yield
-    if not request.node.report_call.failed:
-        return
-    for host in HOSTS:
-        argv = ["sh", "-c", "mortar task ls; journalctl -u mortard -n 25 --no-pager -o short-precise;"
-                " tail -n 30 /var/log/mortar/console/*.log"]
-        done = cluster.lab.exec(host, argv, check=False)
-        print(f"--- {host}\n{done.stdout}{done.stderr}")
-
-
 @pytest.fixture
 def living(cluster, guest):
     """The guest, started anew when an earlier test left it dead: one failure stays one."""

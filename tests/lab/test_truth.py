@@ -23,18 +23,6 @@ def cluster(make_lab, debs_dir):
     return cluster
 
 
-@pytest.fixture(autouse=True)
-def explanation(request, cluster):
-    """After a failure: what the cluster knows of it."""
-    yield
-    if not request.node.report_call.failed:
-        return
-    script = ("mortar status; mortar task ls;"
-              "journalctl -u mortard -n 25 --no-pager -o short-precise")
-    done = cluster.lab.exec("host1", ["sh", "-c", script], check=False)
-    print(f"{done.stdout}{done.stderr}")
-
-
 def pool(cluster, host="host1"):
     """(hosts whose brick is online, quorum) as `mortar pool show` says."""
     shown = cluster.show(host, "pool", "show", "vms")

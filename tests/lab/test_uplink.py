@@ -25,19 +25,6 @@ def cluster(make_lab, debs_dir):
     return Cluster(make_lab(hosts=2, disk_size="2G", witness=False, uplinks=True, debs=debs_dir))
 
 
-@pytest.fixture(autouse=True)
-def explanation(request, cluster):
-    """After a failure: what the hosts know of it."""
-    yield
-    if not request.node.report_call.failed:
-        return
-    for host in ("host1", "host2"):
-        script = ("mortar task ls; ip -br addr; ip route; cat /run/mortar/uplink.json "
-                  "/var/lib/mortar/uplink.json; journalctl -u mortard -u mortar-uplink -u "
-                  "mortar-uplink-return -n 25 --no-pager -o short-precise")
-        print(f"--- {host}\n{sh(cluster, host, script, check=False)}")
-
-
 def sh(cluster, host, script, check=True):
     """What a shell in a host prints."""
     return cluster.lab.exec(host, ["sh", "-c", script], check=check).stdout.strip()

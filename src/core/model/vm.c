@@ -107,14 +107,18 @@ bool vm_mig_is_active(const json_t *own)
 }
 
 #define SWITCH_OVER_MAX_US (2 * USEC_PER_SEC)
+#define WARM_UP_US (250 * USEC_PER_MSEC) /* a guest that was resumed faults its memory in, or is translated anew */
 
 static bool stands_still(const struct core *c, const char *name)
 {
+    _cleanup_free_ char *act_key = str_printf(KEY_VM "%s/act", name);
+    const struct record *act = world_record(&c->world, act_key);
+    bool is_cold = act && c->now_us < act->changed_us + WARM_UP_US;
     const json_t *own = vm_own(c, name);
     bool is_done = str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "done");
     bool runs = str_eq(json_text_of(vm_act(c, name), "state"), "running") &&
                 vm_epoch(vm_act(c, name)) == vm_epoch(own);
-    return vm_mig_is_active(own) || (is_done && !runs);
+    return vm_mig_is_active(own) || (is_done && (!runs || is_cold));
 }
 
 bool vm_is_switching_over(const struct core *c)

@@ -50,7 +50,8 @@ bool vm_mig_is_active(const json_t *own);
 /**
  * vm_is_switching_over - does a guest stand still in the midst of a migration from or to this host?
  * Whatever is committed or asked of this host meanwhile lengthens its blackout, so what can wait does.
- * True for at most two seconds after the guest was stopped: nothing waits for a switch-over that hangs.
+ * True until a moment after it runs again, and for at most two seconds after it was stopped: nothing
+ * waits for a switch-over that hangs.
  */
 bool vm_is_switching_over(const struct core *c);
 

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A migration of the demo guest that is hurt in the middle, and what must be true of it afterwards."""
+
+import contextlib
+import pathlib
+import subprocess
+import time
+
+from phase_kill import AtPhase
+
+from mortarcluster import Recorder
+
+DATA_HOSTS = ("host1", "host2")
+OTHER = {"host1": "host2", "host2": "host1"}
+SETTLE_S = 180
+POLL_S = 0.003
+
+
+def qemu_pids(lab, host, name):
+    """Pids, as this machine sees them, of QEMUs of a VM in a host; none while that has no power."""
+    found = []
+    for procs in pathlib.Path(lab.host(host).cgroup).rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):
+            for pid in map(int, procs.read_text().split()):
+                with contextlib.suppress(OSError):
+                    words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    if words[0].endswith(b"qemu-system-x86_64") and any(
+                            word.startswith(f"guest={name},".encode()) for word in words):
+                        found.append(pid)
+    return sorted(found)
+
+
+def wait_qemu(lab, host, name, within_s=60):
+    """The pid of the VM's QEMU in a host, as soon as there is one."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        pids = qemu_pids(lab, host, name)
+        if pids:
+            return pids[0]
+        time.sleep(POLL_S)
+    raise TimeoutError(f"no QEMU of {name} on {host} within {within_s} s")
+
+
+def wait_healed(cluster):
+    """Until all hosts speak and all bricks have all writes: the next fault meets a whole pool."""
+    def is_healed():
+        with contextlib.suppress(Exception):
+            bricks = cluster.show("host1", "pool", "show", "vms")["bricks"]
+            hosts = cluster.show("host1", "status")["hosts"]
+            return (all(b["online"] and b["heal_pending_files"] == 0 for b in bricks)
+                    and all(h["state"] == "online" for h in hosts))
+    cluster.wait_until("the pool is whole", is_healed, SETTLE_S)
+
+
+def wait_one_runs(cluster, name, through="host3"):
+    """Until the VM runs where `vm show` says, by one QEMU of all hosts; what `vm show` says."""
+    def is_one():
+        with contextlib.suppress(Exception):
+            seen = cluster.vm(name, through)
+            counts = {host: len(qemu_pids(cluster.lab, host, name)) for host in DATA_HOSTS}
+            wanted = {seen["host"]: 1, OTHER[seen["host"]]: 0}
+            return seen["state"] == "running" and counts == wanted and seen
+    return cluster.wait_until(f"{name} runs exactly once", is_one, SETTLE_S)
+
+
+def last_task(cluster, kind, host="host3"):
+    """The newest task of a kind."""
+    return [t for t in cluster.show(host, "task", "ls")["items"] if t["kind"] == kind][-1]
+
+
+def judge(cluster, guest, flushed):
+    """Stop the guest: its disk has every block that it had flushed, in order; start it again."""
+    cluster.mortar("host3", "vm", "stop", guest.name)
+    verdict = guest.judge("host1", flushed)
+    assert verdict["ok"], verdict["violations"]
+    cluster.mortar("host3", "vm", "start", guest.name)
+
+
+class HurtMove:
+    """with HurtMove(cluster, guest, phase, act) as move: … A move under way in which act(source, target)
+    was called in a phase. On leaving: no two guests ran, and the command has ended."""
+
+    def __init__(self, cluster, guest, phase, act):
+        self.cluster, self.guest, self.phase, self.act = cluster, guest, phase, act
+        seen = guest.seen("host3")
+        self.source, self.target = seen["host"], OTHER[seen["host"]]
+        self.epoch = seen["epoch"]
+        self.heart = Recorder(cluster.lab, guest.name)
+        self.flushed = None
+        self.is_hurt = False
+
+    def _hurt(self):
+        self.act(self)
+        self.is_hurt = True
+
+    def __enter__(self):
+        self.heart.__enter__()
+        first = self.heart.wait_for(lambda line: line[1] == self.source)
+        self.heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 50)
+        self.start = self.heart.mark()
+        with AtPhase(self.cluster.lab, self.source, "vm.migrate", self.phase,
+                     self._hurt) as trap:
+            self.child = self.cluster.lab.popen(
+                "host3", ["mortar", "vm", "migrate", self.guest.name, "--to", self.target],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            self.cluster.wait_until(f"the move meets {self.phase}", lambda: trap.met)
+        assert self.is_hurt, "nothing was hurt: the move had nothing to withstand"
+        self.flushed = self.heart.last()[3]["flushed"]
+        print(f"\n{self.source} to {self.target}, met in {trap.met}")
+        return self
+
+    def outcome(self):
+        """The command's exit code and words."""
+        said, _ = self.child.communicate(timeout=SETTLE_S)
+        print(f"exit {self.child.returncode}: {said.strip()[-400:]}")
+        return self.child.returncode, said
+
+    def __exit__(self, kind, *_):
+        self.heart.__exit__()
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+        self.child.drop_group()
+        if kind is None:
+            hosts = [line[1] for line in self.heart.lines[self.start:]]
+            changes = sum(1 for a, b in zip(hosts, hosts[1:]) if a != b)
+            assert changes <= 2, f"the guests of two hosts ticked in turns: {changes} changes"
+
+    def goes_on_at_the_source(self):
+        """The same guest, which never stopped for good, and nothing of it elsewhere."""
+        start = self.heart.last()
+        self.heart.wait_for(lambda line: line[3]["flushed"] > start[3]["flushed"] + 50, SETTLE_S)
+        ticks = [line[2] for line in self.heart.lines[self.start:]]
+        assert ticks == sorted(set(ticks)), "it started anew"
+        assert {line[1] for line in self.heart.lines[self.start:]} == {self.source}
+        seen = wait_one_runs(self.cluster, self.guest.name)
+        assert (seen["host"], seen["epoch"]) == (self.source, self.epoch)
+
+    def failed(self):
+        """The task failed and says why."""
+        def is_over():
+            with contextlib.suppress(Exception):
+                task = last_task(self.cluster, "vm.migrate")
+                return task["state"] != "running" and task
+        task = self.cluster.wait_until("the task is over", is_over, SETTLE_S)
+        assert task["state"] == "failed" and task["error"]["message"], task
+        return task["error"]["message"]
+
+
+def cut_source(cluster, at_switch_over):
+    """act() for HurtMove: the source loses power; at the switch-over if the guest's heart stands still."""
+    def act(move):
+        end = time.monotonic() + 30
+        while at_switch_over and time.monotonic() < end:
+            if time.monotonic() - move.heart.last()[0] > 0.06:
+                break
+            time.sleep(POLL_S)
+        cluster.lab.cut(move.source)
+    return act
+
+
+def wait_more(heart, start):
+    """Until a guest writes: it may have started anew, and count from one."""
+    heart.wait_for(lambda line: len(heart.lines) > start and line[3]["flushed"] > 50, SETTLE_S)
+
+
+def wait_no_task(cluster):
+    """Until no task runs any more."""
+    def is_idle():
+        with contextlib.suppress(Exception):
+            return not [t for t in cluster.show("host3", "task", "ls")["items"] if t["state"] == "running"]
+    cluster.wait_until("all tasks have ended", is_idle, SETTLE_S)

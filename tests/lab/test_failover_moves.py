@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migration under faults with failover on: the table of facts/ha.md 6.3, with power that fails.
+
+Whatever dies in whatever phase: never do two run, one runs again without anybody's help, and nothing that
+the guest had flushed is lost. Which host it is afterwards, the table says. Two of the cases are drawn
+from MORTAR_SEED; MORTAR_FULL=1 tries all. (Agents, libvirtd and connections that die: test_faults.py; they
+hurt no host, so failover has no part in them.)
+"""
+
+import contextlib
+import os
+import random
+
+import pytest
+from moving import OTHER, SETTLE_S, HurtMove, cut_source, judge, qemu_pids, wait_more, wait_no_task
+
+from mortarcluster import Cluster, Guest
+from mortarcluster import guest as guest_module
+
+IS_FULL = os.environ.get("MORTAR_FULL") == "1"
+SEED = int(os.environ.get("MORTAR_SEED", "1"))
+POWER = [("source", "copy"), ("source", "switch-over"), ("source", "handover"),
+         ("target", "copy"), ("target", "handover")]
+STORE = ("etcd", "copy")
+SAMPLED = POWER + [STORE] if IS_FULL else random.Random(SEED).sample(POWER + [STORE], 2)
+HOSTS = ("host1", "host2", "host3")
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """Three hosts, a mirrored pool with failover."""
+    print(f"\nMORTAR_SEED={SEED}: {SAMPLED}")
+    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
+    cluster.form()
+    cluster.create_pool()
+    cluster.mortar("host1", "pool", "ha", "vms")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def demo(cluster):
+    """The demo guest, born where the guard can freeze it."""
+    guest = Guest(cluster, writes_per_s=50, emit_ms=10)
+    for host in OTHER:
+        guest.put_files(guest_module.build(), host)
+    guest.create()
+    return guest
+
+
+@pytest.fixture
+def guest(cluster, demo):
+    """The guest on a whole cluster."""
+    def is_whole():
+        with contextlib.suppress(Exception):
+            bricks = cluster.show("host3", "pool", "show", "vms")["bricks"]
+            states = {h["state"] for h in cluster.show("host3", "host", "ls")["items"]}
+            return (states == {"online"} and demo.seen("host3")["state"] == "running"
+                    and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks))
+    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
+    return demo
+
+
+def wait_runs_on(cluster, name, hosts):
+    """Until the VM runs on one of the hosts, and on no other that has power; what `vm show` says."""
+    def seen():
+        with contextlib.suppress(Exception):
+            vm = cluster.vm(name, "host3")
+            counts = {host: len(qemu_pids(cluster.lab, host, name)) for host in OTHER}
+            return (vm["state"] == "running" and vm["host"] in hosts and counts[vm["host"]] == 1
+                    and sum(counts.values()) == 1 and vm)
+    return cluster.wait_until(f"{name} runs on {hosts}", seen, SETTLE_S)
+
+
+@pytest.mark.parametrize("who, phase", POWER)
+def test_a_move_whose_end_loses_its_power(cluster, guest, who, phase):
+    if (who, phase) not in SAMPLED:
+        pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
+    met = "copy" if phase == "switch-over" else phase
+
+    def act(move):
+        if who == "source":
+            cut_source(cluster, phase == "switch-over")(move)
+        else:
+            cluster.lab.cut(move.target)
+    with HurtMove(cluster, guest, met, act) as move:
+        dead = move.source if who == "source" else move.target
+        seen = wait_runs_on(cluster, guest.name, [OTHER[dead]])
+        print(f"runs on {seen['host']} under epoch {seen['epoch']}, was {move.epoch}")
+        assert seen["epoch"] >= move.epoch
+        if who == "source" or phase == "handover":
+            assert seen["epoch"] > move.epoch
+        wait_more(move.heart, move.heart.mark())
+        cluster.lab.boot(dead)
+        flushed = max(move.flushed, move.heart.last()[3]["flushed"])
+    wait_no_task(cluster)
+    assert guest.seen("host3")["host"] == OTHER[dead], "who comes back takes nothing away"
+    judge(cluster, guest, flushed)
+
+
+def test_a_move_that_loses_the_store_in_the_midst(cluster, guest):
+    if STORE not in SAMPLED:
+        pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
+
+    def stop_store(_move):
+        for host in HOSTS:
+            cluster.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "etcd"], check=False)
+            cluster.lab.exec(host, ["systemctl", "stop", "etcd"], check=False)
+    with HurtMove(cluster, guest, "copy", stop_store) as move:
+        # Copied or not: nobody may run it elsewhere while the record cannot be changed.
+        copies = {host: len(qemu_pids(cluster.lab, host, guest.name)) for host in OTHER}
+        assert copies[move.source] + copies[move.target] >= 1
+        for host in HOSTS:
+            cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
+        wait_runs_on(cluster, guest.name, list(OTHER))
+        wait_more(move.heart, move.heart.mark())
+        flushed = max(move.flushed, move.heart.last()[3]["flushed"])
+    wait_no_task(cluster)
+    judge(cluster, guest, flushed)
