@@ -6,6 +6,7 @@
 
 #include "adapters/fence/fence_index.h"
 #include "adapters/fence/fence_launder.h"
+#include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/systemd/systemd.h"
 #include "agent/brick_dir.h"
@@ -139,10 +140,29 @@ static void wait_for_left(const struct fence_left *left, const char *vm)
     }
 }
 
-static int launder(const json_t *args, const char *path, const struct pieces *p, struct err *e)
+/* Two data bricks may differ anywhere within a piece. So may a brick that does not count, and it would not
+ * even be blamed, if our mount reached it: a host that is no fencer may be late with its own cut. */
+static uint64_t launder_length(const json_t *args, uint32_t counting)
+{
+    const char *volume = json_text_of(args, "volume");
+    _cleanup_free_ char *mount = gluster_mount_path(volume);
+    struct gluster_quorum q = {0};
+    size_t data = 0;
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(args, "bricks"), i, brick) {
+        data += str_eq(json_text_of(json_object_get(brick, "brick"), "role"), "data");
+    }
+    bool has_one = data == 1 && gluster_mount_quorum(mount, volume, clock_boottime_us() + ASK_US, &q, NULL) == 0 &&
+                   q.children > 0 && q.children_up == counting;
+    return has_one ? FENCE_LAUNDER_BLOCK_BYTES : SHARD_BYTES;
+}
+
+static int launder(const json_t *args, const char *path, uint32_t counting, const struct pieces *p,
+                   struct err *e)
 {
     struct fence_left left = {0};
-    int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, p->shards, p->n,
+    int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, launder_length(args, counting), p->shards, p->n,
                           clock_boottime_us() + LAUNDER_US, &left, e);
     wait_for_left(&left, json_text_of(args, "name"));
     return r;
@@ -177,7 +197,7 @@ static int clean_image(const struct env *env, const json_t *args, const char *pa
     if (p->healing[0] && json_array_size(json_object_get(args, "bricks")) == HA_BRICKS) {
         return ERR_SET(e, UNAVAILABLE, "its disk is being healed: %s", p->healing);
     }
-    r = launder(args, path, p, e);
+    r = launder(args, path, counting, p, e);
     *laundered += p->n;
     return r;
 }

@@ -77,18 +77,20 @@ static int show_index(const char *brick, const char *limit, struct err *e)
     return r;
 }
 
-/* MS PROGRAM PATH SHARD_BYTES NUMBER... */
+/* MS PROGRAM PATH SHARD_BYTES LENGTH NUMBER... */
 static int launder(int argc, char **argv, struct err *e)
 {
     struct fence_left left = {0};
     uint64_t bytes = 0;
+    uint64_t length = 0;
     uint64_t shards[64] = {0};
     size_t n = 0;
     (void)str_parse_u64(argv[3], UINT64_MAX, &bytes, NULL); /* 0 is refused */
-    for (int i = 4; i < argc && n < ELEMENTS(shards); i++) {
+    (void)str_parse_u64(argv[4], UINT64_MAX, &length, NULL);
+    for (int i = 5; i < argc && n < ELEMENTS(shards); i++) {
         (void)str_parse_u64(argv[i], UINT64_MAX, &shards[n++], NULL); /* else the first piece */
     }
-    int r = fence_launder(argv[1], argv[2], bytes, shards, n, in_ms(argv[0]), &left, e);
+    int r = fence_launder(argv[1], argv[2], bytes, length, shards, n, in_ms(argv[0]), &left, e);
     printf("left %d\n", (int)left.pid);
     (void)fflush(stdout); /* read by the test while we wait */
     while (left.pid > 0 && !fence_left_is_gone(&left)) {
@@ -137,7 +139,7 @@ static int run(int argc, char **argv, struct err *e)
     if (str_eq(verb, "index") && argc >= 3) {
         return show_index(argv[2], argc > 3 ? argv[3] : NULL, e);
     }
-    if (str_eq(verb, "launder") && argc >= 6) {
+    if (str_eq(verb, "launder") && argc >= 7) {
         return launder(argc - 2, argv + 2, e);
     }
     if (str_eq(verb, "gfid") && argc == 5) {

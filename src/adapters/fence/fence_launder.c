@@ -124,8 +124,8 @@ static int judge(const struct cmd_result *res, const char *what, const char *pat
                    res->errout[0] ? res->errout : "it was ended by a signal");
 }
 
-int fence_launder(const char *program, const char *path, uint64_t shard_bytes, const uint64_t *shards,
-                  size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e)
+int fence_launder(const char *program, const char *path, uint64_t shard_bytes, uint64_t length,
+                  const uint64_t *shards, size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e)
 {
     _cleanup_strv_ struct strv words = {0};
     _cleanup_cmd_ struct cmd_result res = {0};
@@ -133,13 +133,14 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, c
     if (n_shards == 0) {
         return 0;
     }
-    if (path[0] != '/' || shard_bytes == 0 || shard_bytes % 4096 != 0 ||
-        n_shards > FENCE_LAUNDER_SHARDS_MAX) {
+    if (path[0] != '/' || shard_bytes == 0 || shard_bytes % FENCE_LAUNDER_BLOCK_BYTES != 0 ||
+        (length != shard_bytes && length != FENCE_LAUNDER_BLOCK_BYTES) || n_shards > FENCE_LAUNDER_SHARDS_MAX) {
         return ERR_SET(e, INVALID, "cannot launder %zu pieces of %ju bytes of %s", n_shards,
                        (uintmax_t)shard_bytes, path);
     }
     begin(&words, program, "rewrite", path);
     strv_addf(&words, "%ju", (uintmax_t)shard_bytes);
+    strv_addf(&words, "%ju", (uintmax_t)length);
     for (size_t i = 0; i < n_shards; i++) {
         strv_addf(&words, "%ju", (uintmax_t)shards[i]);
     }

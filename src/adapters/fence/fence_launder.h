@@ -10,6 +10,7 @@
 
 #define FENCE_LAUNDER_PROGRAM "/usr/lib/mortar/mortar-launder" /* src/adapters/fence/meson.build */
 #define FENCE_LAUNDER_SHARDS_MAX 4096
+#define FENCE_LAUNDER_BLOCK_BYTES 4096 /* what O_DIRECT takes on every disk that we accept */
 
 /* A child that was killed at the deadline and had not ended. All zero: there is none. */
 struct fence_left {
@@ -28,12 +29,15 @@ bool fence_left_is_gone(const struct fence_left *left);
  * not reached.
  * @program: FENCE_LAUNDER_PROGRAM        @path: absolute, below the mount; no symbolic link
  * @shard_bytes: of the volume, multiple of 4096        @shards: numbers, 0 the first piece
+ * @length: how much of each piece, from its start: @shard_bytes, so that copies which differ are made
+ *   equal; FENCE_LAUNDER_BLOCK_BYTES is enough when exactly one data brick is reachable, because blame is per
+ *   file and there is no second copy to differ (docs/evidence/flip.md, 5′)
  * @deadline_us: CLOCK_BOOTTIME
  * @ret_left: always set
  * Return: 0; -ERR_TIMEOUT (then look at @ret_left); -ERR_IO; -ERR_INVALID, -ERR_COMMAND
  */
-int fence_launder(const char *program, const char *path, uint64_t shard_bytes, const uint64_t *shards,
-                  size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e);
+int fence_launder(const char *program, const char *path, uint64_t shard_bytes, uint64_t length,
+                  const uint64_t *shards, size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e);
 
 /**
  * fence_image_gfid - the gfid of an image, asked through its mount

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * mortar-launder: the part of adapters/fence that touches a mount, in a process of its own.
  *
- *     mortar-launder rewrite PATH SHARD_BYTES NUMBER...
+ *     mortar-launder rewrite PATH SHARD_BYTES LENGTH NUMBER...
  *     mortar-launder gfid PATH
  *
- * Says "pid N" first. rewrite: reads the pieces of an image and writes the same bytes back, past all
- * caches, then fsync: afterwards the reachable copies are equal there, and accuse the others
+ * Says "pid N" first. rewrite: reads the first LENGTH bytes of pieces of an image and writes the same
+ * bytes back, past all caches, then fsync: afterwards the reachable copies are equal there, and accuse the others
  * (facts/gluster.md 4.6). Takes no lock: it is run only while nobody has the image open.
  * Not for people. Exit code 0, 1 (failed), 2 (called wrongly), 3 (no such file). */
 #include <errno.h>
@@ -117,18 +117,20 @@ static int rewrite(const char *path, char **argv)
 {
     struct image m;
     uint64_t shard_bytes = 0;
+    uint64_t length = 0;
     if (str_parse_u64(argv[0], SHARD_LIMIT_BYTES, &shard_bytes, NULL) < 0 || shard_bytes == 0 ||
-        shard_bytes % ALIGN_BYTES != 0) {
+        shard_bytes % ALIGN_BYTES != 0 || str_parse_u64(argv[1], shard_bytes, &length, NULL) < 0 ||
+        length == 0 || length % ALIGN_BYTES != 0) {
         return EXIT_USAGE;
     }
     int r = image_init(&m, path);
-    for (char **word = argv + 1; r == EXIT_OK && *word; word++) {
+    for (char **word = argv + 2; r == EXIT_OK && *word; word++) {
         uint64_t number = 0;
         if (str_parse_u64(*word, INT64_MAX / SHARD_LIMIT_BYTES, &number, NULL) < 0) {
             return EXIT_USAGE;
         }
         uint64_t from = number * shard_bytes;
-        uint64_t to = from + shard_bytes;
+        uint64_t to = from + length;
         if (from < m.size) {
             r = rewrite_range(&m, from, to < m.size ? to : m.size);
         }
@@ -164,13 +166,13 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     }
     int r = EXIT_USAGE;
-    if (argc >= 5 && str_eq(argv[1], "rewrite")) {
+    if (argc >= 6 && str_eq(argv[1], "rewrite")) {
         r = rewrite(argv[2], argv + 3);
     } else if (argc == 3 && str_eq(argv[1], "gfid")) {
         r = show_gfid(argv[2]);
     }
     if (r == EXIT_USAGE) {
-        (void)fprintf(stderr, "usage: mortar-launder rewrite PATH SHARD_BYTES NUMBER... | gfid PATH\n");
+        (void)fprintf(stderr, "usage: mortar-launder rewrite PATH SHARD_BYTES LENGTH NUMBER... | gfid PATH\n");
     }
     return fflush(stdout) != 0 && r == EXIT_OK ? EXIT_FAILED : r;
 }
