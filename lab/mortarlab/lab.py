@@ -129,7 +129,7 @@ class Lab:
         for host in hosts:
             host.finish_start()
         net.apply_rules(self.name, plan["cuts"], plan["isolated"])
-        if not hosts:
+        if not hosts or deadline_s == 0:
             return
         with concurrent.futures.ThreadPoolExecutor(len(hosts)) as pool:
             words = list(pool.map(lambda host: host.wait_up(deadline_s), hosts))
@@ -243,7 +243,8 @@ class Lab:
             host.kill()
 
     def boot(self, name, deadline_s=BOOT_DEADLINE_S):
-        """Give power to a host that is off, and wait until it is up."""
+        """Give power to a host that is off, and wait until it is up; deadline_s 0: not that. A host whose
+        cluster has no quorum yet does not get up alone."""
         with state.locked(self.name):
             plan = self._plan()
             host = self._find(plan, name)
