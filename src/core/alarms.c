@@ -110,18 +110,21 @@ static void brick_alarms(const struct core *c, const char *pool, const json_t *r
 {
     uint64_t pending = 0;
     _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    unsigned online = 0;
     size_t i;
     json_t *brick;
+    bool has_quorum = pool_quorum(c, pool, &online);
+    bool are_all = online == json_array_size(json_object_get(record, "bricks"));
     json_array_foreach(json_object_get(record, "bricks"), i, brick) {
         const char *host = json_text_of(brick, "host");
-        if (!pool_brick_is_online(c, pool, host)) {
+        if (!are_all && !pool_brick_is_online(c, pool, host)) {
             raise(c, list, (struct alarm){"brick.offline", "warning", pool, host,
                                           str_printf("the brick on %s is offline", host)});
         }
         const json_t *seen = json_object_get(seen_on(c, host, what), "brick");
         pending += node_is_silent(c, host) ? 0 : json_u64_of(seen, "heal_pending_files", 0);
     }
-    if (!pool_quorum(c, pool, NULL)) {
+    if (!has_quorum) {
         raise(c, list, (struct alarm){"pool.no_quorum", "error", pool, NULL,
                                       str_dup("no quorum: guests on it stand still")});
     } else if (pending) {

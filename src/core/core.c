@@ -35,6 +35,7 @@ struct core *core_new(void)
 {
     struct core *c = xcalloc(1, sizeof(*c));
     world_init(&c->world);
+    c->ha = ha_view_new();
     c->events = json_array();
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
@@ -51,6 +52,7 @@ void core_free(struct core *c)
     smap_done(&c->seen);
     smap_done(&c->attempts);
     smap_done(&c->alarms);
+    ha_view_free(c->ha);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
@@ -59,10 +61,22 @@ void core_free(struct core *c)
     free(c);
 }
 
+struct core_mark core_mark(const struct core *c)
+{
+    return (struct core_mark){c->world.records.changes, c->seen.changes};
+}
+
+bool core_is_at(const struct core *c, const struct core_mark *m)
+{
+    return m->world == c->world.records.changes && m->seen == c->seen.changes;
+}
+
 static void on_start(struct core *c, const json_t *event)
 {
     json_decref(c->self);
     c->self = json_deep_copy(event);
+    ha_view_free(c->ha);
+    c->ha = ha_view_new(); /* it is of a host */
     free(c->host);
     c->host = str_dup(json_text_of(event, "host"));
     json_t *task = json_object_get(event, "local_task");
@@ -107,10 +121,10 @@ static void on_watch(struct core *c, const json_t *event)
     }
 }
 
-/* smap_put() keeps what is there already, and with it the reference that it was given. */
+/* What is seen again changes nothing. */
 static void remember(struct core *c, const char *name, json_t *value)
 {
-    if (smap_get(&c->seen, name) != value) {
+    if (!json_equal(smap_get(&c->seen, name), value)) {
         smap_put(&c->seen, name, json_incref(value));
     }
 }
@@ -124,7 +138,8 @@ static void learn_domains(struct core *c, const json_t *result)
         remember(c, "others", others);
         json_object_del(ours, DOMAINS_OTHERS);
     }
-    smap_put(&c->seen, "domains", ours);
+    remember(c, "domains", ours);
+    json_decref(ours);
 }
 
 /* What the attempt's outcome tells about this host. */
@@ -262,7 +277,7 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     } else if (str_eq(kind, "domain")) {
         on_domain(c, event);
     } else if (str_eq(kind, "guard")) {
-        smap_put(&c->seen, "ha/guard", json_incref(json_object_get(event, "status")));
+        remember(c, "ha/guard", json_object_get(event, "status"));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
     } else if (str_eq(kind, "request")) {

@@ -9,6 +9,22 @@
 
 #define HA_FENCERS_MAX 3 /* HA covers pools on one triple of brick hosts (A7) */
 
+/* What follows from the world alone is worked out once for each state of it. Borrowed; nobody changes it. */
+struct ha_view {
+    uint64_t of; /* world.records.changes, and one; 0: of nothing */
+    bool is_on;
+    size_t fencers_n;
+    const char *fencers[HA_FENCERS_MAX];
+    json_t *config; /* of this host's guard; NULL: not asked for yet, see ha_guard.c */
+    json_t *open;   /* the same, whom this host lets in; see ha_fence.c */
+};
+
+/** ha_view_new - of no world yet */
+struct ha_view *ha_view_new(void);
+void ha_view_free(struct ha_view *v);
+/** ha_view - of the present world. The two last members are the caller's to fill */
+struct ha_view *ha_view(const struct core *c);
+
 /** ha_is_used - is failover on, or being switched on, for any pool? Else nothing here does anything */
 bool ha_is_used(const struct core *c);
 /** ha_is_on - is failover on, not only being prepared, for any pool? Then silent hosts are fenced */

@@ -122,9 +122,11 @@ void ha_plan_take(struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         uint64_t inc = json_u64_of(it.value, "inc", 0);
+        if (!str_eq(json_text_of(it.value, "state"), "fenced") || str_eq(it.name, c->host)) {
+            continue;
+        }
         _cleanup_free_ char *what = str_printf("t4/%s", it.name);
-        if (str_eq(json_text_of(it.value, "state"), "fenced") && !str_eq(it.name, c->host) &&
-            has_lost(c, it.name, inc) && ha_is_my_turn(c, what)) {
+        if (has_lost(c, it.name, inc) && ha_is_my_turn(c, what)) {
             take_all(c, it.name, inc);
         }
     }

@@ -73,8 +73,8 @@ const json_t *node_get(const struct core *c, const char *host)
 
 const json_t *node_seen(const struct core *c, const char *host, const char *what)
 {
-    _cleanup_free_ char *name = str_printf("%s/%s", host, what);
-    return world_get(&c->world, KEY_SEEN, name);
+    const struct record *r = world_part(&c->world, KEY_SEEN, host, what);
+    return r ? r->value : NULL;
 }
 
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
@@ -146,8 +146,7 @@ json_t *node_addresses(const struct core *c)
 
 uint64_t node_seen_age_us(const struct core *c, const char *host)
 {
-    _cleanup_free_ char *key = str_printf("%s%s/host", KEY_SEEN, host);
-    const struct record *r = world_record(&c->world, key);
+    const struct record *r = world_part(&c->world, KEY_SEEN, host, "host");
     return r ? c->now_us - r->changed_us : UINT64_MAX;
 }
 

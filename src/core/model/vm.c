@@ -10,8 +10,8 @@
 
 static const json_t *part(const struct core *c, const char *name, const char *which)
 {
-    _cleanup_free_ char *key = str_printf("%s/%s", name, which);
-    return world_get(&c->world, KEY_VM, key);
+    const struct record *r = world_part(&c->world, KEY_VM, name, which);
+    return r ? r->value : NULL;
 }
 
 const json_t *vm_spec(const struct core *c, const char *name)

@@ -3,7 +3,7 @@
  * claims an epoch by CAS, and only the process that saw its claim succeed starts QEMU for it, once;
  * after anything unclear the epoch is raised and claimed again (I1). Killing follows amendment A5:
  * only a record of this cluster that positively says so ends a QEMU. */
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -31,7 +31,9 @@ struct vm {
 
 static void id_of(const struct vm *v, const char *what, char *buf, size_t size)
 {
-    (void)snprintf(buf, size, "vm/%s/%s", v->name, what);
+    _cleanup_free_ char *id = str_printf("vm/%s/%s", v->name, what);
+    assert(strlen(id) < size);
+    memcpy(buf, id, strlen(id) + 1);
 }
 
 /* Names come again, uuids do not: a machine is not held up by one that had its name before. */
@@ -379,8 +381,11 @@ static void forget_old(struct vm *v)
     static const char *const kinds[] = {"claim", "clean", "create"};
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         char prefix[96];
-        _cleanup_free_ char *keep = epoch_id(v, kinds[i]);
         id_of(v, kinds[i], prefix, sizeof(prefix));
+        if (!act_has_any(v->c, prefix)) {
+            continue;
+        }
+        _cleanup_free_ char *keep = epoch_id(v, kinds[i]);
         act_forget_others(v->c, prefix, keep);
     }
 }
