@@ -9,6 +9,7 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -309,6 +310,8 @@ json_t *view_vm(const struct core *c, const char *name)
     }
     json_object_set_new(v, "networks", view_nics(spec));
     json_object_set_new(v, "state", json_string(vm_state(c, name)));
+    json_object_set_new(v, "ha", json_string(policy_name(policy_of(spec))));
+    json_object_set_new(v, "priority", json_string(priority_name(priority_of(spec))));
     set(v, "next", json_object_get(spec, "next"));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));

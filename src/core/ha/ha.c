@@ -85,8 +85,7 @@ bool ha_run_right(const struct core *c)
 
 bool ha_node_is_out(const json_t *node)
 {
-    const char *state = json_text_of(node, "state");
-    return str_eq(state, "fencing") || str_eq(state, "fenced");
+    return node_is_out(node);
 }
 
 bool ha_node_is_flushing(const json_t *node)

@@ -8,16 +8,15 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/vm.h"
 #include "core/place/place.h"
 
-#define BATCH_MAX 40 /* each VM is a put and two compares; etcd takes 128 operations of a kind */
+#define BATCH_MAX 40 /* puts: each is a compare, too, and so is each host; etcd takes 128 operations of a kind */
 
-static bool is_restarted(const json_t *spec)
+static bool is_wanted(const json_t *spec)
 {
-    const char *policy = json_text_of(spec, "ha");
-    return (!policy || str_eq(policy, "restart")) && str_eq(json_text_of(spec, "desired"), "running") &&
-           !json_text_of(spec, "making");
+    return str_eq(json_text_of(spec, "desired"), "running") && !json_text_of(spec, "making");
 }
 
 /* An instance that was born outside the slice which the guard freezes may still execute somewhere: its
@@ -33,8 +32,8 @@ static bool is_lost_with(const struct core *c, const char *vm, const char *host,
     const json_t *own = vm_own(c, vm);
     const json_t *spec = vm_spec(c, vm);
     return own && str_eq(json_text_of(own, "owner"), host) && json_u64_of(own, "inc", 0) <= inc &&
-           is_restarted(spec) && ha_pool_is_on(c, json_text_of(spec, "pool")) &&
-           was_freezable(own, vm_act(c, vm));
+           is_wanted(spec) && policy_of(spec) != POLICY_STAY &&
+           ha_pool_is_on(c, json_text_of(spec, "pool")) && was_freezable(own, vm_act(c, vm));
 }
 
 /* Memory that this very batch has given away already is not seen in the records yet: hosts take turns. */
@@ -76,6 +75,22 @@ static void guard_once(struct core *c, struct commit *t, json_t *guarded, const 
     }
 }
 
+/* Nobody starts one whose policy is 'none'. What is left of its instance is dead by the new epoch (A5),
+ * and its user can start it on any host at once. */
+static void let_down(struct core *c, struct commit *t, const char *vm, const char *lost)
+{
+    uint64_t epoch = vm_next_epoch(c, vm_own(c, vm));
+    json_t *spec = json_deep_copy(vm_spec(c, vm));
+    json_t *act = vm_new_act(c, "stopped", epoch);
+    _cleanup_free_ char *why = str_printf("%s was fenced; with the policy 'none' it stays down", lost);
+    json_object_set_new(spec, "desired", json_string("stopped"));
+    json_object_set_new(act, "host", json_string(lost));
+    json_object_set_new(act, "error", json_pack("{s:s,s:s}", "name", "host.unreachable", "message", why));
+    vm_put_spec(c, t, vm, spec);
+    vm_put_act(c, t, vm, act);
+    vm_put_own(c, t, vm, vm_new_own(c, lost, epoch));
+}
+
 static void take_all(struct core *c, const char *lost, uint64_t inc)
 {
     _cleanup_json_ json_t *given = json_object();
@@ -87,8 +102,15 @@ static void take_all(struct core *c, const char *lost, uint64_t inc)
     for (struct world_iter it = {0}; n < BATCH_MAX && (name = vm_next(c, &it));) {
         _cleanup_free_ char *vm = name;
         char why[160];
-        const char *to = is_lost_with(c, vm, lost, inc) ? target_for(c, vm, lost, given, why, sizeof(why))
-                                                        : NULL;
+        if (!is_lost_with(c, vm, lost, inc)) {
+            continue;
+        }
+        if (policy_of(vm_spec(c, vm)) == POLICY_NONE) {
+            let_down(c, &t, vm, lost);
+            n += 3;
+            continue;
+        }
+        const char *to = target_for(c, vm, lost, given, why, sizeof(why));
         if (!to) {
             continue;
         }

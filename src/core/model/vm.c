@@ -40,8 +40,14 @@ json_t *vm_next_spec(const json_t *spec)
 json_t *vm_changed_spec(const json_t *spec, const json_t *set, bool is_running)
 {
     static const char *const fields[] = {"cpus", "memory_bytes"};
+    static const char *const rules[] = {"ha", "priority"}; /* not of the guest: they hold at once */
     json_t *changed = is_running ? json_deep_copy(spec) : vm_next_spec(spec);
     json_t *into = changed;
+    for (size_t i = 0; i < ELEMENTS(rules); i++) {
+        if (json_text_of(set, rules[i])) {
+            json_object_set(changed, rules[i], json_object_get(set, rules[i]));
+        }
+    }
     if (is_running) {
         json_t *next = json_object_get(changed, "next");
         into = next ? json_incref(next) : json_object();
@@ -178,6 +184,23 @@ json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch)
                      (json_int_t)epoch, "since_ms", (json_int_t)(c->wall_us / USEC_PER_MSEC));
 }
 
+/* Its host was cut off, or booted again and has not started it yet. */
+static bool has_lost_host(const struct core *c, const json_t *own)
+{
+    const json_t *node = node_get(c, json_text_of(own, "owner"));
+    return node_is_out(node) || json_u64_of(own, "inc", 0) < json_u64_of(node, "inc", 0);
+}
+
+/* Of one that has run and shall run: under another epoch it has moved, or was taken over. */
+static const char *running_state(const struct core *c, const json_t *own, const json_t *act)
+{
+    const char *phase = json_text_of(json_object_get(own, "mig"), "phase");
+    if (has_lost_host(c, own)) {
+        return "lost";
+    }
+    return vm_epoch(act) == vm_epoch(own) ? "running" : str_eq(phase, "done") ? "resuming" : "starting";
+}
+
 const char *vm_state(const struct core *c, const char *name)
 {
     const json_t *spec = vm_spec(c, name);
@@ -192,7 +215,7 @@ const char *vm_state(const struct core *c, const char *name)
         return "migrating";
     }
     if (str_eq(state, "running")) {
-        return wants_running ? (vm_epoch(act) == vm_epoch(own) ? "running" : "resuming") : "stopping";
+        return wants_running ? running_state(c, own, act) : "stopping";
     }
     if (wants_running && (!state || str_eq(state, "stopped"))) {
         return "starting";

@@ -11,6 +11,7 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
@@ -207,6 +208,25 @@ static void plan_start_claimed(struct vm *v)
     }
 }
 
+/* It is stopped from now on, until the user starts it. @why: NULL when its guest wanted that */
+static void stay_down(struct vm *v, const char *what, const char *name, const char *why)
+{
+    char id[96];
+    struct commit t = commit_new();
+    json_t *spec = json_deep_copy(v->spec);
+    json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    json_object_set_new(spec, "desired", json_string("stopped"));
+    if (why) {
+        json_object_set_new(act, "error", json_pack("{s:s,s:s}", "name", name, "message", why));
+    }
+    id_of(v, what, id, sizeof(id));
+    vm_put_spec(v->c, &t, v->name, spec);
+    vm_put_act(v->c, &t, v->name, act);
+    commit_guard(v->c, &t, KEY_VM, own_key); /* whoever took it over has not asked for this */
+    (void)commit_try(v->c, id, &t);
+}
+
 /* QEMU of the current epoch has gone: did the guest power off, or did it fall? */
 static void plan_gone(struct vm *v)
 {
@@ -214,14 +234,12 @@ static void plan_gone(struct vm *v)
     const json_t *gone = smap_get(&v->c->seen, gone_name);
     bool is_current = gone && vm_epoch(gone) == vm_epoch(v->own);
     if (is_current && str_eq(json_text_of(gone, "reason"), "shutdown")) {
-        char id[96];
-        struct commit t = commit_new();
-        json_t *spec = json_deep_copy(v->spec);
-        json_object_set_new(spec, "desired", json_string("stopped"));
-        id_of(v, "poweroff", id, sizeof(id));
-        vm_put_spec(v->c, &t, v->name, spec);
-        vm_put_act(v->c, &t, v->name, vm_new_act(v->c, "stopped", vm_epoch(v->own)));
-        (void)commit_try(v->c, id, &t);
+        stay_down(v, "poweroff", NULL, NULL);
+        return;
+    }
+    /* While it is being started the user waits for it, and is told. */
+    if (policy_of(v->spec) == POLICY_NONE && !str_eq(json_text_of(v->act, "state"), "starting")) {
+        stay_down(v, "let-down", "virt.failed", "QEMU ended by itself; with the policy 'none' it stays down");
         return;
     }
     _cleanup_json_ json_t *error =
@@ -237,7 +255,12 @@ static void plan_running_wanted(struct vm *v)
         return; /* the next vm start begins anew */
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
-        raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        if (policy_of(v->spec) == POLICY_NONE) {
+            stay_down(v, "let-down", "host.unreachable",
+                      "its host was lost and came back; with the policy 'none' it stays down");
+        } else {
+            raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        }
         return;
     }
     if (vm_is_of_former_store(v->c, v->own)) {

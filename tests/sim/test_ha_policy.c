@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What becomes of many machines of one lost host: policies, order, room. MORTAR_SEED repeats one run,
+ * MORTAR_SCHEDULES says how many. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "sim_ha.h"
+
+#define LIMIT_US (300 * USEC_PER_SEC)
+
+static uint64_t first_seed(void)
+{
+    const char *text = getenv("MORTAR_SEED");
+    return text ? strtoull(text, NULL, 10) : 1;
+}
+
+static int schedules(int normal)
+{
+    const char *text = getenv("MORTAR_SCHEDULES");
+    return getenv("MORTAR_SEED") && !text ? 1 : text ? (int)strtoul(text, NULL, 10) : normal;
+}
+
+/* Steals @args. */
+static void ask(struct sim *s, size_t host, const char *verb, json_t *args)
+{
+    struct err e = {0};
+    _cleanup_free_ char *task = NULL;
+    for (int i = 0; !task && i < 100; i++) {
+        e = (struct err){0};
+        task = sim_request(s, host, verb, json_deep_copy(args), &e);
+        sim_run(s, 500 * USEC_PER_MSEC);
+        _cleanup_free_ char *key = str_printf("%s%s", KEY_TASK, task ? task : "");
+        if (task && !sim_get(s, key)) { /* its commit met another one */
+            free(task);
+            task = NULL;
+        }
+    }
+    json_decref(args);
+    if (!task || !str_eq(sim_wait(s, task, LIMIT_US), "done")) {
+        fail_msg("seed %llu: %s: %s", (unsigned long long)s->seed, verb, e.msg);
+    }
+}
+
+static void add_vm(struct sim *s, const char *name, const char *ha, const char *priority)
+{
+    ask(s, 0, "vm.create", json_pack("{s:s,s:s,s:i,s:I,s:I,s:s,s:s}", "name", name, "pool", "vms", "cpus", 1,
+                                     "memory_bytes", (json_int_t)GIB, "disk_bytes", (json_int_t)GIB, "ha",
+                                     ha, "priority", priority));
+}
+
+/* Two converged hosts and a witness, a pool with failover. */
+static void prepare(struct sim *s, uint64_t seed)
+{
+    sim_init(s, seed, 3);
+    sim_ha_init(s);
+    sim_run(s, 3 * USEC_PER_SEC);
+    ask(s, 0, "pool.create", json_pack("{s:s}", "name", "vms"));
+    sim_run(s, 10 * USEC_PER_SEC);
+    ask(s, 0, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1));
+}
+
+static void end(struct sim *s)
+{
+    sim_ha_done(s);
+    sim_done(s);
+}
+
+static const json_t *record(const struct sim *s, const char *vm, const char *which)
+{
+    _cleanup_free_ char *key = str_printf(KEY_VM "%s/%s", vm, which);
+    return sim_get(s, key);
+}
+
+static const char *owner_of(const struct sim *s, const char *vm)
+{
+    return json_text_of(record(s, vm, "own"), "owner");
+}
+
+static size_t index_of(const struct sim *s, const char *host)
+{
+    size_t i = 0;
+    while (i < s->hosts_n && !str_eq(s->hosts[i].name, host)) {
+        i++;
+    }
+    return i;
+}
+
+static bool is_running_on(const struct sim *s, const char *vm, const char *host)
+{
+    return str_eq(owner_of(s, vm), host) && sim_running(s, vm) == 1;
+}
+
+#define WAIT_FOR(s, what)                                                                    \
+    do {                                                                                     \
+        uint64_t until_us = (s)->now_us + LIMIT_US;                                          \
+        while (!(what) && (s)->now_us < until_us) {                                          \
+            sim_run((s), 20 * USEC_PER_MSEC);                                                \
+        }                                                                                    \
+        if (!(what)) {                                                                       \
+            fail_msg("seed %llu: never: %s", (unsigned long long)(s)->seed, #what);          \
+        }                                                                                    \
+    } while (0)
+
+static void each_machine_of_a_lost_host_follows_its_policy(void **state)
+{
+    for (int i = 0; i < schedules(5); i++) {
+        struct sim s;
+        prepare(&s, first_seed() + (uint64_t)i);
+        add_vm(&s, "moves", "restart", "normal");
+        add_vm(&s, "stays", "stay", "high");
+        add_vm(&s, "ends", "none", "high");
+        sim_run(&s, 20 * USEC_PER_SEC);
+        _cleanup_free_ char *old = str_dup(owner_of(&s, "moves"));
+        assert_true(is_running_on(&s, "moves", old) && is_running_on(&s, "stays", old) &&
+                    is_running_on(&s, "ends", old)); /* else this run shows nothing */
+        size_t lost = index_of(&s, old);
+        const char *other = s.hosts[lost == 0 ? 1 : 0].name;
+        sim_ha_power_off(&s, lost);
+        WAIT_FOR(&s, is_running_on(&s, "moves", other));
+        WAIT_FOR(&s, str_eq(json_text_of(record(&s, "ends", "spec"), "desired"), "stopped"));
+        sim_run(&s, 30 * USEC_PER_SEC);
+        assert_string_equal(owner_of(&s, "stays"), old);
+        assert_int_equal(sim_copies(&s, "stays") + sim_copies(&s, "ends"), 0);
+        ask(&s, index_of(&s, other), "vm.start", json_pack("{s:s}", "name", "ends"));
+        assert_true(is_running_on(&s, "ends", other)); /* by hand at once, although its host is off */
+        sim_ha_power_on(&s, lost);
+        WAIT_FOR(&s, is_running_on(&s, "stays", old));
+        assert_true(is_running_on(&s, "moves", other) && is_running_on(&s, "ends", other));
+        end(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_machine_of_a_lost_host_follows_its_policy),
+    };
+    if (getenv("MORTAR_ONLY")) {
+        cmocka_set_test_filter(getenv("MORTAR_ONLY"));
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
