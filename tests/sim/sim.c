@@ -468,7 +468,14 @@ static const char *model_vm(struct sim *s, size_t host, const json_t *action)
     struct sim_host *h = &s->hosts[host];
     const char *what = json_text_of(action, "do");
     const json_t *args = json_object_get(action, "args");
-    if (str_eq(what, "vm.create")) {
+    if (str_eq(what, "vm.create") && s->create_us) {
+        s->creating[host]++;
+        s->creating_max = s->creating[host] > s->creating_max ? s->creating[host] : s->creating_max;
+        push_again(s, host, action, "sim.create", s->create_us);
+        return SIM_LATER;
+    }
+    if (str_eq(what, "vm.create") || str_eq(what, "sim.create")) {
+        s->creating[host] -= str_eq(what, "sim.create");
         return model_create(s, h, args);
     }
     if (str_eq(what, "vm.migrate")) {
@@ -582,7 +589,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
         json_object_set_new(event, "result", model_observation(s, h, action));
     } else if (str_eq(what, "sim.end_copy")) {
         bad = end_copy(s, host, action);
-    } else if (str_starts(what, "vm.") && !str_ends(what, "_disks")) {
+    } else if (str_eq(what, "sim.create") || (str_starts(what, "vm.") && !str_ends(what, "_disks"))) {
         bad = model_vm(s, host, action);
     } else if (str_eq(what, "brick.prepare")) {
         prepare_brick(h, args);

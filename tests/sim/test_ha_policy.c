@@ -138,10 +138,84 @@ static void each_machine_of_a_lost_host_follows_its_policy(void **state)
     }
 }
 
+/* Three of 24 groups by name, so that the order of names is not that of importance. */
+static void name_of(int i, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "%c%d", 'a' + i / 8, i % 8);
+}
+
+static void many_machines_start_by_priority_and_few_at_a_time(void **state)
+{
+    static const char *const priorities[] = {"low", "normal", "high"};
+    enum { N = 24 };
+    for (int i = 0; i < schedules(3); i++) {
+        struct sim s;
+        uint64_t born_us[N] = {0};
+        char name[8];
+        prepare(&s, first_seed() + (uint64_t)i);
+        for (int k = 0; k < N; k++) {
+            name_of(k, name, sizeof(name));
+            add_vm(&s, name, "restart", priorities[k / 8]);
+        }
+        sim_run(&s, 20 * USEC_PER_SEC);
+        _cleanup_free_ char *old = str_dup(owner_of(&s, "a0"));
+        s.create_us = USEC_PER_SEC;
+        sim_ha_power_off(&s, index_of(&s, old));
+        int running = 0;
+        for (uint64_t until_us = s.now_us + LIMIT_US; running < N && s.now_us < until_us;) {
+            sim_run(&s, 10 * USEC_PER_MSEC);
+            for (int k = running = 0; k < N; k++) {
+                name_of(k, name, sizeof(name));
+                bool is_up = !str_eq(owner_of(&s, name), old) && sim_running(&s, name) == 1;
+                born_us[k] = is_up && !born_us[k] ? s.now_us : born_us[k];
+                running += is_up;
+            }
+        }
+        assert_int_equal(running, N);
+        assert_int_equal(s.creating_max, 8);
+        for (int k = 0; k < N; k++) {
+            for (int other = 0; other < k; other++) { /* a group is born after all that are more important */
+                if (other / 8 < k / 8 && born_us[k] > born_us[other]) {
+                    fail_msg("seed %llu: %c%d at %llu ms, %c%d at %llu", (unsigned long long)s.seed, 'a' + k / 8,
+                             k % 8, (unsigned long long)born_us[k] / 1000, 'a' + other / 8, other % 8,
+                             (unsigned long long)born_us[other] / 1000);
+                }
+            }
+        }
+        end(&s);
+    }
+}
+
+static void five_machines_of_a_lost_host_run_within_five_seconds_after_the_first(void **state)
+{
+    for (int i = 0; i < schedules(5); i++) {
+        struct sim s;
+        char name[8];
+        prepare(&s, first_seed() + (uint64_t)i);
+        for (int k = 0; k < 5; k++) {
+            name_of(k, name, sizeof(name));
+            add_vm(&s, name, "restart", "normal");
+        }
+        sim_run(&s, 20 * USEC_PER_SEC);
+        _cleanup_free_ char *old = str_dup(owner_of(&s, "a0"));
+        s.create_us = 2 * USEC_PER_SEC;
+        sim_ha_power_off(&s, index_of(&s, old));
+        WAIT_FOR(&s, !str_eq(owner_of(&s, "a0"), old) && sim_running(&s, "a0") == 1);
+        sim_run(&s, 5 * USEC_PER_SEC);
+        for (int k = 0; k < 5; k++) {
+            name_of(k, name, sizeof(name));
+            assert_true(!str_eq(owner_of(&s, name), old) && sim_running(&s, name) == 1);
+        }
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_machine_of_a_lost_host_follows_its_policy),
+        cmocka_unit_test(many_machines_start_by_priority_and_few_at_a_time),
+        cmocka_unit_test(five_machines_of_a_lost_host_run_within_five_seconds_after_the_first),
     };
     if (getenv("MORTAR_ONLY")) {
         cmocka_set_test_filter(getenv("MORTAR_ONLY"));

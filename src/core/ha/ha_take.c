@@ -91,20 +91,31 @@ static void let_down(struct core *c, struct commit *t, const char *vm, const cha
     vm_put_own(c, t, vm, vm_new_own(c, lost, epoch));
 }
 
+/* The most important first: they get the room, and the first commit. */
+static void find_lost(const struct core *c, const char *lost, uint64_t inc, struct smap *ret)
+{
+    char *name = NULL;
+    for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
+        _cleanup_free_ char *vm = name;
+        _cleanup_free_ char *key = vm_order(c, vm);
+        if (is_lost_with(c, vm, lost, inc)) {
+            smap_put(ret, key, NULL);
+        }
+    }
+}
+
 static void take_all(struct core *c, const char *lost, uint64_t inc)
 {
     _cleanup_json_ json_t *given = json_object();
     _cleanup_json_ json_t *guarded = json_object();
     _cleanup_free_ char *id = str_printf("ha/t4/%s", lost);
+    _cleanup_(smap_done) struct smap order = {0};
     struct commit t = commit_new();
     size_t n = 0;
-    char *name = NULL;
-    for (struct world_iter it = {0}; n < BATCH_MAX && (name = vm_next(c, &it));) {
-        _cleanup_free_ char *vm = name;
+    find_lost(c, lost, inc, &order);
+    for (size_t i = 0; n < BATCH_MAX && i < order.n; i++) {
+        const char *vm = VM_ORDER_NAME(order.items[i].key);
         char why[160];
-        if (!is_lost_with(c, vm, lost, inc)) {
-            continue;
-        }
         if (policy_of(vm_spec(c, vm)) == POLICY_NONE) {
             let_down(c, &t, vm, lost);
             n += 3;

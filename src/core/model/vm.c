@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 
 static const json_t *part(const struct core *c, const char *name, const char *which)
@@ -81,6 +82,11 @@ char *vm_next(const struct core *c, struct world_iter *it)
         }
     }
     return NULL;
+}
+
+char *vm_order(const struct core *c, const char *name)
+{
+    return str_printf("%u/%s", priority_of(vm_spec(c, name)), name);
 }
 
 uint64_t vm_epoch(const json_t *record)

@@ -30,6 +30,13 @@ uint64_t vm_next_u64(const json_t *spec, const char *field);
 /** vm_next - iterate over names: for (struct world_iter it = {0}; (n = vm_next(c, &it));) free n */
 char *vm_next(const struct core *c, struct world_iter *it);
 
+/**
+ * vm_order - @name as a key by which maps sort machines: the most important first, then by name
+ * Caller frees; VM_ORDER_NAME() of it is the name again.
+ */
+char *vm_order(const struct core *c, const char *name);
+#define VM_ORDER_NAME(key) ((key) + 2)
+
 /** vm_epoch - epoch in an own or act record or in a domain's metadata; 0 when absent */
 uint64_t vm_epoch(const json_t *record);
 
