@@ -293,7 +293,8 @@ static json_t *view_nics(const json_t *spec)
     return list;
 }
 
-json_t *view_vm(const struct core *c, const char *name)
+/* @waiting: of ha_waiting() */
+static json_t *vm_with(const struct core *c, const char *name, const json_t *waiting)
 {
     static const char *const copied[] = {"name", "uuid", "desired", "pool",     "image", "cpus",
                                          "memory_bytes", "disks", "created_ms"};
@@ -315,17 +316,25 @@ json_t *view_vm(const struct core *c, const char *name)
     set(v, "next", json_object_get(spec, "next"));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));
+    set(v, "waiting", json_object_get(waiting, name));
     set(v, "error", json_object_get(act, "error"));
     set(v, "last_migration", world_get(&c->world, KEY_VM, last));
     return v;
 }
 
+json_t *view_vm(const struct core *c, const char *name)
+{
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
+    return vm_with(c, name, waiting);
+}
+
 static json_t *list_vms(const struct core *c)
 {
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
     json_t *list = json_array();
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        json_array_append_new(list, view_vm(c, name));
+        json_array_append_new(list, vm_with(c, name, waiting));
         free(name);
     }
     return list;

@@ -129,6 +129,7 @@ static const struct field vm_fields[] = {
     {"  at next start", "next.memory_bytes", FIELD_SIZE},
     {"HA", "ha"},
     {"Priority", "priority"},
+    {"Waiting", "waiting"},
     {"Error", "error.message"},
     {"Created", "created_ms", FIELD_TIME},
     {"Last migration from", "last_migration.from"},

@@ -519,9 +519,9 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return list_domains(s, h);
     }
     if (str_eq(what, "observe.host")) {
-        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
-                         "7.2", "memory_free_bytes", (json_int_t)(64 * GIB), "beat",
-                         (json_int_t)(s->now_us / BEAT_US));
+        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
+                         "7.2", "memory_bytes", (json_int_t)s->memory_bytes, "memory_free_bytes",
+                         (json_int_t)s->memory_bytes, "beat", (json_int_t)(s->now_us / BEAT_US));
     }
     if (str_eq(what, "observe.gluster")) {
         return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms", 1);
@@ -870,7 +870,7 @@ void sim_start_agent(struct sim *s, size_t host)
 void sim_init(struct sim *s, uint64_t seed, size_t n)
 {
     *s = (struct sim){.seed = seed, .prng = {seed}, .hosts_n = n, .delay_max_ms = 20,
-                      .deaf_percent = 2, .now_us = USEC_PER_SEC};
+                      .memory_bytes = 64 * GIB, .deaf_percent = 2, .now_us = USEC_PER_SEC};
     s->highest.free_value = free;
     s->acked.free_value = free;
     s->store.free_value = record_free;

@@ -49,11 +49,12 @@ static void ask(struct sim *s, size_t host, const char *verb, json_t *args)
     }
 }
 
-static void add_vm(struct sim *s, const char *name, const char *ha, const char *priority)
+/* @host: NULL when it may be any */
+static void add_vm(struct sim *s, const char *name, const char *ha, const char *priority, const char *host)
 {
-    ask(s, 0, "vm.create", json_pack("{s:s,s:s,s:i,s:I,s:I,s:s,s:s}", "name", name, "pool", "vms", "cpus", 1,
+    ask(s, 0, "vm.create", json_pack("{s:s,s:s,s:i,s:I,s:I,s:s,s:s,s:s*}", "name", name, "pool", "vms", "cpus", 1,
                                      "memory_bytes", (json_int_t)GIB, "disk_bytes", (json_int_t)GIB, "ha",
-                                     ha, "priority", priority));
+                                     ha, "priority", priority, "host", host));
 }
 
 /* Two converged hosts and a witness, a pool with failover. */
@@ -114,9 +115,9 @@ static void each_machine_of_a_lost_host_follows_its_policy(void **state)
     for (int i = 0; i < schedules(5); i++) {
         struct sim s;
         prepare(&s, first_seed() + (uint64_t)i);
-        add_vm(&s, "moves", "restart", "normal");
-        add_vm(&s, "stays", "stay", "high");
-        add_vm(&s, "ends", "none", "high");
+        add_vm(&s, "moves", "restart", "normal", "host1");
+        add_vm(&s, "stays", "stay", "high", "host1");
+        add_vm(&s, "ends", "none", "high", "host1");
         sim_run(&s, 20 * USEC_PER_SEC);
         _cleanup_free_ char *old = str_dup(owner_of(&s, "moves"));
         assert_true(is_running_on(&s, "moves", old) && is_running_on(&s, "stays", old) &&
@@ -155,7 +156,7 @@ static void many_machines_start_by_priority_and_few_at_a_time(void **state)
         prepare(&s, first_seed() + (uint64_t)i);
         for (int k = 0; k < N; k++) {
             name_of(k, name, sizeof(name));
-            add_vm(&s, name, "restart", priorities[k / 8]);
+            add_vm(&s, name, "restart", priorities[k / 8], "host1");
         }
         sim_run(&s, 20 * USEC_PER_SEC);
         _cleanup_free_ char *old = str_dup(owner_of(&s, "a0"));
@@ -194,7 +195,7 @@ static void five_machines_of_a_lost_host_run_within_five_seconds_after_the_first
         prepare(&s, first_seed() + (uint64_t)i);
         for (int k = 0; k < 5; k++) {
             name_of(k, name, sizeof(name));
-            add_vm(&s, name, "restart", "normal");
+            add_vm(&s, name, "restart", "normal", "host1");
         }
         sim_run(&s, 20 * USEC_PER_SEC);
         _cleanup_free_ char *old = str_dup(owner_of(&s, "a0"));
@@ -210,11 +211,39 @@ static void five_machines_of_a_lost_host_run_within_five_seconds_after_the_first
     }
 }
 
+/* Each of the two hosts has room for three machines of 1 GiB, and two machines. */
+static void the_less_important_waits_for_room_and_starts_when_there_is(void **state)
+{
+    for (int i = 0; i < schedules(5); i++) {
+        struct sim s;
+        prepare(&s, first_seed() + (uint64_t)i);
+        s.memory_bytes = 4 * GIB;
+        sim_run(&s, 60 * USEC_PER_SEC);
+        add_vm(&s, "a", "restart", "low", NULL);
+        add_vm(&s, "b", "restart", "normal", NULL);
+        add_vm(&s, "c", "restart", "high", NULL);
+        add_vm(&s, "d", "restart", "normal", NULL);
+        sim_run(&s, 20 * USEC_PER_SEC);
+        _cleanup_free_ char *old = str_dup(owner_of(&s, "a"));
+        const char *other = s.hosts[index_of(&s, old) == 0 ? 1 : 0].name;
+        assert_true(is_running_on(&s, "c", old) && is_running_on(&s, "b", other) && is_running_on(&s, "d", other));
+        sim_ha_power_off(&s, index_of(&s, old));
+        WAIT_FOR(&s, is_running_on(&s, "c", other));
+        sim_run(&s, 100 * USEC_PER_SEC);
+        assert_string_equal(owner_of(&s, "a"), old);
+        assert_int_equal(sim_copies(&s, "a"), 0);
+        ask(&s, index_of(&s, other), "vm.stop", json_pack("{s:s}", "name", "d"));
+        WAIT_FOR(&s, is_running_on(&s, "a", other));
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_machine_of_a_lost_host_follows_its_policy),
         cmocka_unit_test(many_machines_start_by_priority_and_few_at_a_time),
+        cmocka_unit_test(the_less_important_waits_for_room_and_starts_when_there_is),
         cmocka_unit_test(five_machines_of_a_lost_host_run_within_five_seconds_after_the_first),
     };
     if (getenv("MORTAR_ONLY")) {

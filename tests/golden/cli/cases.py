@@ -62,7 +62,7 @@ VM = {
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
                        "bytes": 300 << 20, "when_ms": 1790000000000, "qemu_downtime_ms": 71,
                        "reason": "host1: 20.5 GiB of memory free, as asked"},
-    "created_ms": 1790000000000, "error": None, "next": None, "ha": "restart", "priority": "normal",
+    "created_ms": 1790000000000, "error": None, "next": None, "ha": "restart", "priority": "normal", "waiting": None,
 }
 STOPPED = {**VM, "name": "web", "uuid": "uuid-of-web", "state": "stopped", "desired": "stopped",
            "pool": "local", "image": None, "cpus": 1, "memory_bytes": 512 << 20,
