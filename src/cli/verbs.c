@@ -231,6 +231,13 @@ static const struct verb verbs[] = {
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
 
+    {.words = "host admit", .args = {OBJECT(NOUN_HOST)},
+     .help = "let a host in again that was fenced again and again", .run = run_change, .method = "POST",
+     .path = "/v1/hosts/{}/admit", .done = "host '{}' is let in when it runs",
+     .more = "A host that failover has fenced twice without an hour as a full member in between stays cut off, "
+             "so that it cannot take its virtual machines down a third time. First find out why: a power "
+             "supply, a link, memory. A host that was fenced once is let in by itself."},
+
     {.words = "uplink set", .options = uplink_options,
      .args = {{.name = "NIC", .field = "uplink", .needed = true,
                .help = "network card of this host, see 'ip -br link'"}},

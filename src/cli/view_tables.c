@@ -21,6 +21,7 @@ static const struct field host_fields[] = {
     {"UUID", "uuid"},
     {"Role", "role"},
     {"State", "state", FIELD_STATE},
+    {"Held back", "held"},
     {"Management address", "addresses.mgmt"},
     {"Storage address", "addresses.storage"},
     {"CPUs", "cpus", FIELD_COUNT},

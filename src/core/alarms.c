@@ -70,6 +70,14 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
         raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
                                       str_printf("it is %s: %s", json_text_of(node, "state"), why ? why : "?"),
                                       json_u64_of(node, "fenced_ms", 0)});
+        if (ha_node_is_held(node)) {
+            raise(c, list, (struct alarm){
+                "host.held", "error", host, NULL,
+                str_printf("it was fenced %llu times, each within an hour of the last, and is not let in again by "
+                           "itself: find out why, then 'mortar host admit %s'",
+                           (unsigned long long)json_u64_of(node, "fences", 0), host),
+                json_u64_of(node, "fenced_ms", 0)});
+        }
     } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
         raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
                                       str_dup("its guard does not run: its machines cannot be taken over safely, "

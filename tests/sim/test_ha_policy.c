@@ -238,12 +238,55 @@ static void the_less_important_waits_for_room_and_starts_when_there_is(void **st
     }
 }
 
+static const char *state_of(const struct sim *s, size_t host)
+{
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%s", s->hosts[host].name);
+    return json_text_of(sim_get(s, key), "state");
+}
+
+static void a_host_that_was_fenced_twice_waits_for_its_administrator(void **state)
+{
+    for (int i = 0; i < schedules(3); i++) {
+        struct sim s;
+        prepare(&s, first_seed() + (uint64_t)i);
+        sim_ha_power_off(&s, 0);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "fenced"));
+        sim_ha_power_on(&s, 0);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "online")); /* once is no pattern */
+        sim_run(&s, 30 * USEC_PER_SEC);
+        sim_ha_power_off(&s, 0);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "fenced"));
+        sim_ha_power_on(&s, 0);
+        sim_run(&s, LIMIT_US);
+        assert_string_equal(state_of(&s, 0), "fenced");
+        sim_ha_admit(&s);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "online"));
+        end(&s);
+    }
+}
+
+static void two_fences_with_a_good_hour_between_are_no_pattern(void **state)
+{
+    struct sim s;
+    prepare(&s, first_seed());
+    for (int i = 0; i < 2; i++) {
+        sim_ha_power_off(&s, 0);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "fenced"));
+        sim_ha_power_on(&s, 0);
+        WAIT_FOR(&s, str_eq(state_of(&s, 0), "online"));
+        sim_run(&s, (uint64_t)3700 * USEC_PER_SEC);
+    }
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_machine_of_a_lost_host_follows_its_policy),
         cmocka_unit_test(many_machines_start_by_priority_and_few_at_a_time),
         cmocka_unit_test(the_less_important_waits_for_room_and_starts_when_there_is),
+        cmocka_unit_test(a_host_that_was_fenced_twice_waits_for_its_administrator),
+        cmocka_unit_test(two_fences_with_a_good_hour_between_are_no_pattern),
         cmocka_unit_test(five_machines_of_a_lost_host_run_within_five_seconds_after_the_first),
     };
     if (getenv("MORTAR_ONLY")) {

@@ -93,6 +93,11 @@ bool ha_node_is_flushing(const json_t *node)
     return json_bool_of(node, "flush", false);
 }
 
+bool ha_node_is_held(const json_t *node)
+{
+    return node_is_out(node) && json_u64_of(node, "fences", 0) >= HA_FLAP_FENCES;
+}
+
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {

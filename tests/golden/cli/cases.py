@@ -20,7 +20,7 @@ def host(name, role="converged", state="online", **more):
     return {
         "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
-        "inc": 1, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "inc": 1, "held": False, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
         "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
@@ -193,14 +193,14 @@ CASES = {
     "cluster": {
         "answers": {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
-            "POST /v1/hosts/host1/evacuate": [STARTED],
+            "POST /v1/hosts/host1/evacuate": [STARTED], "POST /v1/hosts/host1/admit": ok({}),
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
                                    "valid_s": 3600}),
             "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
-                 ["leave"], ["host", "evacuate", "host1"]],
+                 ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"]],
     },
     "uplink": {
         "answers": {
