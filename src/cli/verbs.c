@@ -119,6 +119,14 @@ static const struct param export_options[] = {
      .fallback = "qcow2", .help = "format to write"},
     {0},
 };
+#define HA_POLICY(fallback_) {.name = "ha", .kind = VAL_CHOICE, .value = "restart|stay|none", .field = "ha", \
+    .fallback = fallback_, .help = "what is done when its host or its QEMU falls"}
+#define PRIORITY(fallback_) {.name = "priority", .kind = VAL_CHOICE, .value = "low|normal|high", \
+    .field = "priority", .fallback = fallback_, .help = "which machines are started again first"}
+#define POLICIES "With --ha restart a machine is started again when its QEMU falls, and on another host when its " \
+    "own was fenced (see 'mortar pool ha'). With stay it waits for its own host. With none it stays down " \
+    "until it is started by hand."
+
 static const struct param vm_create_options[] = {
     {.name = "image", .value = "IMAGE", .field = "image", .noun = NOUN_IMAGE,
      .help = "image to clone for the first disk"},
@@ -145,6 +153,8 @@ static const struct param vm_create_options[] = {
     {.name = "cmdline", .value = "TEXT", .field = "cmdline", .help = "command line for --kernel"},
     {.name = "demo-channel", .kind = VAL_FLAG, .field = "demo_channel",
      .help = "give the demo guest the channel on which it beats; of no use for others"},
+    HA_POLICY("restart"),
+    PRIORITY("normal"),
     {.name = "no-start", .kind = VAL_UNFLAG, .field = "start", .help = "define it only"},
     {0},
 };
@@ -157,6 +167,8 @@ static const struct param vm_set_options[] = {
      .max = LIMIT_VM_CPUS, .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
      .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .help = "memory"},
+    HA_POLICY(NULL),
+    PRIORITY(NULL),
     {0},
 };
 static const struct param vm_migrate_options[] = {
@@ -219,6 +231,13 @@ static const struct verb verbs[] = {
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
 
+    {.words = "host admit", .args = {OBJECT(NOUN_HOST)},
+     .help = "let a host in again that was fenced again and again", .run = run_change, .method = "POST",
+     .path = "/v1/hosts/{}/admit", .done = "host '{}' is let in when it runs",
+     .more = "A host that failover has fenced twice without an hour as a full member in between stays cut off, "
+             "so that it cannot take its virtual machines down a third time. First find out why: a power "
+             "supply, a link, memory. A host that was fenced once is let in by itself."},
+
     {.words = "uplink set", .options = uplink_options,
      .args = {{.name = "NIC", .field = "uplink", .needed = true,
                .help = "network card of this host, see 'ip -br link'"}},
@@ -278,7 +297,7 @@ static const struct verb verbs[] = {
 
     {.words = "vm create", .args = {NEW_NAME}, .options = vm_create_options,
      .help = "create a virtual machine", .run = run_vm_create, .method = "POST", .path = "/v1/vms",
-     .done = "vm '{}' is created"},
+     .done = "vm '{}' is created", .more = POLICIES},
     {.words = "vm ls", .help = "list the virtual machines", .run = run_list, .path = "/v1/vms",
      .view = &view_vm},
     {.words = "vm show", .args = {OBJECT(NOUN_VM)}, .help = "show a virtual machine",
@@ -297,11 +316,12 @@ static const struct verb verbs[] = {
      .help = "remove a stopped virtual machine and its disks",
      .run = run_change, .method = "DELETE", .path = "/v1/vms/{}", .done = "vm '{}' is removed"},
     {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
-     .help = "change a virtual machine from its next start on", .run = run_vm_set,
+     .help = "change a virtual machine", .run = run_vm_set,
      .method = "PATCH",
      .path = "/v1/vms/{}", .done = "vm '{}' is changed",
      .more = "A running one keeps its processors and memory until it is stopped and started, or starts "
-             "again after a failure; 'mortar vm show' shows both. A reset is no start."},
+             "again after a failure; 'mortar vm show' shows both. A reset is no start. Policy and priority hold "
+             "at once. " POLICIES},
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
      .help = "move a running virtual machine to another host", .run = run_vm_migrate,
      .method = "POST",

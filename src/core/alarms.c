@@ -70,6 +70,14 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
         raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
                                       str_printf("it is %s: %s", json_text_of(node, "state"), why ? why : "?"),
                                       json_u64_of(node, "fenced_ms", 0)});
+        if (ha_node_is_held(node)) {
+            raise(c, list, (struct alarm){
+                "host.held", "error", host, NULL,
+                str_printf("it was fenced %llu times, each within an hour of the last, and is not let in again by "
+                           "itself: find out why, then 'mortar host admit %s'",
+                           (unsigned long long)json_u64_of(node, "fences", 0), host),
+                json_u64_of(node, "fenced_ms", 0)});
+        }
     } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
         raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
                                       str_dup("its guard does not run: its machines cannot be taken over safely, "
@@ -145,7 +153,30 @@ static void pool_alarms(const struct core *c, const char *pool, const json_t *re
     }
 }
 
-static void vm_alarms(const struct core *c, const char *vm, json_t *list)
+#define NAMES_MAX 8
+
+/* The loss of one host, whichever it is, shall leave nothing behind that was to be restarted. */
+static void spare_alarms(const struct core *c, json_t *list)
+{
+    _cleanup_json_ json_t *lacking = ha_no_spare(c);
+    const char *host;
+    json_t *vms;
+    json_object_foreach(lacking, host, vms) {
+        _cleanup_sbuf_ struct sbuf names = {0};
+        size_t n = json_array_size(vms);
+        for (size_t i = 0; i < n && i < NAMES_MAX; i++) {
+            sbuf_printf(&names, "%s%s", i ? ", " : "", json_string_value(json_array_get(vms, i)));
+        }
+        if (n > NAMES_MAX) {
+            sbuf_printf(&names, " and %zu more", n - NAMES_MAX);
+        }
+        raise(c, list, (struct alarm){"ha.no-spare", "warning", host, NULL,
+                                      str_printf("if %s is lost, no other host has room for %s; add memory, or let "
+                                                 "some wait: 'mortar vm set NAME --ha stay'", host, names.data)});
+    }
+}
+
+static void vm_alarms(const struct core *c, const char *vm, const char *waits, json_t *list)
 {
     const json_t *act = vm_act(c, vm);
     uint64_t since = json_u64_of(act, "since_ms", 0);
@@ -153,6 +184,9 @@ static void vm_alarms(const struct core *c, const char *vm, json_t *list)
         raise(c, list, (struct alarm){"vm.ioerror", "error", vm, NULL,
                                       str_printf("stands still after an I/O error on %s",
                                                  json_text_of(act, "host")), since});
+    }
+    if (waits) {
+        raise(c, list, (struct alarm){"vm.waiting", "error", vm, NULL, str_dup(waits)});
     }
     if (vm_is_given_up(c, vm)) {
         const char *why = json_text_of(json_object_get(act, "error"), "message");
@@ -180,9 +214,11 @@ json_t *alarms_list(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         pool_alarms(c, it.name, it.value, list);
     }
+    spare_alarms(c, list);
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        vm_alarms(c, name, list);
+        vm_alarms(c, name, json_text_of(waiting, name), list);
         free(name);
     }
     return list;

@@ -112,13 +112,17 @@ bool ha_run_right(const struct core *c)
 
 bool ha_node_is_out(const json_t *node)
 {
-    const char *state = json_text_of(node, "state");
-    return str_eq(state, "fencing") || str_eq(state, "fenced");
+    return node_is_out(node);
 }
 
 bool ha_node_is_flushing(const json_t *node)
 {
     return json_bool_of(node, "flush", false);
+}
+
+bool ha_node_is_held(const json_t *node)
+{
+    return node_is_out(node) && json_u64_of(node, "fences", 0) >= HA_FLAP_FENCES;
 }
 
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */

@@ -95,6 +95,7 @@ static void fence(struct core *c, const char *host, const json_t *node, const ch
     json_object_set_new(next, "why", json_string(who.data));
     json_object_set_new(next, "fenced_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
     json_object_set_new(next, "by", json_string(c->host));
+    json_object_set_new(next, "fences", json_integer((json_int_t)json_u64_of(node, "fences", 0) + 1));
     commit_put(c, &t, KEY_NODE, host, next);
     commit_guard(c, &t, KEY_NODE, c->host);
     (void)commit_try(c, id, &t);

@@ -66,6 +66,12 @@ bool node_may_run_vms(const json_t *node)
     return node_is_online(node) || str_eq(json_text_of(node, "state"), "maintenance");
 }
 
+bool node_is_out(const json_t *node)
+{
+    const char *state = json_text_of(node, "state");
+    return str_eq(state, "fencing") || str_eq(state, "fenced");
+}
+
 const json_t *node_get(const struct core *c, const char *host)
 {
     return host ? world_get(&c->world, KEY_NODE, host) : NULL;

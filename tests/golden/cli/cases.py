@@ -20,7 +20,7 @@ def host(name, role="converged", state="online", **more):
     return {
         "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
-        "inc": 1, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "inc": 1, "held": False, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
         "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
@@ -62,7 +62,7 @@ VM = {
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
                        "bytes": 300 << 20, "when_ms": 1790000000000, "qemu_downtime_ms": 71,
                        "reason": "host1: 20.5 GiB of memory free, as asked"},
-    "created_ms": 1790000000000, "error": None, "next": None,
+    "created_ms": 1790000000000, "error": None, "next": None, "ha": "restart", "priority": "normal", "waiting": None,
 }
 STOPPED = {**VM, "name": "web", "uuid": "uuid-of-web", "state": "stopped", "desired": "stopped",
            "pool": "local", "image": None, "cpus": 1, "memory_bytes": 512 << 20,
@@ -193,14 +193,14 @@ CASES = {
     "cluster": {
         "answers": {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
-            "POST /v1/hosts/host1/evacuate": [STARTED],
+            "POST /v1/hosts/host1/evacuate": [STARTED], "POST /v1/hosts/host1/admit": ok({}),
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
                                    "valid_s": 3600}),
             "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
-                 ["leave"], ["host", "evacuate", "host1"]],
+                 ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"]],
     },
     "uplink": {
         "answers": {
@@ -254,7 +254,11 @@ CASES = {
                  ["vm", "create", "demo"],
                  ["vm", "start", "demo"], ["vm", "stop", "demo"], ["vm", "stop", "demo", "--force"],
                  ["vm", "reset", "demo"], ["vm", "rm", "demo"],
-                 ["vm", "set", "demo", "--memory", "2G"], ["vm", "set", "demo"]],
+                 ["vm", "create", "demo", "--image", "debian", "--pool", "vms", "--ha", "stay", "--priority", "high"],
+                 ["vm", "create", "demo", "--image", "debian", "--ha", "always"],
+                 ["vm", "set", "demo", "--memory", "2G"], ["vm", "set", "demo"],
+                 ["vm", "set", "demo", "--ha", "none", "--priority", "low"],
+                 ["vm", "set", "demo", "--priority", "urgent"]],
     },
     "errors": {
         "answers": {
