@@ -5,9 +5,10 @@ from .cluster import Cluster, CommandFailed
 from .console import Console
 from .debian import DebianGuest
 from .guest import Guest
+from .keeper import Keeper
 from .recorder import Recorder
 from .session import Session
 from .strangers import Strangers
 
-__all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Recorder", "Session",
+__all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Keeper", "Recorder", "Session",
            "Strangers"]
