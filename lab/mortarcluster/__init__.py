@@ -9,6 +9,8 @@ from .keeper import Keeper
 from .recorder import Recorder
 from .session import Session
 from .strangers import Strangers
+from .timeline import TimeLine
+from .writer import Writer
 
 __all__ = ["Cluster", "CommandFailed", "Console", "DebianGuest", "Guest", "Keeper", "Recorder", "Session",
-           "Strangers"]
+           "Strangers", "TimeLine", "Writer"]
