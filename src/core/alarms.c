@@ -85,6 +85,23 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
     }
 }
 
+/* src/agent/lab_unsafe.h: a lab may, nobody else. */
+static void unsafe_alarm(const struct core *c, const char *host, json_t *list)
+{
+    const json_t *parts = json_object_get(seen_on(c, host, "host"), "lab_unsafe");
+    _cleanup_sbuf_ struct sbuf words = {0};
+    size_t i;
+    json_t *part;
+    json_array_foreach(parts, i, part) {
+        sbuf_printf(&words, " %s", json_string_value(part));
+    }
+    if (parts) {
+        raise(c, list, (struct alarm){"host.lab_unsafe", "error", host, NULL,
+                                      str_printf("/etc/mortar/lab-unsafe switches off:%s. DISKS WILL BE DESTROYED at "
+                                                 "the next failover: remove that file", words.len ? words.data : "")});
+    }
+}
+
 static void host_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
 {
     size_t i;
@@ -207,6 +224,7 @@ json_t *alarms_list(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         host_alarms(c, it.name, it.value, list);
         failover_alarms(c, it.name, it.value, list);
+        unsafe_alarm(c, it.name, list);
         if (!node_is_silent(c, it.name)) {
             uplink_alarms(c, it.name, list);
         }

@@ -65,12 +65,7 @@ def wait_moved(cluster, guest, old, through):
 
 def wait_whole(cluster, through="host3"):
     """Until all hosts are in good standing and the pool is healed."""
-    def is_whole():
-        with contextlib.suppress(Exception):
-            bricks = cluster.show(through, "pool", "show", "vms")["bricks"]
-            return (set(states(cluster, through).values()) == {"online"}
-                    and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks))
-    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
+    cluster.wait_whole(through, SETTLE_S)
 
 
 def qemus(cluster, host, name):

@@ -97,6 +97,7 @@ static void each_alarm_says_what_and_since_when(void **state)
     expect(PUT("vm/db1/act", "{\"state\":\"stopped\",\"host\":\"host1\",\"epoch\":2,\"fails\":3,\"since_ms\":"
                "1600,\"error\":{\"name\":\"virt.failed\",\"message\":\"no\"}}"), NULL, NULL,
            "vm.given_up error db1 @1600");
+    expect(PUT("seen/host2/host", "{\"lab_unsafe\":[\"fence\"]}"), NULL, NULL, "host.lab_unsafe error host2 @2000");
 }
 
 static void an_alarm_that_went_and_comes_again_is_a_new_one(void **state)
