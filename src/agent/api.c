@@ -332,6 +332,8 @@ static const struct route routes[] = {
     {"GET", "/v1/version", .fn = api_version, .is_local = true},
     {"GET", "/v1/check", .fn = api_check, .is_local = true},
     {"GET", "/v1/vms/*/console", .fn = api_console},
+    {"GET", "/v1/vms/*/why", .fn = api_why},
+    {"GET", "/v1/local/history", .fn = api_history},
     {"GET", "/v1/local/guard-key", .fn = api_guard_key},
     {"GET", "/v1/local/index/*", .fn = api_index},
     {"POST", "/v1/init", .verb = "init", .is_local = true},

@@ -164,6 +164,11 @@ static const struct param vm_migrate_options[] = {
      .help = "host to move to (default: the best one)"},
     {0},
 };
+static const struct param vm_why_options[] = {
+    {.name = "since", .kind = VAL_DURATION, .value = "TIME", .field = "since_s", .min = 1,
+     .max = WIRE_WHY_SINCE_MAX_S, .fallback = "1d", .help = "how far back, such as 10m, 2h or 3d"},
+    {0},
+};
 static const struct param cancel_options[] = {
     FORCE("break off what does not hear, also when the host that works on it is silent"),
     {0},
@@ -311,6 +316,13 @@ static const struct verb verbs[] = {
      .run = run_vm_console, .path = "/v1/vms/{}/console",
      .more = "Leave with Ctrl-]. The console follows the machine when it moves to another host and "
              "ends when it stops."},
+
+    {.words = "vm why", .args = {OBJECT(NOUN_VM)}, .options = vm_why_options,
+     .help = "tell what happened to a virtual machine", .run = run_vm_why, .path = "/v1/vms/{}/why",
+     .more = "Joins what every host noted: promises missed, silence, the steps of a fence, changes of owner "
+             "with their epochs, starts and ends of QEMU, moves, storage that did not answer, starts that "
+             "were refused. A host that does not answer is named. Each line shows when, and how long after "
+             "the line before."},
 
     {.words = "network ls", .help = "list the networks", .run = run_list, .path = "/v1/networks",
      .view = &view_network},

@@ -9,6 +9,7 @@
 #include "core/alarms.h"
 #include "core/events.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -39,6 +40,7 @@ struct core *core_new(void)
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
     c->alarms.free_value = value_free;
+    c->noted.free_value = value_free;
     return c;
 }
 
@@ -51,11 +53,13 @@ void core_free(struct core *c)
     smap_done(&c->seen);
     smap_done(&c->attempts);
     smap_done(&c->alarms);
+    smap_done(&c->noted);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
     json_decref(c->events);
     json_decref(c->actions);
+    json_decref(c->facts);
     free(c);
 }
 
@@ -70,6 +74,7 @@ static void on_start(struct core *c, const json_t *event)
         json_decref(c->local_task);
         c->local_task = json_deep_copy(task);
     }
+    history_start(c);
 }
 
 static json_t *value_of(const struct core *c, const char *key)
@@ -87,6 +92,7 @@ static void take_put(struct core *c, const json_t *row)
     _cleanup_json_ json_t *now = value_of(c, key);
     if (now != old) {
         events_note(c, key, old, now, mod);
+        history_record(c, key, old, now, mod);
     }
 }
 
@@ -103,6 +109,7 @@ static void on_watch(struct core *c, const json_t *event)
         world_del(&c->world, json_string_value(row), revision);
         if (old && !world_record(&c->world, json_string_value(row))) {
             events_note(c, json_string_value(row), old, NULL, revision);
+            history_record(c, json_string_value(row), old, NULL, revision);
         }
     }
 }
@@ -210,6 +217,7 @@ static void on_done(struct core *c, const json_t *event)
     if (store) {
         on_watch(c, store); /* what a commit wrote, or met */
     }
+    history_done(c, id, a);
     learn(c, id, a, store != NULL);
 }
 
@@ -230,6 +238,7 @@ static void on_domain(struct core *c, const json_t *event)
     if (!name || !vm_spec(c, name)) {
         return; /* the user's own domains are no concern of ours */
     }
+    history_domain(c, event);
     if (str_eq(json_text_of(event, "kind"), "gone")) {
         _cleanup_free_ char *what = str_printf("gone/%s", name);
         json_t *value = json_deep_copy(event);
@@ -248,10 +257,13 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
 {
     const char *kind = json_text_of(event, "ev");
     if (str_eq(kind, "list")) {
+        history_store(c, false);
+        history_list(c, json_object_get(event, "rows"));
         world_relist(&c->world, json_object_get(event, "rows"), json_u64_of(event, "revision", 0),
                      c->now_us);
         c->store_is_lost = false;
     } else if (str_eq(kind, "lost")) {
+        history_store(c, true);
         c->store_is_lost = true;
     } else if (str_eq(kind, "watch")) {
         on_watch(c, event);
@@ -262,6 +274,7 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     } else if (str_eq(kind, "domain")) {
         on_domain(c, event);
     } else if (str_eq(kind, "guard")) {
+        history_guard(c, smap_get(&c->seen, "ha/guard"), json_object_get(event, "status"));
         smap_put(&c->seen, "ha/guard", json_incref(json_object_get(event, "status")));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
@@ -281,6 +294,8 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     c->wall_us = wall_us;
     c->wake_us = 0;
     c->actions = json_array();
+    json_decref(c->facts);
+    c->facts = json_array();
     int r = dispatch(c, event, e);
     op_run_all(c);
     if (c->host && c->world.is_listed) {

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
@@ -67,6 +68,27 @@ static const char *target_for(struct core *c, const char *vm, const char *lost, 
     return best;
 }
 
+/* For 'mortar vm why': that nobody can take it, and what is in the way where. */
+static void tell_target(struct core *c, const char *vm, const char *lost, const char *to)
+{
+    const json_t *spec = vm_spec(c, vm);
+    const char *host = NULL;
+    char why[160];
+    struct err none = {0};
+    const struct place_need need = {
+        .vm = vm,
+        .pool = json_text_of(spec, "pool"),
+        .memory_bytes = vm_next_u64(spec, "memory_bytes"),
+        .cpus = vm_next_u64(spec, "cpus"),
+        .exclude = lost,
+    };
+    if (to) {
+        history_wait(c, vm, NULL);
+    } else if (place_vm(c, &need, &host, why, sizeof(why), &none) < 0) {
+        history_wait(c, vm, none.msg);
+    }
+}
+
 static void guard_once(struct core *c, struct commit *t, json_t *guarded, const char *host)
 {
     if (!json_object_get(guarded, host)) {
@@ -87,8 +109,11 @@ static void take_all(struct core *c, const char *lost, uint64_t inc)
     for (struct world_iter it = {0}; n < BATCH_MAX && (name = vm_next(c, &it));) {
         _cleanup_free_ char *vm = name;
         char why[160];
-        const char *to = is_lost_with(c, vm, lost, inc) ? target_for(c, vm, lost, given, why, sizeof(why))
-                                                        : NULL;
+        bool is_lost = is_lost_with(c, vm, lost, inc);
+        const char *to = is_lost ? target_for(c, vm, lost, given, why, sizeof(why)) : NULL;
+        if (is_lost) {
+            tell_target(c, vm, lost, to);
+        }
         if (!to) {
             continue;
         }

@@ -170,6 +170,25 @@ CASES = {
         "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["vm", "show", "demo"],
                  ["task", "show", "t7"], ["image", "show", "debian"], ["vm", "show", "a/../b c"]],
     },
+    "why": {
+        "answers": {
+            "GET /v1/vms/demo/why": ok({
+                "vm": "demo", "asked": "host1", "since_ms": 1790000000000,
+                "items": [
+                    {"at": 1790000000001, "after_ms": 0, "on": "host2", "kind": "hears", "fact": {},
+                     "text": "host2 hears nothing of host1 any more, on any network"},
+                    {"at": 1790000000401, "after_ms": 400, "on": "host2", "kind": "node", "fact": {},
+                     "text": "host1 is being fenced\u001b[31m"},
+                    {"at": 1790050000000, "after_ms": 49999599, "on": "host2", "kind": "own", "fact": {},
+                     "text": "host2 owns it now, epoch 5: taken from host1, which is fenced (T4)"}],
+                "missing": [{"host": "host1", "text": "host1 did not answer: its part is missing (no route)"},
+                            {"host": "host3", "text": "host3 has forgotten what was before",
+                             "from_ms": 1790000000000}]}),
+            "GET /v1/vms/quiet/why": ok({"vm": "quiet", "asked": "host1", "since_ms": 1, "items": [], "missing": []}),
+            "GET /v1/vms/none/why": error(404, "object.not-found", "there is no vm 'none'", "see 'mortar vm ls'")},
+        "runs": [["vm", "why", "demo"], ["vm", "why", "quiet", "--since", "10m"], ["vm", "why", "none"],
+                 ["vm", "why", "demo", "--since", "31d"], ["vm", "why"], ["vm", "why", "quiet", "--json"]],
+    },
     "migrate": {
         "answers": {
             "POST /v1/vms/demo/migrate": [STARTED],
