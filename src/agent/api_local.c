@@ -7,6 +7,7 @@
 #include "agent/config.h"
 #include "agent/console.h"
 #include "base/str.h"
+#include "core/drill.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
@@ -106,6 +107,17 @@ void api_why(struct agent *a, struct httpd_req *req, const char *name, json_t *b
         agent_run_aside(a, "vm.why", question, req);
     } else {
         httpd_reply_err(req, &e);
+    }
+}
+
+void api_drill_plan(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    struct err e = {0};
+    json_t *plan = NULL;
+    if (drill_plan(a->core, httpd_query(req, "host"), httpd_query(req, "kind"), NULL, &plan, &e) < 0) {
+        httpd_reply_err(req, &e);
+    } else {
+        httpd_reply_json(req, 200, plan);
     }
 }
 

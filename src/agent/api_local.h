@@ -27,5 +27,7 @@ void api_guard_key(struct agent *a, struct httpd_req *req, const char *name, jso
 void api_history(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_why - what happened to machine @name, as all hosts tell it: ?since_s=N */
 void api_why(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_drill_plan - what a drill would do: ?kind=K[&host=H] */
+void api_drill_plan(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_index - what this host's brick of pool @name lists as dirty or blamed (start rule A2) */
 void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t *body);

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/alarms.h"
+#include "core/drill.h"
 #include "core/events.h"
 #include "core/ha/ha.h"
 #include "core/history.h"
@@ -158,6 +159,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
          str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
         remember(c, id, a->result);
     }
+    if (str_eq(id, DRILL_LISTEN) && a->result) {
+        drill_heard(c, a->result);
+    }
     if (str_starts(id, "etcd/")) {
         act_forget(c, "observe/etcd"); /* look at once */
     }
@@ -303,6 +307,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
         plan_pools(c);
         ha_plan(c);
         plan_vms(c);
+        plan_drill(c);
         plan_sweep(c);
     }
     if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {

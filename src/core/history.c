@@ -152,18 +152,16 @@ static void own_changed(const struct change *h, const char *vm)
     static const char *const told[] = {"owner", "epoch", "taken_from", NULL};
     const json_t *mig = json_object_get(h->value, "mig");
     const char *phase = json_text_of(mig, "phase");
-    bool is_mig = h->old && phase && !json_equal(mig, json_object_get(h->old, "mig"));
+    bool is_mig = phase && !json_equal(mig, json_object_get(h->old, "mig"));
     bool is_owner = !is_same(h->old, h->value, "owner");
     bool is_epoch = !is_same(h->old, h->value, "epoch");
-    if (!h->value || (!is_mig && !is_owner && !is_epoch)) {
-        return;
+    if (!h->value || !h->old || (!is_mig && !is_owner && !is_epoch)) {
+        return; /* or defined, never started */
     }
     json_t *fact = json_pack("{s:s,s:I}", "vm", vm, "rev", h->rev);
     copy(fact, h->value, told);
-    if (h->old) {
-        json_object_set(fact, "was", json_object_get(h->old, "owner"));
-        json_object_set(fact, "was_epoch", json_object_get(h->old, "epoch"));
-    }
+    json_object_set(fact, "was", json_object_get(h->old, "owner"));
+    json_object_set(fact, "was_epoch", json_object_get(h->old, "epoch"));
     if (is_mig) {
         json_object_set_new(fact, "mig", json_string(phase));
         json_object_set(fact, "dst", json_object_get(mig, "dst"));
@@ -174,8 +172,9 @@ static void own_changed(const struct change *h, const char *vm)
 static void act_changed(const struct change *h, const char *vm)
 {
     static const char *const told[] = {"state", "host", "epoch", "fails", NULL};
-    if (!h->value || (is_same(h->old, h->value, "state") && is_same(h->old, h->value, "epoch") &&
-                      is_same(h->old, h->value, "fails"))) {
+    if (!h->value || (!h->old && str_eq(json_text_of(h->value, "state"), "stopped")) ||
+        (is_same(h->old, h->value, "state") && is_same(h->old, h->value, "epoch") &&
+         is_same(h->old, h->value, "fails"))) {
         return;
     }
     json_t *fact = json_pack("{s:s,s:I}", "vm", vm, "rev", h->rev);
@@ -256,6 +255,16 @@ static void pool_changed(const struct change *h)
     }
 }
 
+static void drill_changed(const struct change *h)
+{
+    static const char *const told[] = {"host", "kind", "state", "why", NULL};
+    if (h->value && !is_same(h->old, h->value, "state")) {
+        json_t *fact = json_pack("{s:s,s:I}", "id", h->name, "rev", h->rev);
+        copy(fact, h->value, told);
+        add(h->c, "drill", fact);
+    }
+}
+
 static void bricks_changed(const struct change *h, const char *host)
 {
     const char *pool;
@@ -304,6 +313,7 @@ void history_record(struct core *c, const char *key, const json_t *old, const js
         {KEY_NODE, node_changed}, {KEY_SILENT, silent_changed}, {KEY_CUT, cut_changed},
         {KEY_ACK, ack_changed},   {KEY_WASHED, washed_changed}, {KEY_VM, vm_changed},
         {KEY_TASK, task_changed}, {KEY_POOL, pool_changed},     {KEY_SEEN, seen_changed},
+        {KEY_DRILL, drill_changed},
     };
     for (size_t i = 0; i < ELEMENTS(rows); i++) {
         if (str_starts(key, rows[i].prefix)) {

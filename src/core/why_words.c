@@ -343,6 +343,21 @@ static void tell_ha(const struct telling *t)
         is_word(t, "ha", "preparing") ? "being prepared" : word(t, "ha"));
 }
 
+static void tell_drill(const struct telling *t)
+{
+    const char *host = word(t, "host");
+    if (is_word(t, "state", "struck")) {
+        SAY(t, "drill: %s strikes itself now (%s)", host, word(t, "kind"));
+    } else if (is_word(t, "state", "refused")) {
+        SAY(t, "drill: %s refuses (%s): %s", host, word(t, "kind"), word(t, "why"));
+    } else if (is_word(t, "state", "done")) {
+        SAY(t, "drill: the report on %s is written", host);
+    } else {
+        SAY(t, "drill: %s of %s %s", word(t, "kind"), host,
+            is_word(t, "state", "armed") ? "may begin, all is well" : "is prepared: guests are listened to");
+    }
+}
+
 bool why_words(const json_t *fact, const char *on, struct sbuf *out)
 {
     static const struct {
@@ -356,6 +371,7 @@ bool why_words(const json_t *fact, const char *on, struct sbuf *out)
         {"own", tell_own},         {"act", tell_act},       {"spec", tell_spec},         {"task", tell_task},
         {"moved", tell_moved},     {"did", tell_did},       {"gone", tell_gone},         {"suspended", tell_suspended},
         {"wait", tell_wait},       {"brick", tell_brick},   {"quorum", tell_quorum},     {"ha", tell_ha},
+        {"drill", tell_drill},
     };
     const struct telling t = {fact, on, out};
     size_t before = out->len;
