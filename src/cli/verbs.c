@@ -176,6 +176,20 @@ static const struct param vm_migrate_options[] = {
      .help = "host to move to (default: the best one)"},
     {0},
 };
+static const struct param vm_why_options[] = {
+    {.name = "since", .kind = VAL_DURATION, .value = "TIME", .field = "since_s", .min = 1,
+     .max = WIRE_WHY_SINCE_MAX_S, .fallback = "1d", .help = "how far back, such as 10m, 2h or 3d"},
+    {0},
+};
+static const struct param drill_options[] = {
+    {.name = "host", .value = "HOST", .field = "host", .noun = NOUN_HOST,
+     .help = "host that fails (default: the other one with most machines)"},
+    {.name = "kind", .kind = VAL_CHOICE, .value = "power|hang|network", .field = "kind", .fallback = "power",
+     .help = "how it fails"},
+    {.name = "yes", .kind = VAL_FLAG, .field = "yes", .help = "do not ask for confirmation"},
+    {.name = "last", .kind = VAL_FLAG, .field = "last", .help = "show the last report, begin nothing"},
+    {0},
+};
 static const struct param cancel_options[] = {
     FORCE("break off what does not hear, also when the host that works on it is silent"),
     {0},
@@ -332,6 +346,13 @@ static const struct verb verbs[] = {
      .more = "Leave with Ctrl-]. The console follows the machine when it moves to another host and "
              "ends when it stops."},
 
+    {.words = "vm why", .args = {OBJECT(NOUN_VM)}, .options = vm_why_options,
+     .help = "tell what happened to a virtual machine", .run = run_vm_why, .path = "/v1/vms/{}/why",
+     .more = "Joins what every host noted: promises missed, silence, the steps of a fence, changes of owner "
+             "with their epochs, starts and ends of QEMU, moves, storage that did not answer, starts that "
+             "were refused. A host that does not answer is named. Each line shows when, and how long after "
+             "the line before."},
+
     {.words = "network ls", .help = "list the networks", .run = run_list, .path = "/v1/networks",
      .view = &view_network},
 
@@ -349,6 +370,17 @@ static const struct verb verbs[] = {
              "cut as well, and when the host has been silent for 90 s another one undoes the task in its "
              "place. What the silent host still does then is not certain to be undone: a guest whose "
              "migration it completes all the same is started anew."},
+
+    {.words = "drill", .options = drill_options, .help = "rehearse a failover and measure it",
+     .run = run_drill, .method = "POST", .path = "/v1/drills",
+     .more = "A host fails for true: power resets it at once, hang lets all its processes stand still, network "
+             "lets nothing through its cards; the latter two end by themselves after some seconds. What will happen is "
+             "said, and asked for, before. Refused unless failover is on, all hosts are there, nothing waits for heal, "
+             "and the others have room for its machines. The report tells when its silence was noticed, when it was "
+             "fenced, when each machine had its new owner and ran, how long the guest was away (demo guests are "
+             "listened to, of others QEMU's start counts), and the longest gap of demo guests that stayed; beside "
+             "it the last drill of the same kind. The last ten are kept. Here --host is the host that fails; to ask "
+             "another agent, say it before the word drill."},
 
     {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,
      .path = "/v1/events", .view = &view_event},

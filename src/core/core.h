@@ -46,6 +46,8 @@ struct core {
     json_t *self;         /* {host, boot_id, instance, version, …} from the start event */
     json_t *local_task;   /* init, join or leave, kept in a local file; NULL when none */
     struct smap alarms;   /* which stand → json integer, since when; see alarms.h */
+    struct smap noted;    /* what history.h has told of and would tell again: key → json string */
+    json_t *facts;        /* of the last step, for the agent's file; see history.h */
     json_t *events;       /* what has happened, in words; see events.h */
     json_t *actions;      /* array under construction during a step */
     struct ha_view *ha;   /* what failover works out of the world; see ha/ha.h */

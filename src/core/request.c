@@ -382,6 +382,7 @@ static const struct verb verbs[] = {
     {"vm.remove", req_vm_remove, true},
     {"vm.set", req_vm_set, true},
     {"task.cancel", req_task_cancel, true},
+    {"drill", req_drill, true},
 };
 
 int request_refuse_without_store(struct err *e)

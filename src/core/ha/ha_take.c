@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/policy.h"
@@ -13,6 +14,27 @@
 #include "core/place/place.h"
 
 #define BATCH_MAX 40 /* puts: each is a compare, too, and so is each host; etcd takes 128 operations of a kind */
+
+/* For 'mortar vm why': that nobody can take it, and what is in the way where. */
+static void tell_target(struct core *c, const char *vm, const char *lost, const char *to)
+{
+    const json_t *spec = vm_spec(c, vm);
+    const char *host = NULL;
+    char why[160];
+    struct err none = {0};
+    const struct place_need need = {
+        .vm = vm,
+        .pool = json_text_of(spec, "pool"),
+        .memory_bytes = vm_next_u64(spec, "memory_bytes"),
+        .cpus = vm_next_u64(spec, "cpus"),
+        .exclude = lost,
+    };
+    if (to) {
+        history_wait(c, vm, NULL);
+    } else if (place_vm(c, &need, &host, why, sizeof(why), &none) < 0) {
+        history_wait(c, vm, none.msg);
+    }
+}
 
 static void guard_once(struct core *c, struct commit *t, json_t *guarded, const char *host)
 {
@@ -60,6 +82,7 @@ static size_t decide(struct core *c, struct commit *t, const char *lost, const s
             continue;
         }
         const char *to = ha_seat(c, vm, lost, rooms, NULL);
+        tell_target(c, vm, lost, to);
         if (to) {
             guard_once(c, t, guarded, to);
             take_over(c, t, vm, lost, to);

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/policy.h"
@@ -131,7 +132,9 @@ static bool is_keeping_epoch(const struct vm *v)
 static void plan_claim(struct vm *v)
 {
     const char *pool = json_text_of(v->spec, "pool");
-    if (!v->may_start || !pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v) || is_keeping_epoch(v)) {
+    bool is_usable = pool_is_usable_on(v->c, pool, v->c->host);
+    history_wait(v->c, v->name, is_usable ? NULL : "its pool is not mounted here, or has no quorum");
+    if (!v->may_start || !is_usable || is_backing_off(v) || is_keeping_epoch(v)) {
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "claim");
@@ -184,11 +187,15 @@ static bool is_cleared(struct vm *v)
         return true;
     }
     if (ha_node_is_flushing(node_get(v->c, v->c->host))) {
+        history_wait(v->c, v->name, "what this host had sent before its reboot may still lie in bricks");
         return false;
     }
     _cleanup_free_ char *id = epoch_id(v, "clean");
     (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
     core_wake_in(v->c, START_RULE_WAKE_US);
+    if (act_has_succeeded(v->c, id)) {
+        history_wait(v->c, v->name, ha_run_right(v->c) ? NULL : "this host's guard holds no right to let guests run");
+    }
     return act_has_succeeded(v->c, id) && ha_run_right(v->c);
 }
 
@@ -554,6 +561,7 @@ void plan_vms(struct core *c)
     forget_removed(c, &c->attempts, "vm/");
     forget_removed(c, &c->seen, "gone/");
     forget_removed(c, &c->seen, "suspended/");
+    forget_removed(c, &c->noted, "wait/");
     plan_files(c);
     _cleanup_(smap_done) struct smap starts = {0};
     char *name = NULL;
