@@ -37,6 +37,21 @@ def describe(bench):
          kvm=any(f" {flag}" in pathlib.Path("/proc/cpuinfo").read_text() for flag in ("vmx", "svm")))
 
 
+def steal_share():
+    """A function that says which part of the processors' time a hypervisor took since now, 0 to 1."""
+    def look():
+        words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        return int(words[7]), sum(int(word) for word in words)
+
+    before = look()
+
+    def share():
+        stolen, total = (b - a for a, b in zip(before, look()))
+        return stolen / max(total, 1)
+
+    return share
+
+
 def percentile(values, percent):
     """Nearest rank."""
     ranked = sorted(values)

@@ -2,6 +2,8 @@
 /*
  * check IMAGE: judge the history on a demo guest's disk that is not in use; raw or, through
  * `qemu-img convert` into a temporary file, qcow2. Prints one JSON object.
+ * check --dump IMAGE: judge nothing, print what each block of the ring holds, for a checker that knows more
+ * than one disk (lab/mortarcluster/history.py); of a disk in use as well, where a block may be half written.
  * Exit: 0 history ok, 1 violations, 2 usage, 3 the image cannot be judged.
  */
 #include "bootopts.h"
@@ -112,6 +114,82 @@ static void print_json(const struct ring_report *r)
     printf("]}\n");
 }
 
+/** The newest whole superblock, as ring_check() chooses it. */
+static bool find_super(const struct ring_source *src, struct ring_super *ret_super)
+{
+    struct ring_super s __attribute__((aligned(BLOCK_BYTES)));
+    bool found = false;
+
+    for (uint64_t i = 0; i < SUPER_SLOTS; i++) {
+        if (src->read(src->ctx, i, &s) == 0 && super_state(&s) == BLOCK_WHOLE &&
+            (!found || s.epoch > ret_super->epoch ||
+             (s.epoch == ret_super->epoch && s.generation > ret_super->generation))) {
+            *ret_super = s;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static const char *tag_word(const struct block_record *r, const struct ring_expect *expect)
+{
+    for (size_t i = 0; i < expect->key_count; i++) {
+        struct epoch_key key = expect->keys[i];
+
+        if (key.epoch == r->epoch || key.epoch == 0) { /* 0: the same key for each start */
+            key.epoch = r->epoch;
+            return tag_is_right(r->digest, r->tag, &key) ? "right" : "wrong";
+        }
+    }
+    return "unknown";
+}
+
+static void dump_slot(const struct block_record *r, uint64_t block, const struct ring_expect *expect)
+{
+    enum block_state state = record_state(r);
+
+    if (state == BLOCK_WHOLE) {
+        printf("[%" PRIu64 ",\"whole\",%" PRIu64 ",%" PRIu64 ",%s,\"%s\"]", block, r->epoch, r->seq,
+               r->block == block ? "true" : "false", tag_word(r, expect));
+    } else {
+        printf("[%" PRIu64 ",\"%s\"]", block, state == BLOCK_ZERO ? "zero" : "broken");
+    }
+}
+
+/** One JSON object: what the newest superblock knows, and [block, state, epoch, seq, in place, tag] of each slot. */
+static int dump(const struct ring_source *src, const struct ring_expect *expect)
+{
+    static struct ring_super s;
+    static struct block_record r __attribute__((aligned(BLOCK_BYTES)));
+
+    if (!find_super(src, &s)) {
+        return -EMEDIUMTYPE;
+    }
+    printf("{\"epoch\":%" PRIu64 ",\"flushed\":%" PRIu64 ",\"clean\":%s,\"ring_blocks\":%" PRIu64
+           ",\"ring_start\":%" PRIu64 ",\"starts\":[",
+           s.epoch, s.flushed_seq, s.clean ? "true" : "false", s.ring_blocks, s.ring_start);
+    for (uint64_t i = 0; i < s.epochs_used; i++) {
+        const struct ring_epoch *e = &s.epochs[i];
+
+        printf("%s[%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",\"%" PRIx64 "\"]", i > 0 ? "," : "", e->epoch,
+               e->first_seq, e->gap_first, e->seen_mask);
+    }
+    printf("],\"slots\":[");
+    for (uint64_t i = 0; i < s.ring_blocks; i++) {
+        int error = src->read(src->ctx, s.ring_start + i, &r);
+
+        if (error < 0) {
+            return error;
+        }
+        if (i > 0) {
+            putchar(',');
+        }
+        dump_slot(&r, s.ring_start + i, expect);
+    }
+    printf("]}\n");
+    return 0;
+}
+
 /** "EPOCH:HEX" */
 static bool parse_key_option(char *text, struct epoch_key *ret_key)
 {
@@ -126,13 +204,14 @@ static bool parse_key_option(char *text, struct epoch_key *ret_key)
 }
 
 static bool parse_args(int argc, char **argv, struct ring_expect *ret_expect,
-                       struct epoch_key keys[KEYS_MAX])
+                       struct epoch_key keys[KEYS_MAX], bool *ret_dump)
 {
     static const struct option options[] = {
         {"expect-flushed", required_argument, NULL, 'f'},
         {"expect-epoch", required_argument, NULL, 'e'},
         {"vm", required_argument, NULL, 'v'},
         {"key", required_argument, NULL, 'k'},
+        {"dump", no_argument, NULL, 'd'},
         {0},
     };
     bool good = true;
@@ -145,6 +224,8 @@ static bool parse_args(int argc, char **argv, struct ring_expect *ret_expect,
             good = parse_u64(optarg, UINT64_MAX, &ret_expect->epoch);
         } else if (c == 'v') {
             ret_expect->vm = optarg;
+        } else if (c == 'd') {
+            *ret_dump = true;
         } else {
             good = c == 'k' && ret_expect->key_count < KEYS_MAX &&
                    parse_key_option(optarg, &keys[ret_expect->key_count]);
@@ -161,11 +242,12 @@ int main(int argc, char **argv)
     struct ring_expect expect = {0};
     struct ring_report report;
     struct stat st;
+    bool is_dump = false;
     int fd;
     int r;
 
-    if (!parse_args(argc, argv, &expect, keys)) {
-        fprintf(stderr, "usage: check [--expect-flushed SEQ] [--expect-epoch N] [--vm NAME] "
+    if (!parse_args(argc, argv, &expect, keys, &is_dump)) {
+        fprintf(stderr, "usage: check [--dump] [--expect-flushed SEQ] [--expect-epoch N] [--vm NAME] "
                         "[--key EPOCH:HEX]... IMAGE\n");
         return EXIT_USAGE;
     }
@@ -174,13 +256,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "check: %s: %s\n", argv[optind], strerror(fd < 0 ? -fd : errno));
         return EXIT_CANNOT;
     }
-    r = ring_check(&(struct ring_source){read_file_block, &fd, (uint64_t)st.st_size / BLOCK_BYTES},
-                   &expect, &report);
+    const struct ring_source src = {read_file_block, &fd, (uint64_t)st.st_size / BLOCK_BYTES};
+    r = is_dump ? dump(&src, &expect) : ring_check(&src, &expect, &report);
     (void)close(fd); /* only read */
     if (r < 0) {
         fprintf(stderr, "check: %s: %s\n", argv[optind],
                 r == -EMEDIUMTYPE ? "not a disk of the demo guest" : strerror(-r));
         return EXIT_CANNOT;
+    }
+    if (is_dump) {
+        return 0;
     }
     print_json(&report);
     return report.violation_count == 0 ? 0 : EXIT_BROKEN;

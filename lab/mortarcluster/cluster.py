@@ -10,6 +10,8 @@
 import json
 import time
 
+from mortarlab import LabError
+
 DATA_DISK = "/dev/mortar-data"
 # Longer than any phase of the product may take: only ends a hopeless wait.
 COMMAND_DEADLINE_S = 300
@@ -109,3 +111,20 @@ class Cluster:
     def vm(self, name, host="host1"):
         """`vm show`."""
         return self.show(host, "vm", "show", name)
+
+    # -- failover
+
+    def is_whole(self, through="host3", pool="vms"):
+        """Are all hosts in good standing, and is the pool healed, as a host that answers knows it?"""
+        try:
+            hosts = self.show(through, "host", "ls")["items"]
+            bricks = self.show(through, "pool", "show", pool)["bricks"]
+        except (CommandFailed, LabError, ValueError):
+            return False  # a store without a leader: asked again
+        return (all(host["state"] == "online" for host in hosts)
+                and all(brick["online"] and brick["heal_pending_files"] == 0 for brick in bricks))
+
+    def wait_whole(self, through="host3", within_s=240):
+        """Until the next fault may come."""
+        self.wait_until("all hosts are online and the pool is whole",
+                        lambda: self.is_whole(through), within_s)

@@ -22,11 +22,13 @@ def build():
 class Guest:
     """A VM of the demo guest. The cluster may not know it yet."""
 
-    def __init__(self, cluster, name="demo", writes_per_s=50, emit_ms=5, address=None):
+    def __init__(self, cluster, name="demo", writes_per_s=50, emit_ms=5, address=None, options=""):
+        """options: further words for the guest's command line (docs/guest.md)."""
         self.cluster = cluster
         self.name = name
         self.cmdline = (f"console=ttyS0 quiet mortar.vm={name} mortar.write={writes_per_s} "
-                        f"mortar.emit={emit_ms}" + (f" mortar.ip={address}/24" if address else ""))
+                        f"mortar.emit={emit_ms}" + (f" mortar.ip={address}/24" if address else "")
+                        + (f" {options}" if options else ""))
 
     def put_files(self, directory, host):
         """Copy the guest's files into a host, where the agent reads them."""

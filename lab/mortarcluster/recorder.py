@@ -12,8 +12,10 @@ import time
 
 from mortarlab import cgroup
 
+from .history import Beat
+
 RETRY_S = 0.004
-TICK = re.compile(rb"tick (\d+) mono_ns=(\d+) .*?issued=(\d+) acked=(\d+) flushed=(\d+)")
+TICK = re.compile(rb"tick (\d+) mono_ns=(\d+) .*?epoch=(\d+) issued=(\d+) acked=(\d+) flushed=(\d+)")
 
 
 class Recorder:
@@ -21,7 +23,7 @@ class Recorder:
 
     def __init__(self, lab, name, hosts=None):
         self.paths = {}
-        self.lines = []  # (stamp_s, host, tick, {issued, acked, flushed}), in order of arrival
+        self.lines = []  # (stamp_s, host, tick, {epoch, issued, acked, flushed}), in order of arrival
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.threads = []
@@ -71,8 +73,8 @@ class Recorder:
             for line in lines:
                 match = TICK.match(line)
                 if match:
-                    issued, acked, flushed = (int(n) for n in match.groups()[2:])
-                    words = {"issued": issued, "acked": acked, "flushed": flushed}
+                    epoch, issued, acked, flushed = (int(n) for n in match.groups()[2:])
+                    words = {"epoch": epoch, "issued": issued, "acked": acked, "flushed": flushed}
                     with self.lock:
                         self.lines.append((now, host, int(match[1]), words))
 
@@ -84,6 +86,12 @@ class Recorder:
         """The newest line, or None."""
         with self.lock:
             return self.lines[-1] if self.lines else None
+
+    def beats(self):
+        """All lines, as the judge of histories takes them."""
+        with self.lock:
+            return [Beat(at, host, words["epoch"], words["acked"], words["flushed"])
+                    for at, host, _, words in self.lines]
 
     def wait_for(self, condition, within_s=60):
         """Wait until condition(newest line) holds; return that line."""

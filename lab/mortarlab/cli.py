@@ -5,12 +5,15 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `exec` and `shell` pass 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+import threading
 
 from . import capability, image
 from .command import LabError, say
+from .hook import PowerHook
 from .lab import DATA_DISK, Lab, down_all
 
 DEFAULT_NAME = "lab"
@@ -67,6 +70,7 @@ def make_parser():
     disk = verb("disk", run_disk, "hurt a host's data disk; free ends fill and slow")
     disk.add_argument("host")
     disk.add_argument("action", choices=["fill", "error", "slow", "free"])
+    verb("hook", run_hook, "stand at the power switches for mortar drill, until Ctrl-C")
     capabilities = verb("capabilities", run_capabilities, "what this machine can do", ())
     capabilities.add_argument("--json", action="store_true")
     verb("image", run_image, "build the base image if its recipe changed, and name it", ())
@@ -150,6 +154,16 @@ def run_heal(args):
 def run_disk(args):
     """disk HOST ACTION"""
     Lab(args.name).disk(args.host, args.action)
+
+
+def run_hook(args):
+    """hook"""
+    with PowerHook(Lab(args.name)) as hook:
+        print("at the switches; Ctrl-C ends this", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    for error in hook.errors:
+        print(error, file=sys.stderr)
 
 
 def run_capabilities(args):

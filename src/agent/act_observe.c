@@ -18,6 +18,7 @@
 #include "agent/brick_dir.h"
 #include "agent/config.h"
 #include "agent/env.h"
+#include "agent/lab_unsafe.h"
 #include "base/str.h"
 #include "core/model/vm.h"
 #include "io/clock.h"
@@ -120,6 +121,10 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
     json_object_set_new(*ret, "memory_bytes", json_integer((json_int_t)f.memory_bytes));
     json_object_set_new(*ret, "memory_free_bytes",
                         round_down(f.memory_available_bytes, MEMORY_STEP_BYTES));
+    json_t *unsafe = lab_unsafe_parts();
+    if (unsafe) {
+        json_object_set_new(*ret, "lab_unsafe", unsafe);
+    }
     json_object_set_new(*ret, "boot_id", json_string(env->boot_id));
     json_object_set_new(*ret, "uplink", json_boolean(uplink_exists("")));
     json_object_set_new(*ret, "ca", json_boolean(file_exists(PATH_PKI "/ca.key")));

@@ -133,11 +133,7 @@ static json_t *members_json(const struct store_members *list)
 static int follow_members(const struct env *env, const struct store_members *list, struct err *e)
 {
     _cleanup_strv_ struct strv urls = {0};
-    for (size_t i = 0; i < list->n && urls.n < STORE_ENDPOINTS_MAX; i++) {
-        if (list->v[i].client_url[0] && !list->v[i].learner) {
-            strv_add(&urls, list->v[i].client_url);
-        }
-    }
+    etcd_client_urls(list, json_text_of(env->config, "host"), &urls);
     if (!urls.n) {
         return 0;
     }

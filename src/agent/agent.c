@@ -76,6 +76,7 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
     int r = core_step(a->core, event, now, wall, &actions, e);
     a->is_stepping = false;
     recorder_add(a->recorder, a->core, packed, actions);
+    history_add(a->history, a->core->facts);
     size_t i;
     json_t *action;
     json_array_foreach(actions, i, action) {
@@ -284,6 +285,7 @@ int agent_new(struct loop *l, struct agent **ret, struct err *e)
     }
     mark_boot(&a->env);
     a->recorder = recorder_new(PATH_STATE "/record", RECORDER_MAX_BYTES, a->core);
+    a->history = history_open(PATH_STATE "/record", HISTORY_MAX_BYTES);
     a->dispatcher = dispatcher_new(a);
     if (a->env.config) {
         r = feed_new(a, &a->feed, e);
@@ -316,6 +318,7 @@ void agent_free(struct agent *a)
     mailbox_free(a->virt_mailbox);
     mailbox_free(a->mailbox);
     recorder_free(a->recorder);
+    history_close(a->history);
     smap_done(&a->asides);
     once_answers_done(&a->answers);
     core_free(a->core);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/env.h"
+#include "agent/history_file.h"
 #include "agent/once.h"
 #include "agent/recorder.h"
 #include "core/core.h"
@@ -36,6 +37,7 @@ struct agent {
     struct mailbox *virt_mailbox; /* struct virt_event */
     struct dispatcher *dispatcher;
     struct recorder *recorder;
+    struct history *history;
     struct guard_feed *guard_feed; /* what this host's guard says */
     struct feed *feed;        /* list and watch of the store; NULL without a cluster */
     struct httpd *httpd;

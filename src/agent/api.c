@@ -11,6 +11,7 @@
 #include "agent/view.h"
 #include "base/str.h"
 #include "core/act.h"
+#include "core/drill.h"
 #include "core/events.h"
 #include "core/request.h"
 #include "io/clock.h"
@@ -332,8 +333,13 @@ static const struct route routes[] = {
     {"GET", "/v1/version", .fn = api_version, .is_local = true},
     {"GET", "/v1/check", .fn = api_check, .is_local = true},
     {"GET", "/v1/vms/*/console", .fn = api_console},
+    {"GET", "/v1/vms/*/why", .fn = api_why},
+    {"GET", "/v1/local/history", .fn = api_history},
     {"GET", "/v1/local/guard-key", .fn = api_guard_key},
     {"GET", "/v1/local/index/*", .fn = api_index},
+    {"GET", "/v1/drills", .list = drill_list},
+    {"GET", "/v1/drills/plan", .fn = api_drill_plan},
+    {"POST", "/v1/drills", .verb = "drill"},
     {"POST", "/v1/init", .verb = "init", .is_local = true},
     {"POST", "/v1/join", .fn = api_join, .is_open = true, .is_local = true},
     {"POST", "/v1/leave", .verb = "leave", .is_local = true},
@@ -343,6 +349,7 @@ static const struct route routes[] = {
     {"POST", "/v1/tokens", .fn = api_token},
     {"POST", "/v1/hosts/*/evacuate", .verb = "host.evacuate"},
     {"POST", "/v1/hosts/*/activate", .verb = "host.activate"},
+    {"POST", "/v1/hosts/*/admit", .verb = "host.admit"},
     {"POST", "/v1/pools", .verb = "pool.create"},
     {"DELETE", "/v1/pools/*", .verb = "pool.remove"},
     {"POST", "/v1/pools/*/ha", .verb = "pool.ha"},

@@ -7,14 +7,19 @@
 #include "agent/config.h"
 #include "agent/console.h"
 #include "base/str.h"
+#include "core/drill.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/why.h"
+#include "io/clock.h"
 #include "io/file.h"
 #include "io/pki.h"
+#include "wire/names.h"
 #include "wire/token.h"
 
 #define CERT_DAYS 3650
+#define WHY_SINCE_S (24 * 3600) /* unless the user says how far back */
 
 void api_version(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
 {
@@ -59,6 +64,61 @@ void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t 
         return;
     }
     agent_run_aside(a, "fence.index", json_pack("{s:s,s:O}", "volume", name, "brick", brick), req);
+}
+
+/* --- what happened ------------------------------------------------------------------------- */
+
+static int number_in_query(const struct httpd_req *req, const char *name, uint64_t max, uint64_t fallback, uint64_t *ret,
+                           struct err *e)
+{
+    const char *text = httpd_query(req, name);
+    *ret = fallback;
+    if (!text || str_parse_u64(text, max, ret, NULL) == 0) {
+        return 0;
+    }
+    return ERR_SET(e, INVALID, "%s is a number of at most %llu", name, (unsigned long long)max);
+}
+
+void api_history(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    struct err e = {0};
+    uint64_t since_ms = 0;
+    const char *vm = httpd_query(req, "vm");
+    if (number_in_query(req, "since_ms", INT64_MAX, 0, &since_ms, &e) < 0) {
+        httpd_reply_err(req, &e);
+        return;
+    }
+    json_t *args = json_pack("{s:s*,s:I}", "vm", vm, "since_ms", (json_int_t)since_ms);
+    agent_run_aside(a, "history.read", args ? args : json_object(), req);
+}
+
+void api_why(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    struct err e = {0};
+    uint64_t since_s = 0;
+    uint64_t now_ms = clock_wall_us() / USEC_PER_MSEC;
+    int r = number_in_query(req, "since_s", WIRE_WHY_SINCE_MAX_S, WHY_SINCE_S, &since_s, &e);
+    json_t *question = r < 0 ? NULL : why_question(a->core, name, now_ms - since_s * 1000);
+    if (r == 0 && !question) {
+        (void)ERR_SET(&e, NOT_FOUND, "there is no vm '%.64s'", name);
+        err_hint(&e, "see 'mortar vm ls'");
+    }
+    if (question) {
+        agent_run_aside(a, "vm.why", question, req);
+    } else {
+        httpd_reply_err(req, &e);
+    }
+}
+
+void api_drill_plan(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    struct err e = {0};
+    json_t *plan = NULL;
+    if (drill_plan(a->core, httpd_query(req, "host"), httpd_query(req, "kind"), NULL, &plan, &e) < 0) {
+        httpd_reply_err(req, &e);
+    } else {
+        httpd_reply_json(req, 200, plan);
+    }
 }
 
 /* --- tokens and joining -------------------------------------------------------------------- */

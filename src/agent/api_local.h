@@ -23,5 +23,11 @@ void api_reply_admitted(struct agent *a, struct httpd_req *req, const json_t *ad
 void api_console(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_guard_key - the key of the guards' messages, for hosts of the cluster and root */
 void api_guard_key(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_history - this host's facts, for 'vm why' of another host: ?since_ms=N[&vm=NAME] */
+void api_history(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_why - what happened to machine @name, as all hosts tell it: ?since_s=N */
+void api_why(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_drill_plan - what a drill would do: ?kind=K[&host=H] */
+void api_drill_plan(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_index - what this host's brick of pool @name lists as dirty or blamed (start rule A2) */
 void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t *body);

@@ -22,6 +22,8 @@ enum lane_id {
     LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
     LANE_GUARD,   /* one thread: commands to the guard, in order */
     LANE_DRAIN,   /* proofs and cleaning: may wait for a disk */
+    LANE_ASK,     /* questions to other hosts: waits for those that are dead */
+    LANE_LISTEN,  /* one thread: hears demo guests while a drill runs */
     LANE_COUNT
 };
 
@@ -32,7 +34,7 @@ static const struct {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
     [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
     [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
-    [LANE_DRAIN] = {"drain", 4},
+    [LANE_DRAIN] = {"drain", 4}, [LANE_ASK] = {"ask", 2}, [LANE_LISTEN] = {"listen", 1},
 };
 
 static const struct action_row {
@@ -89,6 +91,12 @@ static const struct action_row {
     {"fence.cut", LANE_FENCE, act_fence_cut},
     {"fence.drain", LANE_DRAIN, act_fence_drain},
     {"fence.index", LANE_DRAIN, act_fence_index},
+    {"history.read", LANE_HOST, act_history_read},
+    {"vm.why", LANE_ASK, act_vm_why},
+    {"drill.ready", LANE_HOST, act_drill_ready},
+    {"drill.strike", LANE_URGENT, act_drill_strike},
+    {"drill.listen", LANE_LISTEN, act_drill_listen},
+    {"drill.report", LANE_ASK, act_drill_report},
     {"ha.off", LANE_FENCE, act_ha_off},
     {"host.clean", LANE_HOST, act_host_clean},
     {"vm.clean", LANE_DRAIN, act_vm_clean},

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "adapters/guard/guard_link.h"
+#include "agent/lab_unsafe.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "io/clock.h"
@@ -21,7 +22,7 @@ struct guard_feed {
 
 static void tell(struct guard_feed *f, json_t *status)
 {
-    mailbox_post(f->mailbox, json_pack("{s:s,s:o}", "ev", "guard", "status", status));
+    mailbox_post(f->mailbox, json_pack("{s:s,s:o}", "ev", "guard", "status", lab_unsafe_guard(status)));
 }
 
 /* Until the guard is gone or says nothing any more. */

@@ -9,6 +9,7 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -72,6 +73,7 @@ json_t *view_host(const struct core *c, const char *name)
     copy(v, node, "role");
     copy(v, node, "inc");
     json_object_set_new(v, "state", json_string(is_silent ? "silent" : json_text_of(node, "state")));
+    json_object_set_new(v, "held", json_boolean(ha_node_is_held(node)));
     json_object_set_new(v, "addresses", json_pack("{s:O,s:O}", "mgmt", json_object_get(node, "mgmt"),
                                                   "storage", json_object_get(node, "storage")));
     for (size_t i = 0; i < ELEMENTS(facts_copied); i++) {
@@ -292,7 +294,8 @@ static json_t *view_nics(const json_t *spec)
     return list;
 }
 
-json_t *view_vm(const struct core *c, const char *name)
+/* @waiting: of ha_waiting() */
+static json_t *vm_with(const struct core *c, const char *name, const json_t *waiting)
 {
     static const char *const copied[] = {"name", "uuid", "desired", "pool",     "image", "cpus",
                                          "memory_bytes", "disks", "created_ms"};
@@ -309,20 +312,30 @@ json_t *view_vm(const struct core *c, const char *name)
     }
     json_object_set_new(v, "networks", view_nics(spec));
     json_object_set_new(v, "state", json_string(vm_state(c, name)));
+    json_object_set_new(v, "ha", json_string(policy_name(policy_of(spec))));
+    json_object_set_new(v, "priority", json_string(priority_name(priority_of(spec))));
     set(v, "next", json_object_get(spec, "next"));
     set(v, "host", json_object_get(own, "owner"));
     set(v, "epoch", json_object_get(own, "epoch"));
+    set(v, "waiting", json_object_get(waiting, name));
     set(v, "error", json_object_get(act, "error"));
     set(v, "last_migration", world_get(&c->world, KEY_VM, last));
     return v;
 }
 
+json_t *view_vm(const struct core *c, const char *name)
+{
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
+    return vm_with(c, name, waiting);
+}
+
 static json_t *list_vms(const struct core *c)
 {
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
     json_t *list = json_array();
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        json_array_append_new(list, view_vm(c, name));
+        json_array_append_new(list, vm_with(c, name, waiting));
         free(name);
     }
     return list;

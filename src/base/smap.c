@@ -53,6 +53,7 @@ void *smap_get(const struct smap *m, const char *key)
 void smap_put(struct smap *m, const char *key, void *value)
 {
     size_t i = smap_lower(m, key);
+    m->changes++;
     if (is_at(m, i, key)) {
         void *old = m->items[i].value;
         m->items[i].value = value;
@@ -82,6 +83,7 @@ bool smap_del(struct smap *m, const char *key)
     }
     free_item(m, &m->items[i]);
     m->n--;
+    m->changes++;
     memmove(&m->items[i], &m->items[i + 1], (m->n - i) * sizeof(*m->items));
     return true;
 }

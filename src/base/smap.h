@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct smap_item {
     char *key;
@@ -15,6 +16,7 @@ struct smap {
     struct smap_item *items;
     size_t n;
     size_t cap;
+    uint64_t changes;           /* grows with each put and del: what was worked out of the map still holds */
     void (*free_value)(void *); /* may be NULL */
 };
 

@@ -173,8 +173,8 @@ static int parse_verb(const struct verb *v, int argc, char **argv, struct global
                       struct args *a, struct err *e)
 {
     struct scan all = {0};
+    scan_add(&all, v->options); /* first: the host of a drill is another than that of the agent */
     scan_add(&all, verb_globals());
-    scan_add(&all, v->options);
     int r = scan_options(&all, ":h", argc, argv, g, a->values, e);
     if (r == 0 && !g->help && !g->version) {
         r = take_arguments(v, argc, argv, a, e);

@@ -22,6 +22,8 @@ int run_image_import(struct cli *c, const struct verb *v, struct args *a, struct
 int run_vm_create(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_vm_set(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_vm_migrate(struct cli *c, const struct verb *v, struct args *a, struct err *e);
+int run_drill(struct cli *c, const struct verb *v, struct args *a, struct err *e);
+int run_vm_why(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_vm_console(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_task_wait(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_task_cancel(struct cli *c, const struct verb *v, struct args *a, struct err *e);

@@ -245,6 +245,20 @@ int run_task_cancel(struct cli *c, const struct verb *v, struct args *a, struct 
     return c->globals.quiet ? 0 : cli_print(&out, e);
 }
 
+int run_vm_why(struct cli *c, const struct verb *v, struct args *a, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    _cleanup_sbuf_ struct sbuf out = {0};
+    _cleanup_free_ char *base = cli_path(v, a);
+    _cleanup_free_ char *path = str_printf("%s?since_s=%" PRIu64, base, args_u64(a, "since_s", 0));
+    int r = cli_get(c, path, &reply, e);
+    if (r < 0 || c->globals.json) {
+        return r < 0 ? r : cli_print_json(reply, e);
+    }
+    view_why(reply, c->color, &out);
+    return cli_print(&out, e);
+}
+
 static int print_events(struct cli *c, const struct verb *v, const json_t *items, bool first,
                         struct err *e)
 {

@@ -119,6 +119,14 @@ static const struct param export_options[] = {
      .fallback = "qcow2", .help = "format to write"},
     {0},
 };
+#define HA_POLICY(fallback_) {.name = "ha", .kind = VAL_CHOICE, .value = "restart|stay|none", .field = "ha", \
+    .fallback = fallback_, .help = "what is done when its host or its QEMU falls"}
+#define PRIORITY(fallback_) {.name = "priority", .kind = VAL_CHOICE, .value = "low|normal|high", \
+    .field = "priority", .fallback = fallback_, .help = "which machines are started again first"}
+#define POLICIES "With --ha restart a machine is started again when its QEMU falls, and on another host when its " \
+    "own was fenced (see 'mortar pool ha'). With stay it waits for its own host. With none it stays down " \
+    "until it is started by hand."
+
 static const struct param vm_create_options[] = {
     {.name = "image", .value = "IMAGE", .field = "image", .noun = NOUN_IMAGE,
      .help = "image to clone for the first disk"},
@@ -145,6 +153,8 @@ static const struct param vm_create_options[] = {
     {.name = "cmdline", .value = "TEXT", .field = "cmdline", .help = "command line for --kernel"},
     {.name = "demo-channel", .kind = VAL_FLAG, .field = "demo_channel",
      .help = "give the demo guest the channel on which it beats; of no use for others"},
+    HA_POLICY("restart"),
+    PRIORITY("normal"),
     {.name = "no-start", .kind = VAL_UNFLAG, .field = "start", .help = "define it only"},
     {0},
 };
@@ -157,11 +167,27 @@ static const struct param vm_set_options[] = {
      .max = LIMIT_VM_CPUS, .help = "virtual processors"},
     {.name = "memory", .kind = VAL_SIZE, .value = "SIZE", .field = "memory_bytes",
      .min = LIMIT_VM_MEMORY_MIN_BYTES, .max = LIMIT_VM_MEMORY_MAX_BYTES, .help = "memory"},
+    HA_POLICY(NULL),
+    PRIORITY(NULL),
     {0},
 };
 static const struct param vm_migrate_options[] = {
     {.name = "to", .value = "HOST", .field = "to", .noun = NOUN_HOST,
      .help = "host to move to (default: the best one)"},
+    {0},
+};
+static const struct param vm_why_options[] = {
+    {.name = "since", .kind = VAL_DURATION, .value = "TIME", .field = "since_s", .min = 1,
+     .max = WIRE_WHY_SINCE_MAX_S, .fallback = "1d", .help = "how far back, such as 10m, 2h or 3d"},
+    {0},
+};
+static const struct param drill_options[] = {
+    {.name = "host", .value = "HOST", .field = "host", .noun = NOUN_HOST,
+     .help = "host that fails (default: the other one with most machines)"},
+    {.name = "kind", .kind = VAL_CHOICE, .value = "power|hang|network", .field = "kind", .fallback = "power",
+     .help = "how it fails"},
+    {.name = "yes", .kind = VAL_FLAG, .field = "yes", .help = "do not ask for confirmation"},
+    {.name = "last", .kind = VAL_FLAG, .field = "last", .help = "show the last report, begin nothing"},
     {0},
 };
 static const struct param cancel_options[] = {
@@ -218,6 +244,13 @@ static const struct verb verbs[] = {
     {.words = "host activate", .args = {OBJECT(NOUN_HOST)},
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
+
+    {.words = "host admit", .args = {OBJECT(NOUN_HOST)},
+     .help = "let a host in again that was fenced again and again", .run = run_change, .method = "POST",
+     .path = "/v1/hosts/{}/admit", .done = "host '{}' is let in when it runs",
+     .more = "A host that failover has fenced twice without an hour as a full member in between stays cut off, "
+             "so that it cannot take its virtual machines down a third time. First find out why: a power "
+             "supply, a link, memory. A host that was fenced once is let in by itself."},
 
     {.words = "uplink set", .options = uplink_options,
      .args = {{.name = "NIC", .field = "uplink", .needed = true,
@@ -278,7 +311,7 @@ static const struct verb verbs[] = {
 
     {.words = "vm create", .args = {NEW_NAME}, .options = vm_create_options,
      .help = "create a virtual machine", .run = run_vm_create, .method = "POST", .path = "/v1/vms",
-     .done = "vm '{}' is created"},
+     .done = "vm '{}' is created", .more = POLICIES},
     {.words = "vm ls", .help = "list the virtual machines", .run = run_list, .path = "/v1/vms",
      .view = &view_vm},
     {.words = "vm show", .args = {OBJECT(NOUN_VM)}, .help = "show a virtual machine",
@@ -297,11 +330,12 @@ static const struct verb verbs[] = {
      .help = "remove a stopped virtual machine and its disks",
      .run = run_change, .method = "DELETE", .path = "/v1/vms/{}", .done = "vm '{}' is removed"},
     {.words = "vm set", .args = {OBJECT(NOUN_VM)}, .options = vm_set_options,
-     .help = "change a virtual machine from its next start on", .run = run_vm_set,
+     .help = "change a virtual machine", .run = run_vm_set,
      .method = "PATCH",
      .path = "/v1/vms/{}", .done = "vm '{}' is changed",
      .more = "A running one keeps its processors and memory until it is stopped and started, or starts "
-             "again after a failure; 'mortar vm show' shows both. A reset is no start."},
+             "again after a failure; 'mortar vm show' shows both. A reset is no start. Policy and priority hold "
+             "at once. " POLICIES},
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
      .help = "move a running virtual machine to another host", .run = run_vm_migrate,
      .method = "POST",
@@ -311,6 +345,13 @@ static const struct verb verbs[] = {
      .run = run_vm_console, .path = "/v1/vms/{}/console",
      .more = "Leave with Ctrl-]. The console follows the machine when it moves to another host and "
              "ends when it stops."},
+
+    {.words = "vm why", .args = {OBJECT(NOUN_VM)}, .options = vm_why_options,
+     .help = "tell what happened to a virtual machine", .run = run_vm_why, .path = "/v1/vms/{}/why",
+     .more = "Joins what every host noted: promises missed, silence, the steps of a fence, changes of owner "
+             "with their epochs, starts and ends of QEMU, moves, storage that did not answer, starts that "
+             "were refused. A host that does not answer is named. Each line shows when, and how long after "
+             "the line before."},
 
     {.words = "network ls", .help = "list the networks", .run = run_list, .path = "/v1/networks",
      .view = &view_network},
@@ -329,6 +370,17 @@ static const struct verb verbs[] = {
              "cut as well, and when the host has been silent for 90 s another one undoes the task in its "
              "place. What the silent host still does then is not certain to be undone: a guest whose "
              "migration it completes all the same is started anew."},
+
+    {.words = "drill", .options = drill_options, .help = "rehearse a failover and measure it",
+     .run = run_drill, .method = "POST", .path = "/v1/drills",
+     .more = "A host fails for true: power resets it at once, hang lets all its processes stand still, network "
+             "lets nothing through its cards; the latter two end by themselves after some seconds. What will happen is "
+             "said, and asked for, before. Refused unless failover is on, all hosts are there, nothing waits for heal, "
+             "and the others have room for its machines. The report tells when its silence was noticed, when it was "
+             "fenced, when each machine had its new owner and ran, how long the guest was away (demo guests are "
+             "listened to, of others QEMU's start counts), and the longest gap of demo guests that stayed; beside "
+             "it the last drill of the same kind. The last ten are kept. Here --host is the host that fails; to ask "
+             "another agent, say it before the word drill."},
 
     {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,
      .path = "/v1/events", .view = &view_event},

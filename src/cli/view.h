@@ -48,6 +48,10 @@ void view_object(const struct view *v, const json_t *obj, bool color, struct sbu
 void view_names(const struct view *v, const json_t *items, struct sbuf *out);
 /** view_status - append the page of `mortar status` */
 void view_status(const json_t *status, bool color, struct sbuf *out);
+/** view_drill - the report of a drill beside that of @before, which may be NULL */
+void view_drill(const json_t *drill, const json_t *before, bool color, struct sbuf *out);
+/** view_why - a timeline of 'vm why': clock times, differences, words; and what is missing of it */
+void view_why(const json_t *why, bool color, struct sbuf *out);
 /** view_check - append the findings of `mortar check` */
 void view_check(const json_t *check, bool color, struct sbuf *out);
 /** view_text - the field @f of @obj as text, its style in @ret_style. Caller frees. */

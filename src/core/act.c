@@ -33,11 +33,16 @@ static struct attempt *emit(struct core *c, const char *id, const char *name, js
     return a;
 }
 
-bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us)
+bool act_is_due(const struct core *c, const char *id, uint64_t pause_us)
 {
     const struct attempt *a = act_find(c, id);
     uint64_t wait_us = a && a->has_ended && !a->fails ? pause_us : 0;
-    if (a && (a->in_flight || c->now_us < a->not_before_us + wait_us)) {
+    return !a || (!a->in_flight && c->now_us >= a->not_before_us + wait_us);
+}
+
+bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us)
+{
+    if (!act_is_due(c, id, pause_us)) {
         json_decref(args);
         return false;
     }
@@ -59,6 +64,12 @@ bool act_has_succeeded(const struct core *c, const char *id)
 {
     const struct attempt *a = act_find(c, id);
     return a && a->has_ended && !a->error.code;
+}
+
+bool act_has_any(const struct core *c, const char *prefix)
+{
+    size_t i = smap_lower(&c->attempts, prefix);
+    return i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);
 }
 
 void act_forget(struct core *c, const char *prefix)

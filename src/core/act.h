@@ -20,6 +20,11 @@ struct attempt *act_find(const struct core *c, const char *id);
 bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us);
 
 /**
+ * act_is_due - would act_try() emit now? Asked first where arguments take long to put together
+ */
+bool act_is_due(const struct core *c, const char *id, uint64_t pause_us);
+
+/**
  * act_once - ask for "@name" under @id once, and keep its outcome until act_forget()
  * @args: stolen
  * Return: the attempt; look at in_flight, has_ended and result
@@ -29,6 +34,8 @@ struct attempt *act_once(struct core *c, const char *id, const char *name, json_
 /** act_has_succeeded - has the action of @id ended well, and was its outcome not forgotten since? */
 bool act_has_succeeded(const struct core *c, const char *id);
 
+/** act_has_any - is there an attempt whose id starts with @prefix? */
+bool act_has_any(const struct core *c, const char *prefix);
 /** act_forget - drop the outcomes of all ids that start with @prefix and are not in flight */
 void act_forget(struct core *c, const char *prefix);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */

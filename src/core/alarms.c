@@ -70,10 +70,35 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
         raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
                                       str_printf("it is %s: %s", json_text_of(node, "state"), why ? why : "?"),
                                       json_u64_of(node, "fenced_ms", 0)});
+        if (ha_node_is_held(node)) {
+            raise(c, list, (struct alarm){
+                "host.held", "error", host, NULL,
+                str_printf("it was fenced %llu times, each within an hour of the last, and is not let in again by "
+                           "itself: find out why, then 'mortar host admit %s'",
+                           (unsigned long long)json_u64_of(node, "fences", 0), host),
+                json_u64_of(node, "fenced_ms", 0)});
+        }
     } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
         raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
                                       str_dup("its guard does not run: its machines cannot be taken over safely, "
                                               "and it cannot acknowledge a fence")});
+    }
+}
+
+/* src/agent/lab_unsafe.h: a lab may, nobody else. */
+static void unsafe_alarm(const struct core *c, const char *host, json_t *list)
+{
+    const json_t *parts = json_object_get(seen_on(c, host, "host"), "lab_unsafe");
+    _cleanup_sbuf_ struct sbuf words = {0};
+    size_t i;
+    json_t *part;
+    json_array_foreach(parts, i, part) {
+        sbuf_printf(&words, " %s", json_string_value(part));
+    }
+    if (parts) {
+        raise(c, list, (struct alarm){"host.lab_unsafe", "error", host, NULL,
+                                      str_printf("/etc/mortar/lab-unsafe switches off:%s. DISKS WILL BE DESTROYED at "
+                                                 "the next failover: remove that file", words.len ? words.data : "")});
     }
 }
 
@@ -110,18 +135,21 @@ static void brick_alarms(const struct core *c, const char *pool, const json_t *r
 {
     uint64_t pending = 0;
     _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    unsigned online = 0;
     size_t i;
     json_t *brick;
+    bool has_quorum = pool_quorum(c, pool, &online);
+    bool are_all = online == json_array_size(json_object_get(record, "bricks"));
     json_array_foreach(json_object_get(record, "bricks"), i, brick) {
         const char *host = json_text_of(brick, "host");
-        if (!pool_brick_is_online(c, pool, host)) {
+        if (!are_all && !pool_brick_is_online(c, pool, host)) {
             raise(c, list, (struct alarm){"brick.offline", "warning", pool, host,
                                           str_printf("the brick on %s is offline", host)});
         }
         const json_t *seen = json_object_get(seen_on(c, host, what), "brick");
         pending += node_is_silent(c, host) ? 0 : json_u64_of(seen, "heal_pending_files", 0);
     }
-    if (!pool_quorum(c, pool, NULL)) {
+    if (!has_quorum) {
         raise(c, list, (struct alarm){"pool.no_quorum", "error", pool, NULL,
                                       str_dup("no quorum: guests on it stand still")});
     } else if (pending) {
@@ -142,7 +170,30 @@ static void pool_alarms(const struct core *c, const char *pool, const json_t *re
     }
 }
 
-static void vm_alarms(const struct core *c, const char *vm, json_t *list)
+#define NAMES_MAX 8
+
+/* The loss of one host, whichever it is, shall leave nothing behind that was to be restarted. */
+static void spare_alarms(const struct core *c, json_t *list)
+{
+    _cleanup_json_ json_t *lacking = ha_no_spare(c);
+    const char *host;
+    json_t *vms;
+    json_object_foreach(lacking, host, vms) {
+        _cleanup_sbuf_ struct sbuf names = {0};
+        size_t n = json_array_size(vms);
+        for (size_t i = 0; i < n && i < NAMES_MAX; i++) {
+            sbuf_printf(&names, "%s%s", i ? ", " : "", json_string_value(json_array_get(vms, i)));
+        }
+        if (n > NAMES_MAX) {
+            sbuf_printf(&names, " and %zu more", n - NAMES_MAX);
+        }
+        raise(c, list, (struct alarm){"ha.no-spare", "warning", host, NULL,
+                                      str_printf("if %s is lost, no other host has room for %s; add memory, or let "
+                                                 "some wait: 'mortar vm set NAME --ha stay'", host, names.data)});
+    }
+}
+
+static void vm_alarms(const struct core *c, const char *vm, const char *waits, json_t *list)
 {
     const json_t *act = vm_act(c, vm);
     uint64_t since = json_u64_of(act, "since_ms", 0);
@@ -150,6 +201,9 @@ static void vm_alarms(const struct core *c, const char *vm, json_t *list)
         raise(c, list, (struct alarm){"vm.ioerror", "error", vm, NULL,
                                       str_printf("stands still after an I/O error on %s",
                                                  json_text_of(act, "host")), since});
+    }
+    if (waits) {
+        raise(c, list, (struct alarm){"vm.waiting", "error", vm, NULL, str_dup(waits)});
     }
     if (vm_is_given_up(c, vm)) {
         const char *why = json_text_of(json_object_get(act, "error"), "message");
@@ -170,6 +224,7 @@ json_t *alarms_list(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         host_alarms(c, it.name, it.value, list);
         failover_alarms(c, it.name, it.value, list);
+        unsafe_alarm(c, it.name, list);
         if (!node_is_silent(c, it.name)) {
             uplink_alarms(c, it.name, list);
         }
@@ -177,9 +232,11 @@ json_t *alarms_list(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         pool_alarms(c, it.name, it.value, list);
     }
+    spare_alarms(c, list);
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        vm_alarms(c, name, list);
+        vm_alarms(c, name, json_text_of(waiting, name), list);
         free(name);
     }
     return list;

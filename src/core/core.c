@@ -7,8 +7,10 @@
 #include "base/str.h"
 #include "core/act.h"
 #include "core/alarms.h"
+#include "core/drill.h"
 #include "core/events.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -35,10 +37,12 @@ struct core *core_new(void)
 {
     struct core *c = xcalloc(1, sizeof(*c));
     world_init(&c->world);
+    c->ha = ha_view_new();
     c->events = json_array();
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
     c->alarms.free_value = value_free;
+    c->noted.free_value = value_free;
     return c;
 }
 
@@ -51,18 +55,33 @@ void core_free(struct core *c)
     smap_done(&c->seen);
     smap_done(&c->attempts);
     smap_done(&c->alarms);
+    ha_view_free(c->ha);
+    smap_done(&c->noted);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
     json_decref(c->events);
     json_decref(c->actions);
+    json_decref(c->facts);
     free(c);
+}
+
+struct core_mark core_mark(const struct core *c)
+{
+    return (struct core_mark){c->world.records.changes, c->seen.changes};
+}
+
+bool core_is_at(const struct core *c, const struct core_mark *m)
+{
+    return m->world == c->world.records.changes && m->seen == c->seen.changes;
 }
 
 static void on_start(struct core *c, const json_t *event)
 {
     json_decref(c->self);
     c->self = json_deep_copy(event);
+    ha_view_free(c->ha);
+    c->ha = ha_view_new(); /* it is of a host */
     free(c->host);
     c->host = str_dup(json_text_of(event, "host"));
     json_t *task = json_object_get(event, "local_task");
@@ -70,6 +89,7 @@ static void on_start(struct core *c, const json_t *event)
         json_decref(c->local_task);
         c->local_task = json_deep_copy(task);
     }
+    history_start(c);
 }
 
 static json_t *value_of(const struct core *c, const char *key)
@@ -87,6 +107,7 @@ static void take_put(struct core *c, const json_t *row)
     _cleanup_json_ json_t *now = value_of(c, key);
     if (now != old) {
         events_note(c, key, old, now, mod);
+        history_record(c, key, old, now, mod);
     }
 }
 
@@ -103,14 +124,15 @@ static void on_watch(struct core *c, const json_t *event)
         world_del(&c->world, json_string_value(row), revision);
         if (old && !world_record(&c->world, json_string_value(row))) {
             events_note(c, json_string_value(row), old, NULL, revision);
+            history_record(c, json_string_value(row), old, NULL, revision);
         }
     }
 }
 
-/* smap_put() keeps what is there already, and with it the reference that it was given. */
+/* What is seen again changes nothing. */
 static void remember(struct core *c, const char *name, json_t *value)
 {
-    if (smap_get(&c->seen, name) != value) {
+    if (!json_equal(smap_get(&c->seen, name), value)) {
         smap_put(&c->seen, name, json_incref(value));
     }
 }
@@ -124,7 +146,8 @@ static void learn_domains(struct core *c, const json_t *result)
         remember(c, "others", others);
         json_object_del(ours, DOMAINS_OTHERS);
     }
-    smap_put(&c->seen, "domains", ours);
+    remember(c, "domains", ours);
+    json_decref(ours);
 }
 
 /* What the attempt's outcome tells about this host. */
@@ -150,6 +173,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
          str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
         remember(c, id, a->result);
+    }
+    if (str_eq(id, DRILL_LISTEN) && a->result) {
+        drill_heard(c, a->result);
     }
     if (str_starts(id, "etcd/")) {
         act_forget(c, "observe/etcd"); /* look at once */
@@ -210,6 +236,7 @@ static void on_done(struct core *c, const json_t *event)
     if (store) {
         on_watch(c, store); /* what a commit wrote, or met */
     }
+    history_done(c, id, a);
     learn(c, id, a, store != NULL);
 }
 
@@ -230,6 +257,7 @@ static void on_domain(struct core *c, const json_t *event)
     if (!name || !vm_spec(c, name)) {
         return; /* the user's own domains are no concern of ours */
     }
+    history_domain(c, event);
     if (str_eq(json_text_of(event, "kind"), "gone")) {
         _cleanup_free_ char *what = str_printf("gone/%s", name);
         json_t *value = json_deep_copy(event);
@@ -248,10 +276,13 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
 {
     const char *kind = json_text_of(event, "ev");
     if (str_eq(kind, "list")) {
+        history_store(c, false);
+        history_list(c, json_object_get(event, "rows"));
         world_relist(&c->world, json_object_get(event, "rows"), json_u64_of(event, "revision", 0),
                      c->now_us);
         c->store_is_lost = false;
     } else if (str_eq(kind, "lost")) {
+        history_store(c, true);
         c->store_is_lost = true;
     } else if (str_eq(kind, "watch")) {
         on_watch(c, event);
@@ -262,7 +293,8 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     } else if (str_eq(kind, "domain")) {
         on_domain(c, event);
     } else if (str_eq(kind, "guard")) {
-        smap_put(&c->seen, "ha/guard", json_incref(json_object_get(event, "status")));
+        history_guard(c, smap_get(&c->seen, "ha/guard"), json_object_get(event, "status"));
+        remember(c, "ha/guard", json_object_get(event, "status"));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
     } else if (str_eq(kind, "request")) {
@@ -281,6 +313,8 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     c->wall_us = wall_us;
     c->wake_us = 0;
     c->actions = json_array();
+    json_decref(c->facts);
+    c->facts = json_array();
     int r = dispatch(c, event, e);
     op_run_all(c);
     if (c->host && c->world.is_listed) {
@@ -288,6 +322,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
         plan_pools(c);
         ha_plan(c);
         plan_vms(c);
+        plan_drill(c);
         plan_sweep(c);
     }
     if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {

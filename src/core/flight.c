@@ -67,6 +67,7 @@ json_t *flight_save(const struct core *c)
                           "domains_stale", c->domains_stale, "store_is_lost", c->store_is_lost);
     json_object_set_new(j, "domains_at_us", number(c->domains_at_us));
     json_object_set_new(j, "alarms", save_values(&c->alarms));
+    json_object_set_new(j, "noted", save_values(&c->noted));
     json_object_set_new(j, "files_at_us", number(c->files_at_us));
     json_object_set_new(j, "sweep_at_us", number(c->sweep_at_us));
     json_object_set_new(j, "wake_us", number(c->wake_us));
@@ -132,6 +133,9 @@ static void load_rest(struct core *c, const json_t *state)
     }
     json_object_foreach(json_object_get(state, "alarms"), key, value) {
         smap_put(&c->alarms, key, json_incref(value));
+    }
+    json_object_foreach(json_object_get(state, "noted"), key, value) {
+        smap_put(&c->noted, key, json_incref(value));
     }
     if (json_is_array(json_object_get(state, "events"))) {
         json_decref(c->events);

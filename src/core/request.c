@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "core/act.h"
+#include "core/ha/ha_request.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/vm.h"
@@ -305,6 +306,19 @@ static int req_activate(struct req *q)
     return req_finish(q, &t);
 }
 
+static int req_host_admit(struct req *q)
+{
+    const char *host = NULL;
+    struct commit t = commit_new();
+    int r = json_need_text(q->args, "name", &host, q->e);
+    r = r < 0 ? r : ha_request_admit(q->c, host, &t, q->e);
+    if (r < 0) {
+        commit_drop(&t);
+        return r;
+    }
+    return req_finish(q, &t);
+}
+
 static int req_task_cancel(struct req *q)
 {
     const char *id = NULL;
@@ -353,6 +367,7 @@ static const struct verb verbs[] = {
     {"join.admit", req_admit, true},
     {"host.evacuate", req_evacuate, true},
     {"host.activate", req_activate, true},
+    {"host.admit", req_host_admit, true},
     {"pool.create", req_pool_create, true},
     {"pool.ha", req_pool_ha, true},
     {"pool.remove", req_pool_remove, true},
@@ -367,6 +382,7 @@ static const struct verb verbs[] = {
     {"vm.remove", req_vm_remove, true},
     {"vm.set", req_vm_set, true},
     {"task.cancel", req_task_cancel, true},
+    {"drill", req_drill, true},
 };
 
 int request_refuse_without_store(struct err *e)

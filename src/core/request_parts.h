@@ -37,6 +37,10 @@ int req_image_import(struct req *q);
 int req_image_remove(struct req *q);
 int req_image_export(struct req *q);
 
+/* request_drill.c */
+/** req_drill - begin a rehearsed failover */
+int req_drill(struct req *q);
+
 /* request_vm.c */
 /** req_vm_create … req_vm_set - one verb each */
 int req_vm_create(struct req *q);

@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
@@ -27,11 +28,25 @@ static int check_range(struct req *q, const char *field, uint64_t min, uint64_t 
                    units_format_size(min, lo, sizeof(lo)), units_format_size(max, hi, sizeof(hi)));
 }
 
+static int check_rules(struct req *q)
+{
+    const char *ha = json_text_of(q->args, "ha");
+    const char *priority = json_text_of(q->args, "priority");
+    if (ha && !policy_is_known(ha)) {
+        return ERR_SET(q->e, INVALID, "'%.40s' is no policy; there are restart, stay and none", ha);
+    }
+    if (priority && !priority_is_known(priority)) {
+        return ERR_SET(q->e, INVALID, "'%.40s' is no priority; there are high, normal and low", priority);
+    }
+    return 0;
+}
+
 static int check_new_vm(struct req *q, const char *name, const char **ret_pool)
 {
     const char *image = json_text_of(q->args, "image");
     int r = check_range(q, "cpus", 1, LIMIT_VM_CPUS, "the number of CPUs");
     r = r < 0 ? r : check_range(q, "memory_bytes", LIMIT_VM_MEMORY_MIN_BYTES, LIMIT_VM_MEMORY_MAX_BYTES, "the memory");
+    r = r < 0 ? r : check_rules(q);
     r = r < 0 ? r : req_need_pool(q, ret_pool);
     if (r < 0) {
         return r;
@@ -96,7 +111,8 @@ int req_vm_create(struct req *q)
 {
     static const char *const copied[] = {"image",   "cpus",     "memory_bytes", "disk_bytes",
                                          "pool",    "ssh_keys", "cloud_init",   "kernel",
-                                         "initrd",  "cmdline",  "demo_channel"};
+                                         "initrd",  "cmdline",  "demo_channel", "ha",
+                                         "priority"};
     const char *name = NULL;
     const char *pool = NULL;
     const char *host = NULL;
@@ -302,11 +318,12 @@ int req_vm_set(struct req *q)
     r = r < 0 || !has_memory
             ? r
             : check_range(q, "memory_bytes", LIMIT_VM_MEMORY_MIN_BYTES, LIMIT_VM_MEMORY_MAX_BYTES, "the memory");
+    r = r < 0 ? r : check_rules(q);
     if (r < 0) {
         return r;
     }
-    if (!has_cpus && !has_memory) {
-        return ERR_SET(q->e, USAGE, "nothing to set: give cpus or memory");
+    if (!has_cpus && !has_memory && !json_text_of(q->args, "ha") && !json_text_of(q->args, "priority")) {
+        return ERR_SET(q->e, USAGE, "nothing to set: give cpus, memory, ha or priority");
     }
     struct commit t = commit_new();
     vm_put_spec(q->c, &t, name, vm_changed_spec(vm_spec(q->c, name), q->args, is_running(q->c, name)));

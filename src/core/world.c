@@ -6,6 +6,8 @@
 
 #include "base/str.h"
 
+#define KEY_USUAL_BYTES 192
+
 static void record_free(void *p)
 {
     struct record *r = p;
@@ -48,25 +50,23 @@ void world_del(struct world *w, const char *key, uint64_t revision)
 
 void world_relist(struct world *w, const json_t *list, uint64_t revision, uint64_t now_us)
 {
-    struct smap present = {0};
     size_t i;
     json_t *row;
+    w->lists++;
     json_array_foreach(list, i, row) {
         const char *key = json_string_value(json_array_get(row, 0));
         json_int_t mod = json_integer_value(json_array_get(row, 1));
         if (key && mod > 0) {
             world_put(w, key, json_array_get(row, 2), (uint64_t)mod, now_us);
-            smap_put(&present, key, w);
+            ((struct record *)smap_get(&w->records, key))->listed = w->lists;
         }
     }
     for (size_t k = w->records.n; k-- > 0;) {
-        const struct smap_item *item = &w->records.items[k];
-        const struct record *r = item->value;
-        if (r->mod <= revision && !smap_get(&present, item->key)) {
-            (void)smap_del(&w->records, item->key);
+        const struct record *r = w->records.items[k].value;
+        if (r->mod <= revision && r->listed != w->lists) {
+            (void)smap_del(&w->records, w->records.items[k].key);
         }
     }
-    smap_done(&present);
     w->revision = revision > w->revision ? revision : w->revision;
     w->is_listed = true;
 }
@@ -76,22 +76,42 @@ const struct record *world_record(const struct world *w, const char *key)
     return smap_get(&w->records, key);
 }
 
-static const struct record *record_below(const struct world *w, const char *prefix, const char *name)
+/* Hundreds of times in each step: the key is put together where it needs no memory of its own. */
+static const struct record *record_at(const struct world *w, const char *prefix, const char *name,
+                                      const char *slash, const char *part)
 {
-    _cleanup_free_ char *key = str_printf("%s%s", prefix, name);
-    return smap_get(&w->records, key);
+    const char *const words[] = {prefix, name, slash, part};
+    char buf[KEY_USUAL_BYTES];
+    size_t len = 0;
+    for (size_t i = 0; i < ELEMENTS(words); i++) {
+        size_t n = words[i] ? strlen(words[i]) : sizeof(buf);
+        if (n >= sizeof(buf) - len) {
+            _cleanup_free_ char *key = str_printf("%s%s%s%s", prefix, name, slash, part);
+            return smap_get(&w->records, key);
+        }
+        memcpy(buf + len, words[i], n);
+        len += n;
+    }
+    buf[len] = '\0';
+    return smap_get(&w->records, buf);
 }
 
 const json_t *world_get(const struct world *w, const char *prefix, const char *name)
 {
-    const struct record *r = record_below(w, prefix, name);
+    const struct record *r = record_at(w, prefix, name, "", "");
     return r ? r->value : NULL;
 }
 
 uint64_t world_mod(const struct world *w, const char *prefix, const char *name)
 {
-    const struct record *r = record_below(w, prefix, name);
+    const struct record *r = record_at(w, prefix, name, "", "");
     return r ? r->mod : 0;
+}
+
+const struct record *world_part(const struct world *w, const char *prefix, const char *name,
+                                const char *part)
+{
+    return record_at(w, prefix, name, "/", part);
 }
 
 bool world_next(const struct world *w, const char *prefix, struct world_iter *it)

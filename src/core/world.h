@@ -10,12 +10,14 @@ struct record {
     json_t *value;
     uint64_t mod; /* mod revision; 0 never occurs */
     uint64_t changed_us; /* when this agent learnt of it, CLOCK_BOOTTIME */
+    uint64_t listed; /* number of the newest list that it was in */
 };
 
 struct world {
     struct smap records; /* key → struct record */
     uint64_t revision;   /* of the newest change applied */
     bool is_listed;      /* false until the first full list arrived */
+    uint64_t lists;      /* how many have arrived */
 };
 
 /** world_init - empty and not listed; world_done() frees what it holds */
@@ -40,6 +42,9 @@ void world_relist(struct world *w, const json_t *list, uint64_t revision, uint64
 const json_t *world_get(const struct world *w, const char *prefix, const char *name);
 /** world_mod - the mod revision of "@prefix@name", 0 when there is none */
 uint64_t world_mod(const struct world *w, const char *prefix, const char *name);
+/** world_part - the whole record of "@prefix@name/@part", or NULL. Borrowed. */
+const struct record *world_part(const struct world *w, const char *prefix, const char *name,
+                                const char *part);
 /** world_record - the whole record of a full key, or NULL. Borrowed. */
 const struct record *world_record(const struct world *w, const char *key);
 

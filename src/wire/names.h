@@ -18,5 +18,8 @@
 /* Longest wait=S of a long poll that the agent grants. */
 #define WIRE_WAIT_MAX_S 60
 
+/* Furthest look back of GET /v1/vms/NAME/why. */
+#define WIRE_WHY_SINCE_MAX_S (30 * 24 * 3600)
+
 #define WIRE_CLOUD_INIT_LIMIT_BYTES (256 * KIB)
 #define WIRE_SSH_KEYS_LIMIT_BYTES (64 * KIB)

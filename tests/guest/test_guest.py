@@ -180,6 +180,12 @@ def check(built, disk, *options):
     return json.loads(done.stdout)
 
 
+def dump(built, disk, *options):
+    done = subprocess.run([f"{built}/check", "--dump", *options, disk], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -201,6 +207,11 @@ def test_history_survives_poweroff_and_kill(built, lab):
     assert report["ok"] and report["clean"] and report["epoch"] == 1
     assert report["checked_blocks"] == 256 and report["last_seq"] >= 400
     assert not check(built, lab.disk, "--key", "1:" + "00" * 16)["ok"]
+    seen = dump(built, lab.disk, "--key", f"0:{KEY}")
+    assert (seen["epoch"], seen["ring_blocks"], seen["flushed"]) == (1, 256, report["flushed_seq"])
+    assert [slot[:2] + slot[4:] for slot in seen["slots"]] == [[16 + i, "whole", True, "right"] for i in range(256)]
+    assert max(slot[3] for slot in seen["slots"]) == report["last_seq"]
+    assert {slot[5] for slot in dump(built, lab.disk, "--key", "1:00")["slots"]} == {"wrong"}
     assert not check(built, lab.disk, "--expect-flushed", str(report["last_seq"] + 1))["ok"]
 
     guest = lab("b", cmdline="mortar.vm=demo mortar.write=200")
@@ -219,6 +230,7 @@ def test_lost_block_is_seen_by_checker_and_guest(built, lab):
     guest.poweroff()
     subprocess.run(["qemu-io", "-c", f"write -z {(16 + 20) * 4096} 4096", lab.disk], check=True,
                    capture_output=True)
+    assert dump(built, lab.disk)["slots"][20] == [36, "zero"], "a dump judges nothing"
     report = check(built, lab.disk)
     assert [v["kind"] for v in report["violations"]] == ["lost"] and "seq 21 " in str(report)
 

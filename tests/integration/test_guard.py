@@ -15,6 +15,10 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
+
+from history import Beat, History  # noqa: E402  (the path must come first)
+
 PROGRAM = ""
 MALLOC_COUNT = ""
 PATIENCE_S = 10
@@ -23,6 +27,7 @@ NETS = (1, 2)
 HOSTS = ("a", "b", "c")
 BEAT_S, SILENT_S, FREEZE_S, WATCHDOG_S, PROMISE_S = 0.05, 0.4, 0.5, 0.8, 1.2
 VERIFY_S = 0.2
+TAKE_OVERS = 5  # within so many the judge must find two instances at once
 # Writes the moment of each tick (CLOCK_MONOTONIC, ns); busy, as a virtual CPU is.
 TICKER = """
 import mmap, sys, time
@@ -311,6 +316,60 @@ class Guards(unittest.TestCase):
             if MALLOC_COUNT:
                 self.assertGreater(host.ready_mallocs, 0)
                 self.assertEqual(host.mallocs(), host.ready_mallocs)
+
+    def make_spare(self):
+        """An instance that starts within a millisecond: a process that stands still until it is woken."""
+        ticks = pathlib.Path(self.folder) / "spare"
+        ticks.write_bytes(bytes(8))
+        with open(ticks, "r+b") as file:
+            self.spare_ticks = mmap.mmap(file.fileno(), 8)
+        self.spare = subprocess.Popen([sys.executable, "-c", TICKER, ticks, "idle"])
+        self.addCleanup(lambda: (self.spare.kill(), self.spare.wait()))
+        wait_for(lambda: any(self.spare_ticks[:8]), "the spare's first tick")
+        self.spare.send_signal(signal.SIGSTOP)
+
+    def take_over(self, waits):
+        """a is cut off; b and c deny it and, when waits, their promises run out; then the next instance starts.
+        Return: what the judge of histories finds."""
+        a, b, c = self.hosts.values()
+        beats = [Beat(a.cut(), "a", 1, 0, 0)]
+        for fencer in (b, c):
+            fencer.wait_status(lambda s: s["peers"]["a"]["silent"], "hears nothing of a")
+        for fencer in (b, c):
+            fencer.tell(f"deny a {a.inc}\n")
+        for fencer in (b, c) if waits else ():
+            fencer.wait_status(lambda s: s["peers"]["a"]["denial_over"], "has no promise to a left")
+        before = self.spare_ticks[:8]
+        self.spare.send_signal(signal.SIGCONT)
+        wait_for(lambda: self.spare_ticks[:8] != before, "the next instance runs")
+        beats.append(Beat(struct.unpack("=q", self.spare_ticks[:8])[0] / 1e9, "b", 2, 0, 0))
+        a.wait_status(lambda s: s["frozen"] and s["verified"], "is frozen and verified")
+        beats.append(Beat(a.last_tick(), "a", 1, 0, 0))
+        self.spare.send_signal(signal.SIGSTOP)
+        a.inc += 1
+        a.generation += 1
+        a.heal()
+        a.tell(f"config {a.generation}\n{a.config_text()}")
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs again as the next incarnation")
+        for fencer in (b, c):
+            fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
+        found = History(beats, []).judge()
+        print(f"# the old instance ended {beats[1].at - beats[2].at:+.3f} s before the next one began: {len(found)}")
+        return found
+
+    def test_no_two_instances_execute_at_once(self):
+        self.start_all()
+        self.make_spare()
+        for _ in range(TAKE_OVERS):
+            self.assertEqual(self.take_over(waits=True), [])
+
+    def test_without_the_wait_for_promises_two_instances_execute_at_once(self):
+        self.start_all()
+        self.make_spare()
+        found = []
+        for _ in range(TAKE_OVERS):
+            found = found or self.take_over(waits=False)
+        self.assertEqual([violation.check for violation in found], ["C6"])
 
     def test_one_of_two_networks_is_enough(self):
         a, b, _ = self.start_all()

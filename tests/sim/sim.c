@@ -468,7 +468,14 @@ static const char *model_vm(struct sim *s, size_t host, const json_t *action)
     struct sim_host *h = &s->hosts[host];
     const char *what = json_text_of(action, "do");
     const json_t *args = json_object_get(action, "args");
-    if (str_eq(what, "vm.create")) {
+    if (str_eq(what, "vm.create") && s->create_us) {
+        s->creating[host]++;
+        s->creating_max = s->creating[host] > s->creating_max ? s->creating[host] : s->creating_max;
+        push_again(s, host, action, "sim.create", s->create_us);
+        return SIM_LATER;
+    }
+    if (str_eq(what, "vm.create") || str_eq(what, "sim.create")) {
+        s->creating[host] -= str_eq(what, "sim.create");
         return model_create(s, h, args);
     }
     if (str_eq(what, "vm.migrate")) {
@@ -512,9 +519,9 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return list_domains(s, h);
     }
     if (str_eq(what, "observe.host")) {
-        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
-                         "7.2", "memory_free_bytes", (json_int_t)(64 * GIB), "beat",
-                         (json_int_t)(s->now_us / BEAT_US));
+        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
+                         "7.2", "memory_bytes", (json_int_t)s->memory_bytes, "memory_free_bytes",
+                         (json_int_t)s->memory_bytes, "beat", (json_int_t)(s->now_us / BEAT_US));
     }
     if (str_eq(what, "observe.gluster")) {
         return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms", 1);
@@ -582,7 +589,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
         json_object_set_new(event, "result", model_observation(s, h, action));
     } else if (str_eq(what, "sim.end_copy")) {
         bad = end_copy(s, host, action);
-    } else if (str_starts(what, "vm.") && !str_ends(what, "_disks")) {
+    } else if (str_eq(what, "sim.create") || (str_starts(what, "vm.") && !str_ends(what, "_disks"))) {
         bad = model_vm(s, host, action);
     } else if (str_eq(what, "brick.prepare")) {
         prepare_brick(h, args);
@@ -863,7 +870,7 @@ void sim_start_agent(struct sim *s, size_t host)
 void sim_init(struct sim *s, uint64_t seed, size_t n)
 {
     *s = (struct sim){.seed = seed, .prng = {seed}, .hosts_n = n, .delay_max_ms = 20,
-                      .deaf_percent = 2, .now_us = USEC_PER_SEC};
+                      .memory_bytes = 64 * GIB, .deaf_percent = 2, .now_us = USEC_PER_SEC};
     s->highest.free_value = free;
     s->acked.free_value = free;
     s->store.free_value = record_free;

@@ -73,6 +73,10 @@ struct sim {
     int fail_percent;   /* of actions that may fail without harm */
     int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
     unsigned cold_starts; /* of guests: what they had in memory was lost */
+    uint64_t memory_bytes; /* that each host has; 64 GiB at the start */
+    uint64_t create_us; /* how long QEMU takes to be there */
+    unsigned creating[SIM_HOSTS_MAX]; /* QEMUs that are being started; counted when create_us is set */
+    unsigned creating_max; /* the most of them at a time on a host */
     int lost_percent;   /* of commits that are applied but whose answer is lost */
     int deaf_percent;   /* of watch events that are lost; 2 at the start */
     int stale_percent;  /* of lists that show the store as it was */

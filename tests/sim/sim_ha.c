@@ -7,6 +7,7 @@
 
 #include "adapters/guard/guard_text.h"
 #include "base/str.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "guard/guard_status.h"
 #include "sim_impl.h"
@@ -603,4 +604,19 @@ void sim_ha_cut(struct sim *s, size_t host, enum sim_net net)
 void sim_ha_heal(struct sim *s)
 {
     memset(s->ha->cut, 0, sizeof(s->ha->cut));
+}
+
+void sim_ha_admit(struct sim *s)
+{
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        struct err e = {0};
+        _cleanup_free_ char *key = str_printf(KEY_NODE "%s", s->hosts[h].name);
+        size_t through = 0;
+        while (through < s->hosts_n && (through == h || !s->hosts[through].is_up)) {
+            through++;
+        }
+        if (through < s->hosts_n && ha_node_is_held(sim_get(s, key))) {
+            free(sim_request(s, through, "host.admit", json_pack("{s:s}", "name", s->hosts[h].name), &e));
+        }
+    }
 }

@@ -65,6 +65,9 @@ void sim_ha_heal(struct sim *s);
 /** sim_ha_crash_guard - the guard's process dies and is started again at once */
 void sim_ha_crash_guard(struct sim *s, size_t host);
 
+/** sim_ha_admit - an administrator lets in what the flapping guard holds back; asked for again when it fails */
+void sim_ha_admit(struct sim *s);
+
 /* What sim.c asks; each is harmless without sim_ha_init(). */
 bool sim_ha_reaches_store(const struct sim *s, size_t host);
 bool sim_ha_stands_still(const struct sim *s, size_t host); /* off, hung, or frozen: guests do not execute */

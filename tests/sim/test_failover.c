@@ -113,6 +113,7 @@ static void all_are_online(struct sim *s)
     uint64_t end_us = s->now_us + LIMIT_US;
     for (size_t i = 0; i < s->hosts_n; i++) {
         while (s->now_us < end_us && !str_eq(node_state(s, i), "online")) {
+            sim_ha_admit(s);
             sim_run(s, USEC_PER_SEC);
         }
         if (!str_eq(node_state(s, i), "online")) {
@@ -308,6 +309,7 @@ static void mend_all(struct sim *s)
         sim_ha_resume(s, h);
         sim_ha_power_on(s, h);
     }
+    sim_ha_admit(s);
 }
 
 static void run_schedule(struct sim *s)

@@ -89,11 +89,15 @@ static void each_alarm_says_what_and_since_when(void **state)
            "domain.unclear warning host2 @2000");
     expect(PUT("seen/host2/domains", "{\"db1\":{\"state\":\"running\",\"in_slice\":false}}"), NULL, NULL,
            "vm.outside_slice error db1 @2000");
+    expect(PUT("node/host2", "{\"name\":\"host2\",\"role\":\"converged\",\"state\":\"fenced\",\"inc\":1,\"fences\":2,"
+               "\"fenced_ms\":1700,\"why\":\"host1 and host3 heard nothing\"}"), NULL, NULL,
+           "host.fenced error host2 @1700\nhost.held error host2 @1700");
     expect(PUT("vm/db1/act", "{\"state\":\"ioerror\",\"host\":\"host1\",\"epoch\":3,\"since_ms\":1500}"), NULL,
            NULL, "vm.ioerror error db1 @1500");
     expect(PUT("vm/db1/act", "{\"state\":\"stopped\",\"host\":\"host1\",\"epoch\":2,\"fails\":3,\"since_ms\":"
                "1600,\"error\":{\"name\":\"virt.failed\",\"message\":\"no\"}}"), NULL, NULL,
            "vm.given_up error db1 @1600");
+    expect(PUT("seen/host2/host", "{\"lab_unsafe\":[\"fence\"]}"), NULL, NULL, "host.lab_unsafe error host2 @2000");
 }
 
 static void an_alarm_that_went_and_comes_again_is_a_new_one(void **state)

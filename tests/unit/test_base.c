@@ -82,6 +82,24 @@ static void names_are_safe_in_paths_and_xml(void **state)
     }
 }
 
+static void text_is_what_printf_makes_short_or_long(void **state)
+{
+    char word[300];
+    memset(word, 'x', sizeof(word) - 1);
+    word[sizeof(word) - 1] = '\0';
+    for (size_t n = 0; n < sizeof(word); n++) {
+        char expected[700];
+        unsigned long long number = UINT64_MAX >> (n % 65 < 64 ? n % 65 : 63);
+        const char *part = word + sizeof(word) - 1 - n;
+        (void)snprintf(expected, sizeof(expected), "a/%s/%llu%s.%d", part, number, part, 7);
+        _cleanup_free_ char *whole = str_printf("a/%s/%llu%s.%d", part, number, part, 7);
+        assert_string_equal(whole, expected);
+        *strrchr(expected, '.') = '\0';
+        _cleanup_free_ char *simple = str_printf("a/%s/%llu%s", part, number, part);
+        assert_string_equal(simple, expected);
+    }
+}
+
 static void hex_round_trips_and_is_strict(void **state)
 {
     const unsigned char data[] = {0x00, 0x7f, 0xa0, 0xff};
@@ -192,6 +210,7 @@ int main(void)
         cmocka_unit_test(number_parser_refuses_overflow),
         cmocka_unit_test(names_are_safe_in_paths_and_xml),
         cmocka_unit_test(base64_round_trips_every_length),
+        cmocka_unit_test(text_is_what_printf_makes_short_or_long),
         cmocka_unit_test(hex_round_trips_and_is_strict),
         cmocka_unit_test(buffer_refuses_what_exceeds_its_limit_whole),
         cmocka_unit_test(map_iterates_sorted_and_forgets_deleted),

@@ -90,7 +90,7 @@ static void wrong_lines_are_refused_with_the_reason(void **state)
         {"vm stop", ERR_USAGE, "NAME is missing"},
         {"vm stop a b", ERR_USAGE, "too many arguments: 'b'"},
         {"vm stop a --nope", ERR_USAGE, "unknown option '--nope'"},
-        {"pool create a --no", ERR_USAGE, "option '--no' is ambiguous: --no-wait, --no-ha"},
+        {"pool create a --no", ERR_USAGE, "option '--no' is ambiguous: --no-ha, --no-wait"},
         {"vm stop a -f", ERR_USAGE, "unknown option '-f'"},
         {"vm stop a --force=1", ERR_USAGE, "option '--force' takes no value"},
         {"vm create a --disk 1", ERR_INVALID, "outside 1 MiB to 64 TiB"},

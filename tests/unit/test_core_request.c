@@ -31,6 +31,7 @@ static const struct {
                    "\"storage\":\"10.0.0.4\",\"role\":\"converged\"}"},
     {"host.evacuate", "{\"name\":\"host1\"}"},
     {"host.activate", "{\"name\":\"host1\"}"},
+    {"host.admit", "{\"name\":\"host1\"}"},
     {"pool.create", "{\"name\":\"p2\",\"kind\":\"gluster\",\"copies\":2,\"hosts\":[\"host1\","
                     "\"host2\"],\"arbiter\":\"host3\",\"device\":\"/dev/sdb\",\"path\":\"/b2\","
                     "\"wipe\":true,\"force\":true,\"no_ha\":false}"},
@@ -43,13 +44,13 @@ static const struct {
     {"vm.create", "{\"name\":\"n\",\"pool\":\"vms\",\"cpus\":1,\"memory_bytes\":1073741824,"
                   "\"disk_bytes\":1073741824,\"image\":\"debian\",\"networks\":[\"default\"],"
                   "\"ssh_keys\":[\"k\"],\"cloud_init\":\"c\",\"kernel\":\"/k\",\"initrd\":\"/i\","
-                  "\"cmdline\":\"x\",\"host\":\"host1\",\"start\":true}"},
+                  "\"cmdline\":\"x\",\"host\":\"host1\",\"start\":true,\"ha\":\"stay\",\"priority\":\"low\"}"},
     {"vm.start", "{\"name\":\"web\",\"host\":\"host2\"}"},
     {"vm.stop", "{\"name\":\"db1\",\"force\":true}"},
     {"vm.reset", "{\"name\":\"db1\"}"},
     {"vm.migrate", "{\"name\":\"db1\",\"to\":\"host2\"}"},
     {"vm.remove", "{\"name\":\"web\"}"},
-    {"vm.set", "{\"name\":\"web\",\"cpus\":2,\"memory_bytes\":1073741824}"},
+    {"vm.set", "{\"name\":\"web\",\"cpus\":2,\"memory_bytes\":1073741824,\"ha\":\"none\",\"priority\":\"high\"}"},
     {"task.cancel", "{\"id\":\"t\"}"},
 };
 
@@ -280,6 +281,10 @@ static void each_refusal_names_reason_and_next_step(void **state)
         {"pool.create", "{\"name\":\"p\",\"kind\":\"gluster\",\"copies\":2,\"device\":\"sdb\"}",
          ERR_INVALID, "absolute", "mortar help pool create"},
         {"vm.set", "{\"name\":\"db1\"}", ERR_USAGE, "nothing to set", "mortar help vm set"},
+        {"vm.set", "{\"name\":\"db1\",\"ha\":\"always\"}", ERR_INVALID, "restart, stay and none",
+         "mortar help vm set"},
+        {"vm.set", "{\"name\":\"db1\",\"priority\":\"top\"}", ERR_INVALID, "high, normal and low",
+         "mortar help vm set"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};

@@ -318,6 +318,27 @@ static void six_has_its_brackets(void **state)
     assert_string_equal(url, "https://[fd00::1]:2380");
 }
 
+static void a_host_follows_its_own_member_first(void **state)
+{
+    struct store_member v[] = {{.name = (char *)"host1", .client_url = (char *)"https://h1:2379"},
+                               {.name = (char *)"host2", .client_url = (char *)"https://h2:2379", .learner = true},
+                               {.name = (char *)"", .client_url = (char *)""},
+                               {.name = (char *)"host3", .client_url = (char *)"https://h3:2379"}};
+    const struct store_members members = {.v = v, .n = ELEMENTS(v)};
+    const char *const owns[] = {"host1", "host3", "host2", "host9"};
+    const char *const wanted[] = {"https://h1:2379 https://h3:2379", "https://h3:2379 https://h1:2379",
+                                  "https://h1:2379 https://h3:2379", "https://h1:2379 https://h3:2379"};
+    for (size_t i = 0; i < ELEMENTS(owns); i++) {
+        _cleanup_strv_ struct strv got = {0};
+        etcd_client_urls(&members, owns[i], &got);
+        _cleanup_sbuf_ struct sbuf text = {0};
+        for (size_t j = 0; j < got.n; j++) {
+            sbuf_printf(&text, "%s%s", j ? " " : "", got.v[j]);
+        }
+        assert_string_equal(text.data, wanted[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +354,7 @@ int main(void)
         cmocka_unit_test(a_later_member_joins_the_existing_ones),
         cmocka_unit_test(a_value_that_would_break_the_file_is_refused),
         cmocka_unit_test(six_has_its_brackets),
+        cmocka_unit_test(a_host_follows_its_own_member_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,53 @@ static void a_machine_is_not_put_on_a_host_that_is_silent(void **state)
     assert_non_null(strstr(late.msg, "host2 is silent; its agent was last heard of 181 s ago"));
 }
 
+/* What becomes of a machine that may go to host2 only, after @rows have changed. */
+static int place_after(const char *rows, struct err *e)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    const char *host = NULL;
+    _cleanup_free_ char *text =
+        str_printf("{\"ev\":\"watch\",\"revision\":20,\"puts\":[%s],\"dels\":[]}", rows);
+    assert_int_equal(core_world_step(c, text, AT, e), 0);
+    return place(c, "host1", &host, e);
+}
+
+#define FACTS(more) \
+    "[\"/mortar/v1/seen/host2/host\",20,{\"cpus\":8,\"memory_bytes\":17179869184,\"memory_free_bytes\":8589934592," \
+    more "}]"
+#define BIG(state, bytes)                                                                                  \
+    "[\"/mortar/v1/vm/big/spec\",20,{\"name\":\"big\",\"desired\":\"running\",\"pool\":\"vms\",\"memory_bytes\":" \
+    bytes "}],[\"/mortar/v1/vm/big/own\",20,{\"owner\":\"host2\",\"inc\":1,\"epoch\":1,\"mig\":null}],"     \
+    "[\"/mortar/v1/vm/big/act\",20,{\"state\":\"" state "\",\"host\":\"host2\",\"epoch\":1}]"
+
+static void a_host_promises_no_more_memory_than_it_has(void **state)
+{
+    struct err e = {0};
+    /* 16 GiB, of which 8 are free now: what runs with 15 has not taken all of it yet. */
+    assert_int_equal(place_after(FACTS("\"kvm\":true") "," BIG("running", "14000000000"), &e), 0);
+    assert_int_equal(place_after(FACTS("\"kvm\":true") "," BIG("running", "16106127360"), &e), -ERR_NO_ROOM);
+    assert_non_null(strstr(e.msg, "host2 has 768 MiB of memory left, 1 GiB needed"));
+    /* What does not run yet will take it from what is free now. */
+    assert_int_equal(place_after(FACTS("\"kvm\":true") "," BIG("stopped", "7000000000"), &e), 0);
+    assert_int_equal(place_after(FACTS("\"kvm\":true") "," BIG("stopped", "8000000000"), &e), -ERR_NO_ROOM);
+}
+
+static void a_host_that_cannot_run_guests_is_not_chosen(void **state)
+{
+    static const char no_emulation[] = "[\"/mortar/v1/cluster\",20,{\"name\":\"lab\"}],";
+    struct err e = {0};
+    _cleanup_free_ char *with = str_printf("%s%s", no_emulation, FACTS("\"kvm\":true"));
+    _cleanup_free_ char *without = str_printf("%s%s", no_emulation, FACTS("\"kvm\":false"));
+    assert_int_equal(place_after(with, &e), 0);
+    assert_int_equal(place_after(FACTS("\"kvm\":false"), &e), 0); /* by emulation */
+    assert_int_equal(place_after(without, &e), -ERR_NO_ROOM);
+    assert_non_null(strstr(e.msg, "host2 has no KVM"));
+    e = (struct err){0};
+    assert_int_equal(place_after(FACTS("\"kvm\":true,\"guests\":{\"cpu\":\"Westmere\",\"cpus\":[\"qemu64\"]}"), &e),
+                     -ERR_NO_ROOM);
+    assert_non_null(strstr(e.msg, "host2 cannot give a guest the CPU model Westmere"));
+}
+
 static int bricks(struct core *c, const char *args, struct err *e)
 {
     json_t *list = NULL;
@@ -76,6 +123,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_machine_is_not_put_on_a_host_that_is_silent),
+        cmocka_unit_test(a_host_promises_no_more_memory_than_it_has),
+        cmocka_unit_test(a_host_that_cannot_run_guests_is_not_chosen),
         cmocka_unit_test(a_brick_is_not_put_on_a_host_that_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

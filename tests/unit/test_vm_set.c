@@ -84,6 +84,16 @@ static void later_changes_add_up_and_can_be_taken_back(void **state)
     assert_int_equal(json_u64_of(json_object_get(spec, "next"), "cpus", 0), 4); /* not changed itself */
 }
 
+static void rules_hold_at_once_also_for_what_runs(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *t =
+        set(c, "{\"name\":\"db1\",\"ha\":\"stay\",\"priority\":\"low\"}", 2 * USEC_PER_SEC);
+    assert_string_equal(json_text_of(spec_of(t, "db1"), "ha"), "stay");
+    assert_string_equal(json_text_of(spec_of(t, "db1"), "priority"), "low");
+    assert_null(json_object_get(spec_of(t, "db1"), "next"));
+}
+
 /* The claim of the start (T5) carries the new spec: no start can miss it, and none can have half of it. */
 static void the_next_start_takes_it_in(void **state)
 {
@@ -110,6 +120,7 @@ int main(void)
         cmocka_unit_test(a_stopped_vm_changes_at_once),
         cmocka_unit_test(a_running_vm_keeps_what_it_has_until_its_next_start),
         cmocka_unit_test(later_changes_add_up_and_can_be_taken_back),
+        cmocka_unit_test(rules_hold_at_once_also_for_what_runs),
         cmocka_unit_test(the_next_start_takes_it_in),
     };
     return cmocka_run_group_tests_name("vm_set", tests, NULL, NULL);

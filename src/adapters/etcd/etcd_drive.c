@@ -586,9 +586,7 @@ static int drive_watch_run(void *watch, uint64_t from_revision, uint64_t deadlin
     }
     watch_disconnect(w);
     sbuf_done(&s.line);
-    if (r < 0) {
-        w->at++; /* another member may do better */
-    }
+    w->at = r < 0 ? w->at + 1 : 0; /* another member may do better; the first is tried again */
     return r;
 }
 

@@ -205,6 +205,18 @@ static char *url_of(const char *address, unsigned port)
     return str_printf("https://%s%s%s:%u", is_v6 ? "[" : "", address, is_v6 ? "]" : "", port);
 }
 
+void etcd_client_urls(const struct store_members *members, const char *own, struct strv *ret)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < members->n && ret->n < STORE_ENDPOINTS_MAX; i++) {
+            const struct store_member *m = &members->v[i];
+            if (m->client_url[0] && !m->learner && str_eq(m->name, own) == (pass == 0)) {
+                strv_add(ret, m->client_url);
+            }
+        }
+    }
+}
+
 char *etcd_peer_url(const char *address, unsigned port)
 {
     return url_of(address, port ? port : ETCD_PEER_PORT);

@@ -52,6 +52,14 @@ struct etcd_setup {
     unsigned peer_port;                /* 0 means ETCD_PEER_PORT */
 };
 
+/**
+ * etcd_client_urls - where a host's requests and watches go, in this order
+ * @own: name of the host; its own member comes first. A stream to a host that has lost its power is silent like
+ *       one on which nothing happens; that to the own member ends with whoever would wait for it
+ * @ret: URLs of all voters that have started, at most STORE_ENDPOINTS_MAX, are added
+ */
+void etcd_client_urls(const struct store_members *members, const char *own, struct strv *ret);
+
 /** etcd_peer_url - the URL by which the member at @address is known. Caller frees. */
 char *etcd_peer_url(const char *address, unsigned port);
 /** etcd_client_url - its client URL. Caller frees. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/ha/ha.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/str.h"
 #include "core/act.h"
 #include "core/model/keys.h"
@@ -16,14 +19,48 @@ static bool takes_part(const json_t *pool)
     return str_eq(ha, "on") || str_eq(ha, "preparing");
 }
 
-bool ha_is_on(const struct core *c)
+struct ha_view *ha_view_new(void)
 {
+    return xcalloc(1, sizeof(struct ha_view));
+}
+
+void ha_view_free(struct ha_view *v)
+{
+    if (v) {
+        json_decref(v->config);
+        json_decref(v->open);
+        free(v);
+    }
+}
+
+static void work_out(const struct core *c, struct ha_view *v)
+{
+    const json_t *pool = NULL;
+    json_decref(v->config);
+    json_decref(v->open);
+    *v = (struct ha_view){.of = c->world.records.changes + 1};
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
-        if (str_eq(json_text_of(it.value, "ha"), "on")) {
-            return true;
+        v->is_on = v->is_on || str_eq(json_text_of(it.value, "ha"), "on");
+        pool = !pool && takes_part(it.value) ? it.value : pool; /* all that take part are on the same hosts */
+    }
+    for (struct world_iter it = {0}; pool && world_next(&c->world, KEY_NODE, &it);) {
+        if (v->fencers_n < HA_FENCERS_MAX && pool_brick_of(pool, it.name)) {
+            v->fencers[v->fencers_n++] = it.name;
         }
     }
-    return false;
+}
+
+struct ha_view *ha_view(const struct core *c)
+{
+    if (c->ha->of != c->world.records.changes + 1) {
+        work_out(c, c->ha);
+    }
+    return c->ha;
+}
+
+bool ha_is_on(const struct core *c)
+{
+    return ha_view(c)->is_on;
 }
 
 bool ha_pool_is_on(const struct core *c, const char *pool)
@@ -33,31 +70,21 @@ bool ha_pool_is_on(const struct core *c, const char *pool)
 
 size_t ha_fencers(const struct core *c, const char *ret[HA_FENCERS_MAX])
 {
-    size_t n = 0;
-    const json_t *pool = NULL;
-    for (struct world_iter it = {0}; !pool && world_next(&c->world, KEY_POOL, &it);) {
-        pool = takes_part(it.value) ? it.value : NULL; /* all that take part are on the same hosts */
-    }
-    for (struct world_iter it = {0}; pool && world_next(&c->world, KEY_NODE, &it);) {
-        if (n < HA_FENCERS_MAX && pool_brick_of(pool, it.name)) {
-            ret[n++] = it.name;
-        }
-    }
-    return n;
+    const struct ha_view *v = ha_view(c);
+    memcpy(ret, v->fencers, sizeof(v->fencers));
+    return v->fencers_n;
 }
 
 bool ha_is_used(const struct core *c)
 {
-    const char *fencers[HA_FENCERS_MAX];
-    return ha_fencers(c, fencers) == HA_FENCERS_MAX;
+    return ha_view(c)->fencers_n == HA_FENCERS_MAX;
 }
 
 bool ha_is_fencer(const struct core *c, const char *host)
 {
-    const char *fencers[HA_FENCERS_MAX];
-    size_t n = ha_fencers(c, fencers);
-    for (size_t i = 0; i < n; i++) {
-        if (str_eq(fencers[i], host)) {
+    const struct ha_view *v = ha_view(c);
+    for (size_t i = 0; i < v->fencers_n; i++) {
+        if (str_eq(v->fencers[i], host)) {
             return true;
         }
     }
@@ -85,13 +112,17 @@ bool ha_run_right(const struct core *c)
 
 bool ha_node_is_out(const json_t *node)
 {
-    const char *state = json_text_of(node, "state");
-    return str_eq(state, "fencing") || str_eq(state, "fenced");
+    return node_is_out(node);
 }
 
 bool ha_node_is_flushing(const json_t *node)
 {
     return json_bool_of(node, "flush", false);
+}
+
+bool ha_node_is_held(const json_t *node)
+{
+    return node_is_out(node) && json_u64_of(node, "fences", 0) >= HA_FLAP_FENCES;
 }
 
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */

@@ -9,6 +9,22 @@
 
 #define HA_FENCERS_MAX 3 /* HA covers pools on one triple of brick hosts (A7) */
 
+/* What follows from the world alone is worked out once for each state of it. Borrowed; nobody changes it. */
+struct ha_view {
+    uint64_t of; /* world.records.changes, and one; 0: of nothing */
+    bool is_on;
+    size_t fencers_n;
+    const char *fencers[HA_FENCERS_MAX];
+    json_t *config; /* of this host's guard; NULL: not asked for yet, see ha_guard.c */
+    json_t *open;   /* the same, whom this host lets in; see ha_fence.c */
+};
+
+/** ha_view_new - of no world yet */
+struct ha_view *ha_view_new(void);
+void ha_view_free(struct ha_view *v);
+/** ha_view - of the present world. The two last members are the caller's to fill */
+struct ha_view *ha_view(const struct core *c);
+
 /** ha_is_used - is failover on, or being switched on, for any pool? Else nothing here does anything */
 bool ha_is_used(const struct core *c);
 /** ha_is_on - is failover on, not only being prepared, for any pool? Then silent hosts are fenced */
@@ -37,8 +53,31 @@ bool ha_node_is_out(const json_t *node);
  * still lie in bricks. It stays closed until every brick has drained, and starts nothing until then
  */
 bool ha_node_is_flushing(const json_t *node);
+/** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
+bool ha_node_is_held(const json_t *node);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
+
+/**
+ * ha_find_lost - machines that @host can no longer run and somebody else may decide on: not those that wait
+ * for it
+ * @inc: its incarnation that is lost        @ret: gets keys of vm_order(), without values
+ */
+void ha_find_lost(const struct core *c, const char *host, uint64_t inc, struct smap *ret);
+/**
+ * ha_seat - the host that shall start @vm when @lost is lost: with room, if possible like @lost, then with the
+ * most room
+ * @rooms: of place_rooms(); what the machine takes is taken off
+ * Return: borrowed name, or NULL when there is no room (@e says why)
+ */
+const char *ha_seat(const struct core *c, const char *vm, const char *lost, json_t *rooms, struct err *e);
+/** ha_waiting - {vm: why} of those that should run and wait, since their host is fenced. New reference. */
+json_t *ha_waiting(const struct core *c);
+/**
+ * ha_no_spare - {host: [vm, …]}: machines with policy restart for which there would be no room if just that
+ * host were lost (N+1). New reference.
+ */
+json_t *ha_no_spare(const struct core *c);
 
 /** ha_plan - guard, fence, and transitions of nodes and owners; before plan_vms() */
 void ha_plan(struct core *c);

@@ -245,7 +245,9 @@ static void ask_to_open(struct core *c, json_t *wanted)
 
 static void open_hosts(struct core *c)
 {
-    _cleanup_json_ json_t *wanted = wanted_open(c);
+    struct ha_view *v = ha_view(c);
+    v->open = v->open ? v->open : wanted_open(c);
+    json_t *wanted = v->open;
     const json_t *asked = world_get(&c->world, KEY_OPEN, c->host);
     const json_t *applied = json_object_get(smap_get(&c->seen, "ha/table"), "open");
     bool is_allowed = json_equal(json_object_get(asked, "hosts"), wanted) &&
@@ -256,18 +258,24 @@ static void open_hosts(struct core *c)
         ask_to_open(c, wanted);
         return;
     }
-    (void)act_try(c, "ha/table", "fence.table",
-                  json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)),
-                  is_applied ? LOOK_AGAIN_US : 0);
+    uint64_t pause_us = is_applied ? LOOK_AGAIN_US : 0;
+    if (act_is_due(c, "ha/table", pause_us)) {
+        (void)act_try(c, "ha/table", "fence.table",
+                      json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)),
+                      pause_us);
+    }
 }
 
 /* Outcomes that concern incarnations of the past. */
 static void forget_old(struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        _cleanup_free_ char *all = str_printf("ha/fence/%s/", it.name);
+        if (!act_has_any(c, all)) {
+            continue;
+        }
         bool is_flushing = ha_node_is_flushing(it.value);
         uint64_t inc = json_u64_of(it.value, "inc", 0) - (is_flushing ? 1 : 0);
-        _cleanup_free_ char *all = str_printf("ha/fence/%s/", it.name);
         _cleanup_free_ char *keep = str_printf("%s%llu/", all, (unsigned long long)inc);
         act_forget_others(c, all, ha_node_is_out(it.value) || is_flushing ? keep : NULL);
     }

@@ -40,10 +40,13 @@ static json_t *config_of(const struct core *c)
 /* The guard keeps its configuration over its own restarts; the agent's restart brings it again. */
 static void configure(struct core *c)
 {
-    _cleanup_json_ json_t *config = config_of(c);
+    struct ha_view *v = ha_view(c);
     const json_t *has = json_object_get(smap_get(&c->seen, "ha/config"), "config");
-    if (!json_equal(config, has)) {
-        (void)act_try(c, "ha/config", "guard.configure", json_incref(config), 0);
+    if (!v->config) {
+        v->config = config_of(c);
+    }
+    if (!json_equal(v->config, has)) {
+        (void)act_try(c, "ha/config", "guard.configure", json_incref(v->config), 0);
     }
 }
 
@@ -59,12 +62,12 @@ static json_t *silent_hosts(const struct core *c, const json_t *peers)
     return hosts;
 }
 
-/* Edge-triggered: an idle cluster writes nothing (facts/ha.md 2.4). */
-static void report(struct core *c)
+/* Edge-triggered: an idle cluster writes nothing (facts/ha.md 2.4). Return: does the store know all? */
+static bool report(struct core *c)
 {
     const json_t *said = ha_guard_seen(c);
     if (!said || !ha_is_fencer(c, c->host)) {
-        return;
+        return true;
     }
     json_t *now = json_pack("{s:o,s:O}", "hosts", silent_hosts(c, json_object_get(said, "peers")),
                             "inc", json_object_get(node_get(c, c->host), "inc"));
@@ -72,11 +75,12 @@ static void report(struct core *c)
     if (json_equal(now, before) ||
         (!before && !json_array_size(json_object_get(now, "hosts")))) {
         json_decref(now);
-        return;
+        return true;
     }
     struct commit t = commit_new();
     commit_put(c, &t, KEY_SILENT, c->host, now);
     (void)commit_try(c, "ha/silent", &t);
+    return false;
 }
 
 /* What others may know of it; what changes each moment stays here. */
@@ -89,7 +93,11 @@ static void publish(struct core *c)
                                    json_object_get(said, "watchdog"))
                        : json_pack("{s:s}", "guard", "absent");
     json_object_set_new(now, "fence", json_boolean(smap_get(&c->seen, "ha/table") != NULL));
-    smap_put(&c->seen, "failover", now);
+    if (json_equal(now, smap_get(&c->seen, "failover"))) {
+        json_decref(now);
+    } else {
+        smap_put(&c->seen, "failover", now);
+    }
 }
 
 /* Also what an earlier life of the agent, or of the host, left behind. */
@@ -110,6 +118,9 @@ void ha_plan_off(struct core *c)
 void ha_plan_guard(struct core *c)
 {
     configure(c);
-    report(c);
-    publish(c);
+    if (!core_is_at(c, &c->heard)) {
+        bool is_told = report(c);
+        publish(c);
+        c->heard = is_told ? core_mark(c) : (struct core_mark){0};
+    }
 }

@@ -19,6 +19,9 @@ static bool reports(const struct core *c, const char *fencer, const char *host)
     const json_t *node = node_get(c, fencer);
     size_t i;
     json_t *name;
+    if (!json_array_size(json_object_get(said, "hosts"))) {
+        return false; /* nearly always */
+    }
     if (!node_is_online(node) || !json_equal(json_object_get(said, "inc"), json_object_get(node, "inc"))) {
         return false; /* an earlier life of it said so */
     }
@@ -92,6 +95,7 @@ static void fence(struct core *c, const char *host, const json_t *node, const ch
     json_object_set_new(next, "why", json_string(who.data));
     json_object_set_new(next, "fenced_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
     json_object_set_new(next, "by", json_string(c->host));
+    json_object_set_new(next, "fences", json_integer((json_int_t)json_u64_of(node, "fences", 0) + 1));
     commit_put(c, &t, KEY_NODE, host, next);
     commit_guard(c, &t, KEY_NODE, c->host);
     (void)commit_try(c, id, &t);
@@ -100,8 +104,11 @@ static void fence(struct core *c, const char *host, const json_t *node, const ch
 static void consider(struct core *c, const char *host, const json_t *node) /* T1 */
 {
     const char *by[HA_FENCERS_MAX];
+    if (!may_be_fenced(node) || str_eq(host, c->host)) {
+        return;
+    }
     size_t n = reporters(c, host, by);
-    if (!may_be_fenced(node) || str_eq(host, c->host) || n < REPORTS_NEEDED) {
+    if (n < REPORTS_NEEDED) {
         return;
     }
     _cleanup_free_ char *what = str_printf("t1/%s", host);
@@ -141,11 +148,13 @@ static bool add_acks(struct core *c, struct commit *t, const char *host, uint64_
 /* Every brick that lives has drained what the former life of @host had sent. */
 static void end_flush(struct core *c, const char *host, const json_t *node)
 {
+    if (!ha_node_is_flushing(node) || !node_may_run_vms(node)) {
+        return;
+    }
     _cleanup_free_ char *what = str_printf("flush/%s", host);
     _cleanup_free_ char *id = str_printf("ha/flush/%s", host);
     struct commit t = commit_new();
-    if (!ha_node_is_flushing(node) || !node_may_run_vms(node) ||
-        !add_acks(c, &t, host, json_u64_of(node, "inc", 0) - 1, 1) || !ha_is_my_turn(c, what)) {
+    if (!add_acks(c, &t, host, json_u64_of(node, "inc", 0) - 1, 1) || !ha_is_my_turn(c, what)) {
         commit_drop(&t);
         return;
     }
@@ -157,11 +166,13 @@ static void end_flush(struct core *c, const char *host, const json_t *node)
 
 static void complete(struct core *c, const char *host, const json_t *node) /* T3 */
 {
+    if (!str_eq(json_text_of(node, "state"), "fencing") || str_eq(host, c->host)) {
+        return;
+    }
     _cleanup_free_ char *what = str_printf("t3/%s", host);
     _cleanup_free_ char *id = str_printf("ha/t3/%s", host);
     struct commit t = commit_new();
-    if (!str_eq(json_text_of(node, "state"), "fencing") || str_eq(host, c->host) ||
-        !add_acks(c, &t, host, json_u64_of(node, "inc", 0), REPORTS_NEEDED) || !ha_is_my_turn(c, what)) {
+    if (!add_acks(c, &t, host, json_u64_of(node, "inc", 0), REPORTS_NEEDED) || !ha_is_my_turn(c, what)) {
         commit_drop(&t);
         return;
     }

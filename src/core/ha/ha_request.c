@@ -69,3 +69,21 @@ int ha_request_pool(struct core *c, const json_t *args, struct commit *t, struct
     r = on ? check_triple(c, name, pool, e) : 0;
     return r < 0 || !on ? r : check_hosts(c, e);
 }
+
+int ha_request_admit(struct core *c, const char *host, struct commit *t, struct err *e)
+{
+    const json_t *node = node_get(c, host);
+    if (!node) {
+        return ERR_SET(e, NOT_FOUND, "there is no host '%.64s'", host);
+    }
+    if (!ha_node_is_held(node)) {
+        (void)ERR_SET(e, STATE, "host '%s' is %s, and is not held back", host, json_text_of(node, "state"));
+        err_hint(e, node_is_out(node) ? "it is let in by itself when it runs again"
+                                      : "only a host that was fenced again and again is");
+        return -ERR_STATE;
+    }
+    json_t *next = json_deep_copy(node);
+    json_object_del(next, "fences");
+    commit_put(c, t, KEY_NODE, host, next);
+    return 0;
+}

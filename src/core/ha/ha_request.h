@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a user asks of failover: "pool.ha" {name, on, profile}. */
+ * What a user asks of failover: "pool.ha" {name, on, profile}, "host.admit" {name}. */
 #pragma once
 
 #include "core/act.h"
+
+/**
+ * ha_request_admit - may @host, which the flapping guard holds back, be let in again? Adds that to @t
+ * Return: 0, -ERR_NOT_FOUND or -ERR_STATE
+ */
+int ha_request_admit(struct core *c, const char *host, struct commit *t, struct err *e);
 
 /**
  * ha_request_pool - may failover of this pool be switched so?

@@ -129,6 +129,20 @@ static void become_member(struct core *c) /* T11 */
     (void)commit_try(c, "ha/t11", &t);
 }
 
+/* No wall clock: this host's own clock of running time, since its record has changed for the last time. */
+static void forget_fences(struct core *c)
+{
+    const json_t *me = my_node(c);
+    if (!json_u64_of(me, "fences", 0) || c->now_us < my_node_changed_us(c) + HA_FLAP_CLEAR_US) {
+        return;
+    }
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_del(next, "fences");
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "ha/settled", &t);
+}
+
 /* --- laundering for one that comes back (A9) ------------------------------------------------- */
 
 /* A machine that stands still and belongs to this host: its owner rewrites what is dirty, under a claim
@@ -257,7 +271,7 @@ void ha_plan_self(struct core *c)
     bool is_other_boot = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
     if (ha_node_is_out(me)) {
         bool is_over = is_empty(c);
-        if (is_over && str_eq(state, "fenced")) {
+        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me)) {
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
@@ -267,6 +281,7 @@ void ha_plan_self(struct core *c)
             become_member(c);
         }
     } else {
+        forget_fences(c);
         plan_others_return(c);
     }
 }

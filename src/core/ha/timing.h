@@ -23,5 +23,10 @@ struct ha_timing {
 /* Never fence hosts faster than this one after the other (4.3). */
 #define HA_FENCE_PAUSE_US (UINT64_C(5) * 1000000)
 
+/* Flapping guard (4.3): fenced so often, it stays out until its administrator lets it in. An hour as a
+ * full member without a reboot is the burn-in that clears the count. */
+#define HA_FLAP_FENCES 2
+#define HA_FLAP_CLEAR_US (UINT64_C(3600) * 1000000)
+
 /** ha_timing_find - "fast", "standard" or "relaxed"; NULL means standard. Return: NULL when unknown */
 const struct ha_timing *ha_timing_find(const char *profile);

@@ -21,4 +21,6 @@
 #define KEY_CUT KEY_ROOT "cut/"                 /* + HOST/INC/FENCER: it has cut HOST off */
 #define KEY_ACK KEY_ROOT "ack/"                 /* + HOST/INC/FENCER: T2, facts/ha.md 3.4 */
 #define KEY_OPEN KEY_ROOT "open/"               /* + HOST: whom it lets through, since which boot */
+#define KEY_DRILL KEY_ROOT "drill/"           /* + ID: a rehearsed failover and its report; core/drill.h */
+#define KEY_DRILLING KEY_ROOT "drilling"      /* {id} of the newest one: two do not begin at once */
 #define KEY_WASHED KEY_ROOT "washed/"           /* + HOST/INC/BY: nothing of BY's can flip any more */

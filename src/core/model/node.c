@@ -66,6 +66,12 @@ bool node_may_run_vms(const json_t *node)
     return node_is_online(node) || str_eq(json_text_of(node, "state"), "maintenance");
 }
 
+bool node_is_out(const json_t *node)
+{
+    const char *state = json_text_of(node, "state");
+    return str_eq(state, "fencing") || str_eq(state, "fenced");
+}
+
 const json_t *node_get(const struct core *c, const char *host)
 {
     return host ? world_get(&c->world, KEY_NODE, host) : NULL;
@@ -73,8 +79,8 @@ const json_t *node_get(const struct core *c, const char *host)
 
 const json_t *node_seen(const struct core *c, const char *host, const char *what)
 {
-    _cleanup_free_ char *name = str_printf("%s/%s", host, what);
-    return world_get(&c->world, KEY_SEEN, name);
+    const struct record *r = world_part(&c->world, KEY_SEEN, host, what);
+    return r ? r->value : NULL;
 }
 
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
@@ -146,8 +152,7 @@ json_t *node_addresses(const struct core *c)
 
 uint64_t node_seen_age_us(const struct core *c, const char *host)
 {
-    _cleanup_free_ char *key = str_printf("%s%s/host", KEY_SEEN, host);
-    const struct record *r = world_record(&c->world, key);
+    const struct record *r = world_part(&c->world, KEY_SEEN, host, "host");
     return r ? c->now_us - r->changed_us : UINT64_MAX;
 }
 

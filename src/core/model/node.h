@@ -19,6 +19,9 @@ bool node_is_online(const json_t *node);
 /** node_may_run_vms - online or in maintenance: what it owns it runs */
 bool node_may_run_vms(const json_t *node);
 
+/** node_is_out - fencing or fenced: it owns nothing that may run */
+bool node_is_out(const json_t *node);
+
 /** node_get - record of @host, or NULL. Borrowed. */
 const json_t *node_get(const struct core *c, const char *host);
 /** node_seen - what @host's agent published under @what ("host", "domains", "pool/vms"), or NULL */

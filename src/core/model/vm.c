@@ -6,12 +6,13 @@
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 
 static const json_t *part(const struct core *c, const char *name, const char *which)
 {
-    _cleanup_free_ char *key = str_printf("%s/%s", name, which);
-    return world_get(&c->world, KEY_VM, key);
+    const struct record *r = world_part(&c->world, KEY_VM, name, which);
+    return r ? r->value : NULL;
 }
 
 const json_t *vm_spec(const struct core *c, const char *name)
@@ -40,8 +41,14 @@ json_t *vm_next_spec(const json_t *spec)
 json_t *vm_changed_spec(const json_t *spec, const json_t *set, bool is_running)
 {
     static const char *const fields[] = {"cpus", "memory_bytes"};
+    static const char *const rules[] = {"ha", "priority"}; /* not of the guest: they hold at once */
     json_t *changed = is_running ? json_deep_copy(spec) : vm_next_spec(spec);
     json_t *into = changed;
+    for (size_t i = 0; i < ELEMENTS(rules); i++) {
+        if (json_text_of(set, rules[i])) {
+            json_object_set(changed, rules[i], json_object_get(set, rules[i]));
+        }
+    }
     if (is_running) {
         json_t *next = json_object_get(changed, "next");
         into = next ? json_incref(next) : json_object();
@@ -75,6 +82,11 @@ char *vm_next(const struct core *c, struct world_iter *it)
         }
     }
     return NULL;
+}
+
+char *vm_order(const struct core *c, const char *name)
+{
+    return str_printf("%u/%s", priority_of(vm_spec(c, name)), name);
 }
 
 uint64_t vm_epoch(const json_t *record)
@@ -182,6 +194,23 @@ json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch)
                      (json_int_t)epoch, "since_ms", (json_int_t)(c->wall_us / USEC_PER_MSEC));
 }
 
+/* Its host was cut off, or booted again and has not started it yet. */
+static bool has_lost_host(const struct core *c, const json_t *own)
+{
+    const json_t *node = node_get(c, json_text_of(own, "owner"));
+    return node_is_out(node) || json_u64_of(own, "inc", 0) < json_u64_of(node, "inc", 0);
+}
+
+/* Of one that has run and shall run: under another epoch it has moved, or was taken over. */
+static const char *running_state(const struct core *c, const json_t *own, const json_t *act)
+{
+    const char *phase = json_text_of(json_object_get(own, "mig"), "phase");
+    if (has_lost_host(c, own)) {
+        return "lost";
+    }
+    return vm_epoch(act) == vm_epoch(own) ? "running" : str_eq(phase, "done") ? "resuming" : "starting";
+}
+
 const char *vm_state(const struct core *c, const char *name)
 {
     const json_t *spec = vm_spec(c, name);
@@ -196,7 +225,7 @@ const char *vm_state(const struct core *c, const char *name)
         return "migrating";
     }
     if (str_eq(state, "running")) {
-        return wants_running ? (vm_epoch(act) == vm_epoch(own) ? "running" : "resuming") : "stopping";
+        return wants_running ? running_state(c, own, act) : "stopping";
     }
     if (wants_running && (!state || str_eq(state, "stopped"))) {
         return "starting";

@@ -20,8 +20,8 @@ const json_t *vm_act(const struct core *c, const char *name);
  */
 json_t *vm_next_spec(const json_t *spec);
 /**
- * vm_changed_spec - @spec with the numbers "cpus" and "memory_bytes" of @set. What runs has what it was
- * started with, so then (@is_running) they go into "next". New reference.
+ * vm_changed_spec - @spec with what @set has of "cpus", "memory_bytes", "ha" and "priority". What runs
+ * has the processors and memory it was started with, so then (@is_running) these go into "next". New reference.
  */
 json_t *vm_changed_spec(const json_t *spec, const json_t *set, bool is_running);
 /** vm_next_u64 - a number of that spec; 0 when absent */
@@ -29,6 +29,13 @@ uint64_t vm_next_u64(const json_t *spec, const char *field);
 
 /** vm_next - iterate over names: for (struct world_iter it = {0}; (n = vm_next(c, &it));) free n */
 char *vm_next(const struct core *c, struct world_iter *it);
+
+/**
+ * vm_order - @name as a key by which maps sort machines: the most important first, then by name
+ * Caller frees; VM_ORDER_NAME() of it is the name again.
+ */
+char *vm_order(const struct core *c, const char *name);
+#define VM_ORDER_NAME(key) ((key) + 2)
 
 /** vm_epoch - epoch in an own or act record or in a domain's metadata; 0 when absent */
 uint64_t vm_epoch(const json_t *record);
@@ -75,7 +82,7 @@ json_t *vm_new_own(const struct core *c, const char *host, uint64_t epoch);
 /** vm_new_act - {state, host, epoch} stamped with wall time. New reference. */
 json_t *vm_new_act(const struct core *c, const char *state, uint64_t epoch);
 
-/** vm_state - one word for people: stopped, starting, running, stopping, migrating, ioerror, … */
+/** vm_state - one word for people: stopped, starting, running, stopping, migrating, ioerror, lost, … */
 const char *vm_state(const struct core *c, const char *name);
 
 /**

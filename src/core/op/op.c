@@ -22,6 +22,7 @@ const struct op_kind *op_kind_find(const char *kind)
         &op_vm_create, &op_vm_start, &op_vm_stop, &op_vm_reset,    &op_vm_remove,
         &op_vm_migrate, &op_image_import, &op_image_remove, &op_image_export, &op_evacuate,
         &op_pool_ha, &op_uplink_set, &op_uplink_confirm, &op_uplink_remove,
+        &op_drill,
     };
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         if (str_eq(kinds[i]->kind, kind)) {

@@ -64,8 +64,7 @@ static enum op_verdict prepare(struct op *o)
     return is_on || !is_wanted(o) ? OP_NEXT : set_ha(o, "preparing");
 }
 
-/* What is missing on @host, in words, or NULL. */
-static const char *missing_on(const struct core *c, const char *host, const json_t *node)
+const char *op_ha_missing_on(const struct core *c, const char *host, const json_t *node)
 {
     const json_t *seen = node_seen(c, host, "failover");
     if (!str_eq(json_text_of(seen, "guard"), "up")) {
@@ -83,7 +82,7 @@ static const char *missing_on(const struct core *c, const char *host, const json
 static enum op_verdict prove(struct op *o)
 {
     for (struct world_iter it = {0}; is_wanted(o) && world_next(&o->c->world, KEY_NODE, &it);) {
-        const char *missing = missing_on(o->c, it.name, it.value);
+        const char *missing = op_ha_missing_on(o->c, it.name, it.value);
         if (missing) {
             op_note(o, "%s: %s", it.name, missing);
             return OP_WAIT;

@@ -120,6 +120,9 @@ static enum op_verdict wait_running(struct op *o)
     if (json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX) {
         return give_up(o, act);
     }
+    if (str_eq(json_text_of(vm_spec(o->c, name_of(o)), "desired"), "stopped")) {
+        return op_fail(o, STATE, "vm '%s' was stopped meanwhile", name_of(o));
+    }
     if (str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own)) {
         return OP_NEXT;
     }

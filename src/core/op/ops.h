@@ -23,3 +23,7 @@ extern const struct op_kind op_vm_remove;
 extern const struct op_kind op_vm_migrate;
 extern const struct op_kind op_evacuate;
 extern const struct op_kind op_pool_ha;
+extern const struct op_kind op_drill;
+
+/** op_ha_missing_on - what @host lacks of its part in failover, in words, or NULL */
+const char *op_ha_missing_on(const struct core *c, const char *host, const json_t *node);

@@ -12,10 +12,21 @@ struct place_need {
     const char *exclude;    /* host that must not be chosen, or NULL */
     const char *only;       /* the one host that may be chosen, or NULL */
     const char *cpu_as;     /* CPU model and machine must be as on this host (migration), or NULL */
+    const json_t *rooms;    /* of place_rooms(), or NULL: for many choices in one step */
 };
 
 /**
- * place_vm - the online VM host with the most free memory that can take it
+ * place_rooms - {host: bytes} of memory that each host which may take machines can still give away
+ * @but: machine that is not counted, or NULL
+ *
+ * The lesser of what is free now, without what is promised to machines that do not run yet, and of what the
+ * host has, without all that it has promised: guests take their memory late, and hosts are looked at now and
+ * then. New reference.
+ */
+json_t *place_rooms(const struct core *c, const char *but);
+
+/**
+ * place_vm - the online VM host with the most room for memory that can take it
  * @ret_host: borrowed from the world        @ret_why: one phrase, buffer of @why_size bytes
  * Return: 0 or -ERR_NO_ROOM, whose message says for each host what is in the way
  */

@@ -15,5 +15,7 @@ void plan_host(struct core *c);
 void plan_pools(struct core *c);
 /** plan_vms - virtual machines that this host owns, and those that it must no longer run */
 void plan_vms(struct core *c);
+/** plan_drill - listen to guests while a drill runs; on the host that it is for: strike */
+void plan_drill(struct core *c);
 /** plan_sweep - one host deletes old records: tasks after a day or beyond the newest 200, tokens */
 void plan_sweep(struct core *c);

@@ -50,9 +50,17 @@ static bool is_concerned(const struct core *c, const char *name, const json_t *p
            str_eq(json_text_of(mount, "state"), "mounted");
 }
 
+static bool look(struct core *c, const char *id, const char *name, uint64_t pause_us)
+{
+    return act_is_due(c, id, pause_us) && act_try(c, id, name, json_object(), pause_us);
+}
+
 /* Often while the membership changes, or when it was planned for other hosts than there are now. */
 static void plan_observe_etcd(struct core *c)
 {
+    if (!act_is_due(c, "observe/etcd", FAST_US)) {
+        return;
+    }
     json_t *hosts = node_list(c);
     size_t staying = node_count_staying(hosts);
     const json_t *planned_for = json_object_get(smap_get(&c->seen, "etcd"), "planned_for");
@@ -70,8 +78,8 @@ static void plan_observe_uplink(struct core *c)
     const json_t *seen = now ? now : node_seen(c, c->host, "uplink");
     bool is_trial = str_eq(json_text_of(seen, "state"), "trial");
     if (json_object_size(seen) || json_bool_of(smap_get(&c->seen, "host"), "uplink", false)) {
-        (void)act_try(c, "observe/uplink", "observe.uplink", json_object(),
-                      is_trial ? OBSERVE_TRIAL_US : OBSERVE_UPLINK_US);
+        (void)look(c, "observe/uplink", "observe.uplink",
+                   is_trial ? OBSERVE_TRIAL_US : OBSERVE_UPLINK_US);
     }
 }
 
@@ -96,14 +104,16 @@ static void plan_observe_gluster(struct core *c, bool fast)
 {
     bool is_well = gluster_is_well(smap_get(&c->seen, "gluster"));
     uint64_t pause_us = is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
-    (void)act_try(c, "observe/glance", "observe.glance", json_object(), fast ? FAST_US : GLANCE_US);
-    (void)act_try(c, "observe/gluster", "observe.gluster", json_object(),
-                  fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
+    (void)look(c, "observe/glance", "observe.glance", fast ? FAST_US : GLANCE_US);
+    (void)look(c, "observe/gluster", "observe.gluster", fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
 }
 
 /* What etcd tells of a host that has lost its power is old by up to NODE_SILENT_US: ask it. */
 static void plan_observe_reach(struct core *c)
 {
+    if (!act_is_due(c, "observe/reach", OBSERVE_REACH_US)) {
+        return;
+    }
     json_t *others = node_addresses(c);
     json_object_del(others, c->host);
     (void)act_try(c, "observe/reach", "observe.reach", json_pack("{s:o}", "hosts", others),
@@ -114,18 +124,19 @@ void plan_observe(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
     bool fast = is_settling(c);
-    json_t *last = smap_get(&c->seen, "host");
-    json_t *args = json_pack("{s:O*,s:O*,s:b}", "last", last, "storage", json_object_get(me, "storage"),
-                             "has_vms", node_has_vms(me));
-    (void)act_try(c, "observe/host", "observe.host", args, OBSERVE_HOST_US);
+    if (act_is_due(c, "observe/host", OBSERVE_HOST_US)) {
+        json_t *args = json_pack("{s:O*,s:O*,s:b}", "last", smap_get(&c->seen, "host"), "storage",
+                                 json_object_get(me, "storage"), "has_vms", node_has_vms(me));
+        (void)act_try(c, "observe/host", "observe.host", args, OBSERVE_HOST_US);
+    }
     if (!me) {
         return;
     }
     plan_observe_etcd(c);
     plan_observe_reach(c);
     plan_observe_uplink(c);
-    if (node_has_vms(me) && act_try(c, "observe/domains", "observe.domains", json_object(),
-                                    c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
+    if (node_has_vms(me) && look(c, "observe/domains", "observe.domains",
+                                 c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
     }
     if (vm_is_switching_over(c)) {
@@ -137,8 +148,10 @@ void plan_observe(struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         if (is_concerned(c, it.name, it.value)) {
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
-            (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value),
-                          fast ? FAST_US : OBSERVE_POOL_US);
+            uint64_t pause_us = fast ? FAST_US : OBSERVE_POOL_US;
+            if (act_is_due(c, id, pause_us)) {
+                (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
+            }
         }
     }
 }
@@ -166,15 +179,17 @@ static void take_back(struct core *c, struct commit *t)
 
 void plan_publish(struct core *c)
 {
-    if (vm_is_switching_over(c)) {
+    if (vm_is_switching_over(c) || core_is_at(c, &c->told)) {
         return;
     }
     struct commit t = commit_new();
     for (size_t i = 0; i < c->seen.n; i++) {
+        if (is_private(c->seen.items[i].key)) {
+            continue;
+        }
         _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
         json_t *value = c->seen.items[i].value;
-        if (!is_private(c->seen.items[i].key) &&
-            !json_equal(value, world_get(&c->world, KEY_SEEN, name))) {
+        if (!json_equal(value, world_get(&c->world, KEY_SEEN, name))) {
             commit_put(c, &t, KEY_SEEN, name, json_incref(value));
         }
     }
@@ -184,6 +199,7 @@ void plan_publish(struct core *c)
         return;
     }
     commit_drop(&t);
+    c->told = core_mark(c);
 }
 
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
@@ -223,8 +239,8 @@ static void plan_peer(struct core *c, const char *host, const json_t *node)
 /* The first host of the trusted pool lets the others in and out; doing so again is harmless. */
 static void plan_peers(struct core *c)
 {
-    if (!node_is_first(c, node_has_bricks) ||
-        !json_bool_of(smap_get(&c->seen, "gluster"), "ready", false)) {
+    if (!json_bool_of(smap_get(&c->seen, "gluster"), "ready", false) ||
+        !node_is_first(c, node_has_bricks)) {
         return;
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
@@ -271,13 +287,16 @@ static void plan_networks(struct core *c)
         }
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NETWORK, &it);) {
-        json_t *args = json_pack("{s:O,s:O,s:O,s:s*}", "network", it.value, "local",
-                                 json_object_get(me, "storage"), "peers", peers, "uplink", nic);
         _cleanup_free_ char *what = str_printf("net/%s", it.name);
         const json_t *seen = smap_get(&c->seen, what);
         bool is_current = json_equal(json_object_get(seen, "peers"), peers) &&
                           str_eq(json_text_of(seen, "uplink"), nic);
-        (void)act_try(c, what, "net.apply", args, is_current ? NET_APPLY_US : ACT_PAUSE_US);
+        uint64_t pause_us = is_current ? NET_APPLY_US : ACT_PAUSE_US;
+        if (act_is_due(c, what, pause_us)) {
+            json_t *args = json_pack("{s:O,s:O,s:O,s:s*}", "network", it.value, "local",
+                                     json_object_get(me, "storage"), "peers", peers, "uplink", nic);
+            (void)act_try(c, what, "net.apply", args, pause_us);
+        }
     }
     json_decref(peers);
 }

@@ -77,7 +77,7 @@ static void plan_mount(struct core *c, const char *name, const json_t *pool)
 static void plan_guard(struct core *c, const char *name, const json_t *pool)
 {
     _cleanup_free_ char *id = str_printf("guard/%s", name);
-    if (pool_is_dir(pool) || !str_eq(json_text_of(pool, "state"), "ready") ||
+    if (!act_is_due(c, id, GUARD_US) || pool_is_dir(pool) || !str_eq(json_text_of(pool, "state"), "ready") ||
         !str_eq(pool_guard(c, pool), c->host)) {
         return;
     }
@@ -101,6 +101,9 @@ static void plan_unmount(struct core *c, const char *name)
 /* What was seen of a pool that is gone says nothing of a later one with its name. */
 static void forget_gone(struct core *c)
 {
+    if (core_is_at(c, &c->kept)) {
+        return;
+    }
     for (size_t i = 0; i < c->seen.n;) {
         const char *what = c->seen.items[i].key;
         const char *name = pool_of_seen(what);
@@ -111,6 +114,7 @@ static void forget_gone(struct core *c)
             i++;
         }
     }
+    c->kept = core_mark(c);
 }
 
 void plan_pools(struct core *c)

@@ -3,21 +3,27 @@
  * claims an epoch by CAS, and only the process that saw its claim succeed starts QEMU for it, once;
  * after anything unclear the epoch is raised and claimed again (I1). Killing follows amendment A5:
  * only a record of this cluster that positively says so ends a QEMU. */
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
+#include "core/history.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
 #define SWEEP_FILES_US (600 * USEC_PER_SEC)
 #define START_RULE_WAKE_US (100 * USEC_PER_MSEC)
+#define STARTS_MAX 8 /* at a time on one host (facts/ha.md 4.2) */
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
+
+/* The actions of a start, each under an id of its epoch. */
+static const char *const start_steps[] = {"claim", "clean", "create"};
 
 /* One virtual machine during a step. */
 struct vm {
@@ -27,11 +33,14 @@ struct vm {
     const json_t *own;
     const json_t *act;
     const json_t *dom;
+    bool may_start; /* no more than STARTS_MAX of this host's machines are being started */
 };
 
 static void id_of(const struct vm *v, const char *what, char *buf, size_t size)
 {
-    (void)snprintf(buf, size, "vm/%s/%s", v->name, what);
+    _cleanup_free_ char *id = str_printf("vm/%s/%s", v->name, what);
+    assert(strlen(id) < size);
+    memcpy(buf, id, strlen(id) + 1);
 }
 
 /* Names come again, uuids do not: a machine is not held up by one that had its name before. */
@@ -123,7 +132,9 @@ static bool is_keeping_epoch(const struct vm *v)
 static void plan_claim(struct vm *v)
 {
     const char *pool = json_text_of(v->spec, "pool");
-    if (!pool_is_usable_on(v->c, pool, v->c->host) || is_backing_off(v) || is_keeping_epoch(v)) {
+    bool is_usable = pool_is_usable_on(v->c, pool, v->c->host);
+    history_wait(v->c, v->name, is_usable ? NULL : "its pool is not mounted here, or has no quorum");
+    if (!v->may_start || !is_usable || is_backing_off(v) || is_keeping_epoch(v)) {
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "claim");
@@ -170,17 +181,21 @@ static void plan_gone(struct vm *v);
 
 /* Start rule A2, and I5: nothing that an older instance wrote may still turn up under this one, and this
  * host must hold the right to let guests run. */
-static bool may_start(struct vm *v)
+static bool is_cleared(struct vm *v)
 {
     if (!ha_pool_is_on(v->c, json_text_of(v->spec, "pool"))) {
         return true;
     }
     if (ha_node_is_flushing(node_get(v->c, v->c->host))) {
+        history_wait(v->c, v->name, "what this host had sent before its reboot may still lie in bricks");
         return false;
     }
     _cleanup_free_ char *id = epoch_id(v, "clean");
     (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
     core_wake_in(v->c, START_RULE_WAKE_US);
+    if (act_has_succeeded(v->c, id)) {
+        history_wait(v->c, v->name, ha_run_right(v->c) ? NULL : "this host's guard holds no right to let guests run");
+    }
     return act_has_succeeded(v->c, id) && ha_run_right(v->c);
 }
 
@@ -193,7 +208,7 @@ static void plan_start_claimed(struct vm *v)
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "create");
-    if (!act_find(v->c, id) && !may_start(v)) {
+    if (!act_find(v->c, id) && (!v->may_start || !is_cleared(v))) {
         return;
     }
     const struct attempt *a = act_once(v->c, id, "vm.create", create_args(v));
@@ -207,6 +222,25 @@ static void plan_start_claimed(struct vm *v)
     }
 }
 
+/* It is stopped from now on, until the user starts it. @why: NULL when its guest wanted that */
+static void stay_down(struct vm *v, const char *what, const char *name, const char *why)
+{
+    char id[96];
+    struct commit t = commit_new();
+    json_t *spec = json_deep_copy(v->spec);
+    json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    json_object_set_new(spec, "desired", json_string("stopped"));
+    if (why) {
+        json_object_set_new(act, "error", json_pack("{s:s,s:s}", "name", name, "message", why));
+    }
+    id_of(v, what, id, sizeof(id));
+    vm_put_spec(v->c, &t, v->name, spec);
+    vm_put_act(v->c, &t, v->name, act);
+    commit_guard(v->c, &t, KEY_VM, own_key); /* whoever took it over has not asked for this */
+    (void)commit_try(v->c, id, &t);
+}
+
 /* QEMU of the current epoch has gone: did the guest power off, or did it fall? */
 static void plan_gone(struct vm *v)
 {
@@ -214,14 +248,12 @@ static void plan_gone(struct vm *v)
     const json_t *gone = smap_get(&v->c->seen, gone_name);
     bool is_current = gone && vm_epoch(gone) == vm_epoch(v->own);
     if (is_current && str_eq(json_text_of(gone, "reason"), "shutdown")) {
-        char id[96];
-        struct commit t = commit_new();
-        json_t *spec = json_deep_copy(v->spec);
-        json_object_set_new(spec, "desired", json_string("stopped"));
-        id_of(v, "poweroff", id, sizeof(id));
-        vm_put_spec(v->c, &t, v->name, spec);
-        vm_put_act(v->c, &t, v->name, vm_new_act(v->c, "stopped", vm_epoch(v->own)));
-        (void)commit_try(v->c, id, &t);
+        stay_down(v, "poweroff", NULL, NULL);
+        return;
+    }
+    /* While it is being started the user waits for it, and is told. */
+    if (policy_of(v->spec) == POLICY_NONE && !str_eq(json_text_of(v->act, "state"), "starting")) {
+        stay_down(v, "let-down", "virt.failed", "QEMU ended by itself; with the policy 'none' it stays down");
         return;
     }
     _cleanup_json_ json_t *error =
@@ -237,7 +269,12 @@ static void plan_running_wanted(struct vm *v)
         return; /* the next vm start begins anew */
     }
     if (json_u64_of(v->own, "inc", 0) != json_u64_of(node_get(v->c, v->c->host), "inc", 0)) {
-        raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        if (policy_of(v->spec) == POLICY_NONE) {
+            stay_down(v, "let-down", "host.unreachable",
+                      "its host was lost and came back; with the policy 'none' it stays down");
+        } else {
+            raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+        }
         return;
     }
     if (vm_is_of_former_store(v->c, v->own)) {
@@ -376,16 +413,19 @@ static bool absence_is_proven(const struct vm *v)
 /* Outcomes that concern epochs of the past. */
 static void forget_old(struct vm *v)
 {
-    static const char *const kinds[] = {"claim", "clean", "create"};
-    for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+    for (size_t i = 0; i < ELEMENTS(start_steps); i++) {
         char prefix[96];
-        _cleanup_free_ char *keep = epoch_id(v, kinds[i]);
-        id_of(v, kinds[i], prefix, sizeof(prefix));
+        id_of(v, start_steps[i], prefix, sizeof(prefix));
+        if (!act_has_any(v->c, prefix)) {
+            continue;
+        }
+        _cleanup_free_ char *keep = epoch_id(v, start_steps[i]);
         act_forget_others(v->c, prefix, keep);
     }
 }
 
-static void plan_vm(struct vm *v)
+/* @starts: gets it when it is being started; with a value when the next step may be taken */
+static void plan_vm(struct vm *v, struct smap *starts)
 {
     char id[96];
     if (!v->own || json_text_of(v->spec, "making")) {
@@ -403,18 +443,75 @@ static void plan_vm(struct vm *v)
         str_eq(json_text_of(v->act, "state"), "washing")) {
         return; /* ha_self.c ends a washing */
     }
-    if (!v->dom && !absence_is_proven(v)) {
-        v->c->domains_stale = true;
-        return;
-    }
+    bool is_clear = v->dom || absence_is_proven(v);
+    v->c->domains_stale = v->c->domains_stale || !is_clear;
     if (str_eq(json_text_of(v->spec, "desired"), "running")) {
         if (v->dom) {
             plan_present(v);
         } else {
-            plan_running_wanted(v);
+            _cleanup_free_ char *key = vm_order(v->c, v->name);
+            smap_put(starts, key, is_clear ? v->c : NULL);
         }
-    } else {
+    } else if (is_clear) {
         plan_stopped_wanted(v);
+    }
+}
+
+static struct vm vm_of(struct core *c, const char *name)
+{
+    return (struct vm){
+        .c = c,
+        .name = name,
+        .spec = vm_spec(c, name),
+        .own = vm_own(c, name),
+        .act = vm_act(c, name),
+        .dom = vm_domain(c, name),
+    };
+}
+
+static bool is_step_in_flight(const struct vm *v)
+{
+    for (size_t i = 0; i < ELEMENTS(start_steps); i++) {
+        _cleanup_free_ char *id = epoch_id(v, start_steps[i]);
+        const struct attempt *a = act_find(v->c, id);
+        if (a && a->in_flight) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What waits, for a back-off, a brick that does not answer, or the right to run, keeps nobody up. */
+static bool is_being_started(const struct vm *v)
+{
+    _cleanup_free_ char *id = epoch_id(v, "clean");
+    const struct attempt *clean = act_find(v->c, id);
+    bool is_claimed = str_eq(json_text_of(v->act, "state"), "starting") &&
+                      vm_epoch(v->act) == vm_epoch(v->own) &&
+                      str_eq(json_text_of(v->act, "instance"), json_text_of(v->c->self, "instance"));
+    bool is_waiting = ha_pool_is_on(v->c, json_text_of(v->spec, "pool")) &&
+                      ((clean && clean->error.code) || !ha_run_right(v->c) ||
+                       ha_node_is_flushing(node_get(v->c, v->c->host)));
+    return is_step_in_flight(v) || (is_claimed && !is_waiting);
+}
+
+/* The most important first, and never so many at once that the first are slowed by the last. */
+static void plan_starts(struct core *c, const struct smap *starts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < starts->n; i++) {
+        struct vm v = vm_of(c, VM_ORDER_NAME(starts->items[i].key));
+        n += is_being_started(&v);
+    }
+    for (size_t i = 0; i < starts->n; i++) {
+        struct vm v = vm_of(c, VM_ORDER_NAME(starts->items[i].key));
+        if (!starts->items[i].value) {
+            continue;
+        }
+        bool was = is_being_started(&v);
+        v.may_start = was || n < STARTS_MAX;
+        plan_running_wanted(&v);
+        n += !was && is_being_started(&v);
     }
 }
 
@@ -464,18 +561,14 @@ void plan_vms(struct core *c)
     forget_removed(c, &c->attempts, "vm/");
     forget_removed(c, &c->seen, "gone/");
     forget_removed(c, &c->seen, "suspended/");
+    forget_removed(c, &c->noted, "wait/");
     plan_files(c);
+    _cleanup_(smap_done) struct smap starts = {0};
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
-        struct vm v = {
-            .c = c,
-            .name = name,
-            .spec = vm_spec(c, name),
-            .own = vm_own(c, name),
-            .act = vm_act(c, name),
-            .dom = vm_domain(c, name),
-        };
-        plan_vm(&v);
+        struct vm v = vm_of(c, name);
+        plan_vm(&v, &starts);
         free(name);
     }
+    plan_starts(c, &starts);
 }

@@ -20,7 +20,7 @@ def host(name, role="converged", state="online", **more):
     return {
         "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
-        "inc": 1, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "inc": 1, "held": False, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
         "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
@@ -62,7 +62,7 @@ VM = {
     "last_migration": {"from": "host2", "to": "host1", "total_ms": 1312, "blackout_ms": 83,
                        "bytes": 300 << 20, "when_ms": 1790000000000, "qemu_downtime_ms": 71,
                        "reason": "host1: 20.5 GiB of memory free, as asked"},
-    "created_ms": 1790000000000, "error": None, "next": None,
+    "created_ms": 1790000000000, "error": None, "next": None, "ha": "restart", "priority": "normal", "waiting": None,
 }
 STOPPED = {**VM, "name": "web", "uuid": "uuid-of-web", "state": "stopped", "desired": "stopped",
            "pool": "local", "image": None, "cpus": 1, "memory_bytes": 512 << 20,
@@ -107,6 +107,20 @@ def task(state="running", phase="copy", gen=1, **more):
 
 FAILED = task("failed", gen=3, error={"name": "pool.no-quorum", "message": "pool 'vms' has no quorum",
                                       "hint": "bring host2 back"})
+REPORT = {
+    "host": "host2", "kind": "power", "strike_ms": 1790000000000, "silent_ms": 3012, "detected_ms": 3330,
+    "fenced_ms": 6500, "back_ms": None,
+    "vms": [{"vm": "demo", "from": "host2", "to": "host1", "epoch": 5, "owner_ms": 6560, "qemu_ms": 7700,
+             "running_ms": 7735, "guest_ms": 12000, "guest_by": "guest"},
+            {"vm": "web", "from": "host2", "to": None, "epoch": 0, "owner_ms": None, "qemu_ms": None,
+             "running_ms": None, "guest_ms": None, "guest_by": None}],
+    "stay": [{"vm": "calm", "host": "host1", "stall_ms": 1204}, {"vm": "mute", "host": "host1", "stall_ms": None}],
+    "missing": ["host3 did not answer: its part is missing (no route)"],
+}
+BEFORE = {**REPORT, "strike_ms": 1789000000000, "back_ms": 31000, "missing": [], "stay": [],
+          "vms": [{**REPORT["vms"][0], "guest_ms": 13004}]}
+DRILL = {"id": "t7", "host": "host2", "kind": "power", "state": "done", "started_ms": 1790000000000, "report": REPORT}
+HANG = {**DRILL, "id": "t6", "kind": "hang"}
 BYTES = {"done": 100 << 20, "total": 300 << 20, "unit": "bytes", "rate": 60 << 20,
          "dirty_rate": 10 << 20, "eta_s": 4}
 MOVED = task("done", "handover", 3)
@@ -170,6 +184,41 @@ CASES = {
         "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["vm", "show", "demo"],
                  ["task", "show", "t7"], ["image", "show", "debian"], ["vm", "show", "a/../b c"]],
     },
+    "drill": {
+        "answers": {
+            "GET /v1/drills/plan": ok({"host": "host2", "kind": "power", "seconds": 30, "vms": [], "stay": [],
+                                       "text": "host2 is reset at once.\u001b[31m"}),
+            "POST /v1/drills": [STARTED], "GET /v1/tasks/t7": ok(task("done", "handover")),
+            "GET /v1/drills": ok({"items": [DRILL, HANG, {**DRILL, "id": "t5", "report": BEFORE}]})},
+        "runs": [["drill", "--yes"], ["drill"], ["drill", "--host", "host2", "--kind", "power", "--yes", "--no-wait"],
+                 ["drill", "--last"], ["drill", "--last", "--json"], ["drill", "--kind", "flood"], ["drill", "host2"]],
+    },
+    "drill-refused": {
+        "answers": {
+            "GET /v1/drills/plan": error(409, "object.state", "failover is on for no pool",
+                                         "switch it on with 'mortar pool ha POOL'"),
+            "GET /v1/drills": ok({"items": []})},
+        "runs": [["drill", "--yes"], ["drill", "--last"]],
+    },
+    "why": {
+        "answers": {
+            "GET /v1/vms/demo/why": ok({
+                "vm": "demo", "asked": "host1", "since_ms": 1790000000000,
+                "items": [
+                    {"at": 1790000000001, "after_ms": 0, "on": "host2", "kind": "hears", "fact": {},
+                     "text": "host2 hears nothing of host1 any more, on any network"},
+                    {"at": 1790000000401, "after_ms": 400, "on": "host2", "kind": "node", "fact": {},
+                     "text": "host1 is being fenced\u001b[31m"},
+                    {"at": 1790050000000, "after_ms": 49999599, "on": "host2", "kind": "own", "fact": {},
+                     "text": "host2 owns it now, epoch 5: taken from host1, which is fenced (T4)"}],
+                "missing": [{"host": "host1", "text": "host1 did not answer: its part is missing (no route)"},
+                            {"host": "host3", "text": "host3 has forgotten what was before",
+                             "from_ms": 1790000000000}]}),
+            "GET /v1/vms/quiet/why": ok({"vm": "quiet", "asked": "host1", "since_ms": 1, "items": [], "missing": []}),
+            "GET /v1/vms/none/why": error(404, "object.not-found", "there is no vm 'none'", "see 'mortar vm ls'")},
+        "runs": [["vm", "why", "demo"], ["vm", "why", "quiet", "--since", "10m"], ["vm", "why", "none"],
+                 ["vm", "why", "demo", "--since", "31d"], ["vm", "why"], ["vm", "why", "quiet", "--json"]],
+    },
     "migrate": {
         "answers": {
             "POST /v1/vms/demo/migrate": [STARTED],
@@ -193,14 +242,14 @@ CASES = {
     "cluster": {
         "answers": {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
-            "POST /v1/hosts/host1/evacuate": [STARTED],
+            "POST /v1/hosts/host1/evacuate": [STARTED], "POST /v1/hosts/host1/admit": ok({}),
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
                                    "valid_s": 3600}),
             "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
-                 ["leave"], ["host", "evacuate", "host1"]],
+                 ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"]],
     },
     "uplink": {
         "answers": {
@@ -254,7 +303,11 @@ CASES = {
                  ["vm", "create", "demo"],
                  ["vm", "start", "demo"], ["vm", "stop", "demo"], ["vm", "stop", "demo", "--force"],
                  ["vm", "reset", "demo"], ["vm", "rm", "demo"],
-                 ["vm", "set", "demo", "--memory", "2G"], ["vm", "set", "demo"]],
+                 ["vm", "create", "demo", "--image", "debian", "--pool", "vms", "--ha", "stay", "--priority", "high"],
+                 ["vm", "create", "demo", "--image", "debian", "--ha", "always"],
+                 ["vm", "set", "demo", "--memory", "2G"], ["vm", "set", "demo"],
+                 ["vm", "set", "demo", "--ha", "none", "--priority", "low"],
+                 ["vm", "set", "demo", "--priority", "urgent"]],
     },
     "errors": {
         "answers": {

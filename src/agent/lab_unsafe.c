@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/lab_unsafe.h"
+
+#include "base/str.h"
+#include "io/file.h"
+
+#define FILE_LIMIT_BYTES 1024
+
+static bool read_words(struct strv *ret)
+{
+    _cleanup_free_ char *text = NULL;
+    if (file_read(LAB_UNSAFE_FILE, FILE_LIMIT_BYTES, &text, NULL, NULL) < 0) {
+        return false; /* also one that cannot be read: then everything is as it should be */
+    }
+    strv_split(ret, text, " \t\n");
+    return true;
+}
+
+bool lab_unsafe_has(const char *part)
+{
+    _cleanup_strv_ struct strv words = {0};
+    return read_words(&words) && strv_has(&words, part);
+}
+
+json_t *lab_unsafe_parts(void)
+{
+    _cleanup_strv_ struct strv words = {0};
+    if (!read_words(&words)) {
+        return NULL;
+    }
+    json_t *parts = json_array();
+    for (size_t i = 0; i < words.n; i++) {
+        json_array_append_new(parts, json_string(words.v[i]));
+    }
+    return parts;
+}
+
+json_t *lab_unsafe_guard(json_t *status)
+{
+    if (!json_is_object(status) || !lab_unsafe_has("promise")) {
+        return status;
+    }
+    const char *host;
+    json_t *peer;
+    json_t *believed = json_deep_copy(status);
+    json_decref(status);
+    json_object_foreach(json_object_get(believed, "peers"), host, peer) {
+        if (json_u64_of(peer, "denied_inc", 0)) {
+            json_object_set_new(peer, "denial_over", json_true());
+        }
+    }
+    return believed;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mortar-strike: what a drill does to its own host. Run by systemd in the root slice, so that it goes on
+ * while everything else stands still; "end" is also its unit's ExecStopPost.
+ *
+ *     mortar-strike power SECONDS      reset at once (sysrq b). In a container sysrq would hit the machine that
+ *                                      carries it: there only a lab's hook is asked, which cuts the power and
+ *                                      gives it back after SECONDS
+ *     mortar-strike hang SECONDS       freeze all slices of cgroup2
+ *     mortar-strike network SECONDS    drop all packets but those of lo
+ *     mortar-strike end                take hang and network back
+ *
+ * Not for people. Exit code 0, 1 (failed), 2 (called wrongly). */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/strike.h"
+#include "base/str.h"
+#include "io/clock.h"
+#include "io/cmd.h"
+#include "io/file.h"
+
+#define SECONDS_MAX 600
+#define HOOK_WAIT_MS 60000 /* the power goes long before */
+#define TABLE "mortar_drill"
+
+static int fail(const struct err *e)
+{
+    (void)fprintf(stderr, "mortar-strike: %s\n", e->msg);
+    return 1;
+}
+
+static int write_to(const char *path, const char *text, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+    int saved = errno;
+    if (fd >= 0) {
+        (void)close(fd); /* nothing of ours is buffered */
+    }
+    return n < 0 ? ERR_SYS(e, IO, saved, "cannot write to %s", path) : 0;
+}
+
+/* --- power --------------------------------------------------------------------------------- */
+
+static int power(uint64_t seconds, struct err *e)
+{
+    if (!strike_is_container()) {
+        return write_to(STRIKE_SYSRQ, "b", e);
+    }
+    if (!file_exists(STRIKE_HOOK)) {
+        return ERR_SET(e, STATE, "this is a container, and no lab's hook is at its power switch");
+    }
+    _cleanup_free_ char *text = str_printf("power %llu\n", (unsigned long long)seconds);
+    int r = file_replace(STRIKE_HOOK "/request", text, strlen(text), 0600, e);
+    if (r == 0) {
+        clock_sleep_ms(HOOK_WAIT_MS);
+        r = ERR_SET(e, TIMEOUT, "the lab's hook did not cut the power");
+    }
+    return r;
+}
+
+/* --- hang ---------------------------------------------------------------------------------- */
+
+static const char *cgroup_root(void)
+{
+    return file_exists("/sys/fs/cgroup/cgroup.controllers") ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
+}
+
+/* Our own slice is the root. Frozen last to first: nothing depends on the order, systemd itself goes on. */
+static int set_frozen(bool frozen, struct err *e)
+{
+    const char *root = cgroup_root();
+    DIR *dir = opendir(root);
+    int r = dir ? 0 : ERR_SYS(e, IO, errno, "cannot read %s", root);
+    for (const struct dirent *d = NULL; dir && (d = readdir(dir));) {
+        _cleanup_free_ char *path = str_printf("%s/%s/cgroup.freeze", root, d->d_name);
+        if (str_ends(d->d_name, ".slice") && file_exists(path)) {
+            struct err why = {0};
+            int failed = write_to(path, frozen ? "1" : "0", &why);
+            r = r < 0 || failed == 0 ? r : err_copy(e, &why);
+        }
+    }
+    if (dir) {
+        (void)closedir(dir);
+    }
+    return r;
+}
+
+/* --- network ------------------------------------------------------------------------------- */
+
+static int drop_table(struct err *e)
+{
+    const struct cmd_opts opts = {.input = "table inet " TABLE " {}\ndelete table inet " TABLE "\n"};
+    return cmd_check(CMD("nft", "-f", "-"), &opts, NULL, e);
+}
+
+static int cut_links(struct err *e)
+{
+    const struct cmd_opts opts = {.input = "table inet " TABLE " {\n"
+        "chain in { type filter hook input priority -500; policy drop; iif lo accept; }\n"
+        "chain out { type filter hook output priority -500; policy drop; oif lo accept; }\n"
+        "chain forward { type filter hook forward priority -500; policy drop; }\n}\n"};
+    return cmd_check(CMD("nft", "-f", "-"), &opts, NULL, e);
+}
+
+static int end(struct err *e)
+{
+    struct err other = {0};
+    int r = set_frozen(false, e);
+    int n = drop_table(r < 0 ? &other : e);
+    return r < 0 ? r : n;
+}
+
+static int pause_and_end(uint64_t seconds, int r, struct err *e)
+{
+    struct err other = {0};
+    if (r == 0) {
+        clock_sleep_ms((int)(seconds * 1000));
+    }
+    int n = end(r < 0 ? &other : e);
+    return r < 0 ? r : n;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = {0};
+    uint64_t seconds = 0;
+    int r = 0;
+    if (argc == 2 && str_eq(argv[1], "end")) {
+        return end(&e) < 0 ? fail(&e) : 0;
+    }
+    if (argc != 3 || str_parse_u64(argv[2], SECONDS_MAX, &seconds, NULL) < 0) {
+        (void)fprintf(stderr, "usage: mortar-strike power|hang|network SECONDS | end\n");
+        return 2;
+    }
+    if (str_eq(argv[1], "power")) {
+        r = power(seconds, &e);
+    } else if (str_eq(argv[1], "hang")) {
+        r = pause_and_end(seconds, set_frozen(true, &e), &e);
+    } else if (str_eq(argv[1], "network")) {
+        r = pause_and_end(seconds, cut_links(&e), &e);
+    } else {
+        return 2;
+    }
+    return r < 0 ? fail(&e) : 0;
+}

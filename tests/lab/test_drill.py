@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A drill in a lab, and what 'vm why' tells of it afterwards."""
+
+import contextlib
+
+import pytest
+
+from mortarcluster import Cluster, Guest
+from mortarcluster import guest as guest_module
+from mortarcluster.cluster import CommandFailed
+from mortarlab.hook import PowerHook
+
+DRILL_S = 600  # strike, failover, boot, heal, report
+SETTLE_S = 240
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """The default lab, with failover."""
+    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
+    cluster.form()
+    cluster.create_pool()
+    cluster.mortar("host1", "pool", "ha", "vms")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def guest(cluster):
+    """The demo guest."""
+    guest = Guest(cluster, writes_per_s=20, emit_ms=20)
+    for host in ("host1", "host2"):
+        guest.put_files(guest_module.build(), host)
+    guest.create()
+    return guest
+
+
+@pytest.fixture(autouse=True)
+def explanation(request, cluster):
+    """After a failure: what the cluster knows of it."""
+    yield
+    if not request.node.report_call.failed:
+        return
+    for host in ("host1", "host2", "host3"):
+        argv = ["sh", "-c", "mortar host ls; mortar task ls; mortar vm why demo; "
+                "journalctl -u mortard -u mortar-strike -n 60 --no-pager -o short-precise"]
+        with contextlib.suppress(Exception):
+            done = cluster.lab.exec(host, argv, check=False, timeout=60)
+            print(f"--- {host}\n{done.stdout}{done.stderr}")
+
+
+def wait_whole(cluster):
+    """Until all hosts are in good standing and the pool is healed."""
+    def is_whole():
+        with contextlib.suppress(Exception):
+            states = {h["state"] for h in cluster.show("host3", "host", "ls")["items"]}
+            bricks = cluster.show("host3", "pool", "show", "vms")["bricks"]
+            return states == {"online"} and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks)
+    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
+
+
+def positions(lines, *words):
+    """Where each word first stands in the lines; a missing one fails with all lines."""
+    found = []
+    for word in words:
+        at = next((i for i, line in enumerate(lines) if word in line), None)
+        assert at is not None, f"nothing of {word!r} in\n" + "\n".join(lines)
+        found.append(at)
+    return found
+
+
+def test_a_drill_is_refused_without_confirmation_and_without_a_lab_at_the_switch(cluster, guest):
+    wait_whole(cluster)
+    victim = guest.seen("host3")["host"]
+    with pytest.raises(CommandFailed, match="--yes"):
+        cluster.mortar("host3", "drill", "--host", victim)
+    with pytest.raises(CommandFailed, match="run it on another host"):
+        cluster.mortar("host3", "drill", "--host", "host3", "--yes")
+    with pytest.raises(CommandFailed, match="power only a lab can cut"):
+        cluster.mortar("host3", "drill", "--host", victim, "--yes")
+    assert guest.seen("host3")["host"] == victim
+    with pytest.raises(CommandFailed, match="there was no drill yet"):
+        cluster.mortar("host3", "drill", "--last")
+
+
+def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster, guest):
+    wait_whole(cluster)
+    before = guest.seen("host3")
+    with PowerHook(cluster.lab) as hook:
+        done = cluster.mortar("host3", "drill", "--yes", timeout=DRILL_S)
+    print(done.stderr, done.stdout, sep="\n")
+    assert [host for host, _ in hook.served] == [before["host"]], hook.errors
+    report = cluster.show("host3", "drill", "--last")["drill"]["report"]
+    (vm,) = report["vms"]
+    times = [report[name] for name in ("silent_ms", "detected_ms", "fenced_ms")]
+    times += [vm[name] for name in ("owner_ms", "qemu_ms", "guest_ms")]
+    assert None not in times and times == sorted(times) and times[0] > 0, report
+    assert report["back_ms"] > report["fenced_ms"] and vm["running_ms"] >= vm["owner_ms"], report
+    assert (report["host"], vm["vm"], vm["guest_by"]) == (before["host"], "demo", "guest")
+    assert vm["to"] != before["host"] and vm["epoch"] > before["epoch"]
+
+    told = cluster.show("host1", "vm", "why", "demo", "--since", "1h")
+    assert not told["missing"], told["missing"]
+    lines = [item["text"] for item in told["items"]]
+    old, new = before["host"], vm["to"]
+    order = positions(lines, f"drill: {old} strikes itself now", f"hears nothing of {old}", f"{old} is being fenced",
+                      f"has cut {old} off", f"acknowledges the fence of {old} (T2)", f"{old} is fenced (T3)",
+                      f"{new} owns it now, epoch {vm['epoch']}: taken from {old}", f"{new} claims its start",
+                      f"{new} has started QEMU", f"{old} is healed, and a full member again")
+    assert order == sorted(order), "\n".join(lines)
+    times = [item["at"] for item in told["items"]]
+    assert times == sorted(times)
+    print(cluster.mortar("host1", "vm", "why", "demo", "--since", "1h").stdout)
+
+
+def test_facts_survive_the_agent_and_a_host_that_does_not_answer_is_named(cluster, guest):
+    wait_whole(cluster)
+    here = cluster.show("host3", "vm", "why", "demo")
+    cluster.lab.exec("host3", ["systemctl", "restart", "mortard"])
+    cluster.wait_until("the agent answers", lambda: cluster.mortar("host3", "vm", "ls", check=False).returncode == 0)
+    again = [item["text"] for item in cluster.show("host3", "vm", "why", "demo")["items"]]
+    assert [item["text"] for item in here["items"]] == again[:len(here["items"])]
+    cluster.lab.exec("host2", ["systemctl", "stop", "mortar-api"])
+    told = cluster.show("host3", "vm", "why", "demo")
+    assert [m["host"] for m in told["missing"]] == ["host2"], told["missing"]
+    assert "its part is missing" in cluster.mortar("host3", "vm", "why", "demo").stdout
+    cluster.lab.exec("host2", ["systemctl", "start", "mortar-api"])

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Flapping guard: a host that is fenced again and again stays out until somebody has looked at it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/ha/ha.h"
+#include "core_fenced.h"
+
+#define HOUR_US (UINT64_C(3600) * USEC_PER_SEC)
+
+/* host1's core, of which @fields of the record of @host are set. */
+static struct core *world_with(const char *host, const char *fields)
+{
+    struct core *c = fenced_world(FENCED_VM("x", "stopped", "", "stopped"));
+    _cleanup_json_ json_t *set = json_loads(fields, 0, NULL);
+    json_t *node = json_deep_copy(world_get(&c->world, "/mortar/v1/node/", host));
+    assert_non_null(set);
+    json_object_update(node, set);
+    _cleanup_free_ char *text = json_format(node);
+    _cleanup_free_ char *row = str_printf("[\"/mortar/v1/node/%s\",20,%s]", host, text);
+    json_decref(node);
+    c->store_is_lost = true; /* so that nothing is decided in this step */
+    fenced_watch(c, 20, row, 2 * USEC_PER_SEC);
+    c->store_is_lost = false;
+    return c;
+}
+
+/* A step. Return: the record of @host that the commit @id puts, or NULL; caller frees */
+static json_t *node_put(struct core *c, const char *id, const char *host, uint64_t now_us)
+{
+    json_t *found = NULL;
+    _cleanup_free_ char *key = str_printf("/mortar/v1/node/%s", host);
+    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", now_us);
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (str_eq(json_text_of(a, "id"), id)) {
+            found = json_incref(json_object_get(json_object_get(json_object_get(a, "args"), "puts"), key));
+            assert_non_null(found);
+        }
+    }
+    return found;
+}
+
+static json_t *next_fence(const char *fields)
+{
+    _cleanup_(core_freep) struct core *c = world_with("host2", fields);
+    fenced_watch(c, 21, "[\"/mortar/v1/silent/host1\",21,{\"hosts\":[\"host2\"],\"inc\":1}],"
+                        "[\"/mortar/v1/silent/host3\",21,{\"hosts\":[\"host2\"],\"inc\":1}]", 20 * USEC_PER_SEC);
+    (void)smap_del(&c->attempts, "ha/t1/host2");
+    json_t *node = node_put(c, "ha/t1/host2", "host2", 21 * USEC_PER_SEC);
+    assert_string_equal(json_text_of(node, "state"), "fencing");
+    return node;
+}
+
+static void each_fence_is_counted_in_the_hosts_record(void **state)
+{
+    _cleanup_json_ json_t *first = next_fence("{\"state\":\"online\"}");
+    _cleanup_json_ json_t *second = next_fence("{\"state\":\"online\",\"fences\":1}");
+    assert_int_equal(json_u64_of(first, "fences", 0), 1);
+    assert_int_equal(json_u64_of(second, "fences", 0), 2);
+    assert_false(ha_node_is_held(first));
+    assert_true(ha_node_is_held(second));
+}
+
+static void a_host_that_was_fenced_twice_does_not_come_back_by_itself(void **state)
+{
+    static const struct {
+        const char *fields;
+        bool comes;
+    } cases[] = {
+        {"{\"state\":\"fenced\",\"boot_id\":\"a\",\"fences\":1}", true},
+        {"{\"state\":\"fenced\",\"boot_id\":\"a\",\"fences\":2}", false},
+        {"{\"state\":\"fenced\",\"boot_id\":\"a\",\"fences\":7}", false},
+        {"{\"state\":\"fenced\",\"boot_id\":\"a\"}", true}, /* admitted, or of an older version */
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(core_freep) struct core *c = world_with("host1", cases[i].fields);
+        smap_put(&c->seen, "domains", json_object());
+        c->domains_at_us = 4 * USEC_PER_SEC;
+        _cleanup_json_ json_t *node = node_put(c, "ha/t9", "host1", 5 * USEC_PER_SEC);
+        if ((node != NULL) != cases[i].comes) {
+            fail_msg("%s", cases[i].fields);
+        }
+    }
+}
+
+static void an_hour_as_a_full_member_clears_the_count(void **state)
+{
+    static const char *const not_yet[] = {"fencing", "fenced", "rejoining"};
+    _cleanup_(core_freep) struct core *c = world_with("host1", "{\"state\":\"online\",\"fences\":1}");
+    _cleanup_json_ json_t *early = node_put(c, "ha/settled", "host1", HOUR_US);
+    _cleanup_json_ json_t *node = node_put(c, "ha/settled", "host1", HOUR_US + 3 * USEC_PER_SEC);
+    assert_null(early);
+    assert_string_equal(json_text_of(node, "state"), "online");
+    assert_null(json_object_get(node, "fences"));
+    for (size_t i = 0; i < ELEMENTS(not_yet); i++) {
+        _cleanup_free_ char *fields = str_printf("{\"state\":\"%s\",\"fences\":1}", not_yet[i]);
+        _cleanup_(core_freep) struct core *other = world_with("host1", fields);
+        _cleanup_json_ json_t *none = node_put(other, "ha/settled", "host1", 2 * HOUR_US);
+        assert_null(none);
+    }
+}
+
+/* Return: the verdict on "host.admit"; @ret: the record that it puts, or NULL; caller frees */
+static int admit(const char *fields, const char *host, json_t **ret, struct err *e)
+{
+    _cleanup_(core_freep) struct core *c = world_with("host2", fields);
+    json_t *actions = NULL;
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:s,s:s,s:{s:s}}", "ev", "request", "verb", "host.admit", "task",
+                                             "t", "args", "name", host);
+    int r = core_step(c, event, 5 * USEC_PER_SEC, 0, &actions, e);
+    size_t i;
+    json_t *a;
+    *ret = NULL;
+    json_array_foreach(actions, i, a) {
+        const json_t *args = json_object_get(a, "args");
+        if (str_eq(json_text_of(a, "id"), "req/t")) {
+            *ret = json_incref(json_object_get(json_object_get(args, "puts"), "/mortar/v1/node/host2"));
+            assert_string_equal(json_string_value(json_array_get(json_array_get(json_object_get(args, "compares"), 0),
+                                                                 0)), "/mortar/v1/node/host2");
+            assert_int_equal(json_array_size(json_object_get(args, "compares")), 1);
+        }
+    }
+    json_decref(actions);
+    return r;
+}
+
+static void an_administrator_lets_in_a_host_that_is_held_and_no_other(void **state)
+{
+    struct err e = {0};
+    json_t *put = NULL;
+    assert_int_equal(admit("{\"state\":\"fenced\",\"fences\":2}", "host2", &put, &e), 0);
+    assert_null(json_object_get(put, "fences"));
+    assert_string_equal(json_text_of(put, "state"), "fenced"); /* it comes back by itself now */
+    json_decref(put);
+    assert_int_equal(admit("{\"state\":\"fenced\",\"fences\":1}", "host2", &put, &e), -ERR_STATE);
+    assert_non_null(strstr(e.hint, "by itself"));
+    e = (struct err){0};
+    assert_int_equal(admit("{\"state\":\"online\",\"fences\":2}", "host2", &put, &e), -ERR_STATE);
+    assert_non_null(strstr(e.msg, "host 'host2' is online, and is not held back"));
+    e = (struct err){0};
+    assert_int_equal(admit("{\"state\":\"fenced\",\"fences\":2}", "host9", &put, &e), -ERR_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_fence_is_counted_in_the_hosts_record),
+        cmocka_unit_test(a_host_that_was_fenced_twice_does_not_come_back_by_itself),
+        cmocka_unit_test(an_hour_as_a_full_member_clears_the_count),
+        cmocka_unit_test(an_administrator_lets_in_a_host_that_is_held_and_no_other),
+    };
+    return cmocka_run_group_tests_name("flap", tests, NULL, NULL);
+}
