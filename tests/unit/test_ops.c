@@ -175,6 +175,26 @@ static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
     assert_non_null(act_find(c, "task/t1/drain/online"));
 }
 
+/* Found by the simulator: a stop elsewhere was not heard of, and the task waited five minutes for nobody. */
+static void a_start_of_what_seems_to_run_compares_that_it_is_wanted(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions = step(c, TASK("vm.start", "db1", "start", ""), 12, AT);
+    const json_t *args = args_of(actions, "task/t1/start/wanted");
+    _cleanup_free_ char *compares = json_format(json_object_get(args, "compares"));
+    assert_string_equal(compares, "[[\"/mortar/v1/vm/db1/spec\",4],[\"/mortar/v1/vm/db1/act\",4]]");
+}
+
+static void a_start_that_a_stop_has_overtaken_ends_at_once(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions = step(c, TASK("vm.start", "web", "wait", ""), 12, AT);
+    const json_t *task = put_of(actions, "save/t1", "/mortar/v1/task/t1");
+    assert_string_equal(json_text_of(task, "state"), "failed");
+    assert_string_equal(json_text_of(json_object_get(task, "error"), "message"),
+                        "vm 'web' was stopped before it ran");
+}
+
 static void files_of_machines_that_have_a_record_are_kept(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
@@ -194,6 +214,8 @@ int main(void)
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
+        cmocka_unit_test(a_start_of_what_seems_to_run_compares_that_it_is_wanted),
+        cmocka_unit_test(a_start_that_a_stop_has_overtaken_ends_at_once),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),
         cmocka_unit_test(a_task_tells_why_its_host_was_chosen),
     };

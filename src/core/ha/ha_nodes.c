@@ -52,15 +52,24 @@ static bool may_be_fenced(const json_t *node)
     return node_may_run_vms(node) || str_eq(json_text_of(node, "state"), "rejoining");
 }
 
-/* Strictly more than a third of the hosts: a switch, a firewall or our own mistake (A10). */
+static bool is_out_since(const struct core *c, const char *host, const json_t *node, uint64_t us)
+{
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%s", host);
+    return ha_node_is_out(node) && c->now_us - world_record(&c->world, key)->changed_us < us;
+}
+
+/* Strictly more than a third of the hosts: a switch, a firewall or our own mistake (A10). They fall silent
+ * within a beat, not at once: the first one is fenced before the others are missed, and counts on. */
 static bool is_storm(const struct core *c)
 {
     size_t all = 0;
     size_t silent = 0;
     const char *by[HA_FENCERS_MAX];
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        all += may_be_fenced(it.value);
-        silent += may_be_fenced(it.value) && reporters(c, it.name, by) >= REPORTS_NEEDED;
+        bool is_just_out = is_out_since(c, it.name, it.value, HA_STORM_WAIT_US);
+        all += may_be_fenced(it.value) || is_just_out;
+        silent += is_just_out ||
+                  (may_be_fenced(it.value) && reporters(c, it.name, by) >= REPORTS_NEEDED);
     }
     return silent * 3 > all && silent > 1;
 }
@@ -69,9 +78,7 @@ static bool is_storm(const struct core *c)
 static bool was_fenced_just_now(const struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        _cleanup_free_ char *key = str_printf(KEY_NODE "%s", it.name);
-        if (ha_node_is_out(it.value) &&
-            c->now_us - world_record(&c->world, key)->changed_us < HA_FENCE_PAUSE_US) {
+        if (is_out_since(c, it.name, it.value, HA_FENCE_PAUSE_US)) {
             return true;
         }
     }

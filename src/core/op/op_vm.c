@@ -59,6 +59,17 @@ static bool has_ended(const json_t *act)
     return !act || str_eq(json_text_of(act, "state"), "stopped");
 }
 
+/* What this agent has read may be old (I7), and a stop that it has not heard of would end a start that only
+ * waits: the commit says that it is wanted, at its own revision. */
+static enum op_verdict confirm_wanted(struct op *o, const json_t *spec)
+{
+    struct commit t = commit_new();
+    _cleanup_free_ char *act = str_printf("%s/act", name_of(o));
+    vm_put_spec(o->c, &t, name_of(o), json_incref((json_t *)spec));
+    commit_guard(o->c, &t, KEY_VM, act);
+    return op_commit(o, "wanted", &t);
+}
+
 /* T4 for a VM that its owner has stated to be stopped: a new owner and a new epoch. */
 static enum op_verdict want_running(struct op *o)
 {
@@ -72,7 +83,8 @@ static enum op_verdict want_running(struct op *o)
     }
     if (str_eq(json_text_of(spec, "desired"), "running") &&
         json_u64_of(act, "fails", 0) < VM_START_FAILS_MAX) {
-        return OP_NEXT;
+        /* Who has made the record a moment ago has read nothing old. */
+        return str_eq(json_text_of(o->task, "kind"), "vm.create") ? OP_NEXT : confirm_wanted(o, spec);
     }
     if (str_eq(json_text_of(spec, "making"), "removing")) {
         return op_fail(o, STATE, "vm '%s' is being removed", name);
@@ -125,6 +137,9 @@ static enum op_verdict wait_running(struct op *o)
     }
     if (str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own)) {
         return OP_NEXT;
+    }
+    if (!str_eq(json_text_of(vm_spec(o->c, name_of(o)), "desired"), "running")) {
+        return op_fail(o, STATE, "vm '%s' was stopped before it ran", name_of(o));
     }
     const json_t *error = json_object_get(act, "error");
     op_note(o, "waiting for %s%s%s", json_text_of(own, "owner"), error ? ": " : "",

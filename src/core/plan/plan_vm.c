@@ -23,7 +23,7 @@
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
 /* The actions of a start, each under an id of its epoch. */
-static const char *const start_steps[] = {"claim", "clean", "create"};
+static const char *const start_steps[] = {"burn", "claim", "clean", "create"};
 
 /* One virtual machine during a step. */
 struct vm {
@@ -177,6 +177,32 @@ static json_t *create_args(const struct vm *v)
                      ha_pool_is_on(v->c, json_text_of(v->spec, "pool")));
 }
 
+static json_t *epoch_args(const struct vm *v)
+{
+    return json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid", json_object_get(v->spec, "uuid"),
+                     "epoch", (json_int_t)vm_epoch(v->own));
+}
+
+/* An agent before this one claimed the epoch, and what it asked for may still be done: a QEMU that turns up
+ * after this host has stated that there is none would run beside the next one elsewhere. The epoch is
+ * written to disk, after which nobody creates it here any more (I5), and only a list that was asked for
+ * after that says what there is. */
+static bool is_claim_dead(struct vm *v)
+{
+    _cleanup_free_ char *id = epoch_id(v, "burn");
+    (void)act_try(v->c, id, "vm.keep_epoch", epoch_args(v), UINT64_MAX / 2);
+    const struct attempt *a = act_find(v->c, id);
+    bool is_burnt = a->has_ended && (!a->error.code || a->error.code == ERR_STATE); /* a higher one is there */
+    v->c->domains_stale = v->c->domains_stale || (is_burnt && v->c->domains_at_us <= a->not_before_us);
+    return is_burnt && v->c->domains_at_us > a->not_before_us;
+}
+
+static bool is_claimed_by_another(const struct vm *v)
+{
+    return str_eq(json_text_of(v->act, "state"), "starting") && vm_epoch(v->act) == vm_epoch(v->own) &&
+           !str_eq(json_text_of(v->act, "instance"), json_text_of(v->c->self, "instance"));
+}
+
 static void plan_gone(struct vm *v);
 
 /* Start rule A2, and I5: nothing that an older instance wrote may still turn up under this one, and this
@@ -201,10 +227,11 @@ static bool is_cleared(struct vm *v)
 
 static void plan_start_claimed(struct vm *v)
 {
-    bool is_mine = str_eq(json_text_of(v->act, "instance"), json_text_of(v->c->self, "instance"));
     unsigned fails = (unsigned)json_u64_of(v->act, "fails", 0);
-    if (!is_mine) {
-        raise_epoch(v, fails, NULL); /* an agent before us claimed it; what it did is not known */
+    if (is_claimed_by_another(v)) {
+        if (is_claim_dead(v)) {
+            raise_epoch(v, fails, NULL);
+        }
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "create");
@@ -294,12 +321,6 @@ static void plan_running_wanted(struct vm *v)
     }
 }
 
-static json_t *epoch_args(const struct vm *v)
-{
-    return json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid", json_object_get(v->spec, "uuid"),
-                     "epoch", (json_int_t)vm_epoch(v->own));
-}
-
 /* The copy that a migration left here is ours now. The epoch is persisted (I5) while the claim is
  * under way: it must be on disk before the guest runs, and the guest waits for both. */
 static void plan_handover(struct vm *v)
@@ -376,7 +397,9 @@ static void plan_stopped_wanted(struct vm *v)
                 vm_epoch(v->act) != vm_epoch(v->own))) {
         _cleanup_free_ char *create = epoch_id(v, "create");
         const struct attempt *a = act_find(v->c, create);
-        if (!a || !a->in_flight) {
+        bool is_known = !a || (a->has_ended && v->c->domains_at_us > a->not_before_us);
+        v->c->domains_stale = v->c->domains_stale || (a && a->has_ended && !is_known);
+        if (is_known && (!is_claimed_by_another(v) || is_claim_dead(v))) {
             commit_act(v, "stopped", vm_new_act(v->c, "stopped", vm_epoch(v->own)));
         }
     }
@@ -445,6 +468,9 @@ static void plan_vm(struct vm *v, struct smap *starts)
     }
     bool is_clear = v->dom || absence_is_proven(v);
     v->c->domains_stale = v->c->domains_stale || !is_clear;
+    if (vm_epoch(v->dom) > vm_epoch(v->own)) {
+        return; /* what was read of it is older than what runs here: a stop of long ago ends nothing */
+    }
     if (str_eq(json_text_of(v->spec, "desired"), "running")) {
         if (v->dom) {
             plan_present(v);

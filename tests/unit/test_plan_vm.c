@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the owner of a machine does from records that may be old and lists that may be older than what an
+ * agent before it had asked for. Each was found by the simulator; on host1 of core_world.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core_world.h"
+
+#define SPEC(desired)                                                                              \
+    "[\"/mortar/v1/vm/db1/spec\",11,{\"name\":\"db1\",\"uuid\":\"u-db1\",\"desired\":\"" desired        \
+    "\",\"stop\":\"force\",\"pool\":\"vms\",\"cpus\":2,\"memory_bytes\":1073741824,\"networks\":[]}]"
+#define ACT(state, instance)                                                                       \
+    "[\"/mortar/v1/vm/db1/act\",11,{\"state\":\"" state "\",\"host\":\"host1\",\"epoch\":3,\"instance\":\"" \
+    instance "\"}]"
+
+static bool has_action(const json_t *actions, const char *id)
+{
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (strcmp(json_text_of(a, "id"), id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One step at @at_us seconds, in which host1 knows @domains by a list of @listed_us. New reference: actions */
+static json_t *step(struct core *c, const char *event, const char *domains, uint64_t listed_us, uint64_t at_us)
+{
+    json_t *actions = NULL;
+    struct err e = {0};
+    _cleanup_json_ json_t *j = json_loads(event, 0, NULL);
+    assert_non_null(j);
+    smap_put(&c->seen, "domains", json_loads(domains, 0, NULL));
+    c->domains_at_us = listed_us * USEC_PER_SEC;
+    assert_int_equal(core_step(c, j, at_us * USEC_PER_SEC, at_us * USEC_PER_SEC, &actions, &e), 0);
+    return actions;
+}
+
+#define WATCH(puts) "{\"ev\":\"watch\",\"revision\":11,\"puts\":[" puts "],\"dels\":[]}"
+#define BURN "vm/db1/burn/u-db1/3"
+#define BURNT "{\"ev\":\"done\",\"id\":\"" BURN "\",\"result\":{}}"
+
+/* Seed 179 of moves: the QEMU that a dead agent had asked for came after "stopped", beside the next one. */
+static void a_claim_of_a_dead_agent_is_burnt_before_it_counts_as_stopped(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *first = step(c, WATCH(SPEC("stopped") "," ACT("starting", "old")), "{}", 3, 2);
+    assert_true(has_action(first, BURN));
+    assert_false(has_action(first, "vm/db1/stopped"));
+    _cleanup_json_ json_t *burnt = step(c, BURNT, "{}", 3, 4);
+    assert_false(has_action(burnt, "vm/db1/stopped")); /* the list is of before */
+    _cleanup_json_ json_t *listed = step(c, "{\"ev\":\"tick\"}", "{}", 5, 6);
+    assert_true(has_action(listed, "vm/db1/stopped"));
+}
+
+static void a_claim_of_a_dead_agent_is_burnt_before_the_next_start(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *first = step(c, WATCH(SPEC("running") "," ACT("starting", "old")), "{}", 3, 2);
+    assert_true(has_action(first, BURN));
+    assert_false(has_action(first, "vm/db1/raise"));
+    _cleanup_json_ json_t *burnt = step(c, BURNT, "{}", 3, 4);
+    _cleanup_json_ json_t *listed = step(c, "{\"ev\":\"tick\"}", "{}", 5, 6);
+    assert_true(has_action(listed, "vm/db1/raise"));
+}
+
+/* Seed 323 of moves: an agent that had just started read a list of long ago. */
+static void a_stop_that_is_older_than_what_runs_ends_nothing(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    static const char records[] = WATCH(SPEC("stopped") "," ACT("stopping", "i"));
+    _cleanup_json_ json_t *newer = step(c, records, "{\"db1\":{\"state\":\"running\",\"epoch\":4}}", 3, 2);
+    assert_false(has_action(newer, "vm/db1/destroy"));
+    _cleanup_json_ json_t *same =
+        step(c, "{\"ev\":\"tick\"}", "{\"db1\":{\"state\":\"running\",\"epoch\":3}}", 3, 4);
+    assert_true(has_action(same, "vm/db1/destroy"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_claim_of_a_dead_agent_is_burnt_before_it_counts_as_stopped),
+        cmocka_unit_test(a_claim_of_a_dead_agent_is_burnt_before_the_next_start),
+        cmocka_unit_test(a_stop_that_is_older_than_what_runs_ends_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
