@@ -319,6 +319,7 @@ static json_t *vm_with(const struct core *c, const char *name, const json_t *wai
     set(v, "epoch", json_object_get(own, "epoch"));
     set(v, "waiting", json_object_get(waiting, name));
     set(v, "error", json_object_get(act, "error"));
+    set(v, "crashes", vm_crashes(act) ? json_object_get(act, "crashes") : NULL);
     set(v, "last_migration", world_get(&c->world, KEY_VM, last));
     return v;
 }

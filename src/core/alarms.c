@@ -207,9 +207,12 @@ static void vm_alarms(const struct core *c, const char *vm, const char *waits, j
     }
     if (vm_is_given_up(c, vm)) {
         const char *why = json_text_of(json_object_get(act, "error"), "message");
+        bool has_crashed = vm_crashes(act) >= VM_CRASHES_MAX;
         raise(c, list, (struct alarm){"vm.given_up", "error", vm, NULL,
-                                      str_printf("is not started any more after %d failures: %s",
-                                                 VM_START_FAILS_MAX, why ? why : "unknown"), since});
+                                      str_printf("is not started any more after %d %s: %s; 'mortar vm start %s' "
+                                                 "tries anew", has_crashed ? VM_CRASHES_MAX : VM_START_FAILS_MAX,
+                                                 has_crashed ? "crashes" : "failures", why ? why : "unknown", vm),
+                                      since});
     }
 }
 

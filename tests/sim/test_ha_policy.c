@@ -279,6 +279,42 @@ static void two_fences_with_a_good_hour_between_are_no_pattern(void **state)
     end(&s);
 }
 
+static uint64_t crashes_of(const struct sim *s, const char *vm)
+{
+    return json_u64_of(json_object_get(record(s, vm, "act"), "crashes"), "count", 0);
+}
+
+/* It falls as soon as it runs, and its host is lost in the midst of that. */
+static void a_machine_that_falls_and_falls_is_not_carried_on_for_ever(void **state)
+{
+    for (int i = 0; i < schedules(3); i++) {
+        struct sim s;
+        uint64_t runs = 0;
+        prepare(&s, first_seed() + (uint64_t)i);
+        add_vm(&s, "bad", "restart", "normal", "host1");
+        sim_run(&s, 20 * USEC_PER_SEC);
+        for (uint64_t until_us = s.now_us + 2 * LIMIT_US; s.now_us < until_us; sim_run(&s, 500 * USEC_PER_MSEC)) {
+            if (runs == 4 && str_eq(owner_of(&s, "bad"), "host1")) {
+                sim_ha_power_off(&s, 0);
+            } else if (str_eq(json_text_of(record(&s, "bad", "act"), "state"), "running") &&
+                       sim_running(&s, "bad") == 1) {
+                sim_end_guest(&s, "bad", "crashed");
+                runs++;
+            }
+        }
+        assert_string_equal(owner_of(&s, "bad"), "host2"); /* four falls are no reason to leave it behind */
+        if (runs != 8 || crashes_of(&s, "bad") != 8 || sim_copies(&s, "bad")) {
+            fail_msg("seed %llu: it ran %llu times, %llu are counted", (unsigned long long)s.seed,
+                     (unsigned long long)runs, (unsigned long long)crashes_of(&s, "bad"));
+        }
+        ask(&s, 1, "vm.start", json_pack("{s:s}", "name", "bad")); /* its user has mended it */
+        sim_run(&s, 700 * USEC_PER_SEC);
+        assert_true(is_running_on(&s, "bad", "host2"));
+        assert_int_equal(crashes_of(&s, "bad"), 0);
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +323,7 @@ int main(void)
         cmocka_unit_test(the_less_important_waits_for_room_and_starts_when_there_is),
         cmocka_unit_test(a_host_that_was_fenced_twice_waits_for_its_administrator),
         cmocka_unit_test(two_fences_with_a_good_hour_between_are_no_pattern),
+        cmocka_unit_test(a_machine_that_falls_and_falls_is_not_carried_on_for_ever),
         cmocka_unit_test(five_machines_of_a_lost_host_run_within_five_seconds_after_the_first),
     };
     if (getenv("MORTAR_ONLY")) {

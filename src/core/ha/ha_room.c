@@ -15,9 +15,11 @@
 
 #define POLICY_STAYS "its policy is 'stay'"
 
-static bool is_wanted(const json_t *spec)
+/* One that is given up is not carried from host to host. */
+static bool is_wanted(const struct core *c, const char *vm)
 {
-    return str_eq(json_text_of(spec, "desired"), "running") && !json_text_of(spec, "making");
+    const json_t *spec = vm_spec(c, vm);
+    return !vm_is_given_up(c, vm) && str_eq(json_text_of(spec, "desired"), "running") && !json_text_of(spec, "making");
 }
 
 /* An instance that was born outside the slice which the guard freezes may still execute somewhere: its
@@ -52,7 +54,7 @@ void ha_find_lost(const struct core *c, const char *host, uint64_t inc, struct s
         _cleanup_free_ char *vm = name;
         const json_t *own = vm_own(c, vm);
         if (str_eq(json_text_of(own, "owner"), host) && json_u64_of(own, "inc", 0) <= inc &&
-            is_wanted(vm_spec(c, vm)) && !hindrance(c, vm)) {
+            is_wanted(c, vm) && !hindrance(c, vm)) {
             _cleanup_free_ char *key = vm_order(c, vm);
             smap_put(ret, key, NULL);
         }
@@ -108,7 +110,7 @@ static void add_hindered(const struct core *c, json_t *waiting)
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         _cleanup_free_ char *vm = name;
         const char *owner = json_text_of(vm_own(c, vm), "owner");
-        bool is_held = is_wanted(vm_spec(c, vm)) &&
+        bool is_held = is_wanted(c, vm) &&
                        str_eq(json_text_of(node_get(c, owner), "state"), "fenced");
         const char *why = is_held ? hindrance(c, vm) : NULL;
         if (why) {
@@ -147,7 +149,7 @@ static json_t *group_by_host(const struct core *c)
         _cleanup_free_ char *vm = name;
         const json_t *spec = vm_spec(c, vm);
         const char *owner = json_text_of(vm_own(c, vm), "owner");
-        if (!owner || !is_wanted(spec) || policy_of(spec) != POLICY_RESTART ||
+        if (!owner || !is_wanted(c, vm) || policy_of(spec) != POLICY_RESTART ||
             !ha_pool_is_on(c, json_text_of(spec, "pool"))) {
             continue;
         }

@@ -146,11 +146,21 @@ bool vm_is_switching_over(const struct core *c)
     return false;
 }
 
+uint64_t vm_crashes(const json_t *act)
+{
+    return json_u64_of(json_object_get(act, "crashes"), "count", 0);
+}
+
+bool vm_has_failed_too_often(const json_t *act)
+{
+    return json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX || vm_crashes(act) >= VM_CRASHES_MAX;
+}
+
 bool vm_is_given_up(const struct core *c, const char *name)
 {
     const json_t *act = vm_act(c, name);
     return str_eq(json_text_of(vm_spec(c, name), "desired"), "running") &&
-           json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX &&
+           vm_has_failed_too_often(act) &&
            vm_epoch(act) != vm_epoch(vm_own(c, name));
 }
 
@@ -226,6 +236,9 @@ const char *vm_state(const struct core *c, const char *name)
     }
     if (str_eq(state, "running")) {
         return wants_running ? running_state(c, own, act) : "stopping";
+    }
+    if (vm_is_given_up(c, name)) {
+        return "failed";
     }
     if (wants_running && (!state || str_eq(state, "stopped"))) {
         return "starting";

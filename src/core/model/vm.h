@@ -3,7 +3,9 @@
  *   vm/NAME/spec  what the user wants, with desired = running | stopped
  *   vm/NAME/own   {owner, inc, epoch, mig}: who may run it. Every change is one CAS; the epoch
  *                 grows at every cold start and every change of owner (I1)
- *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5 */
+ *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5. fails
+ *                 counts starts in a row that failed, crashes {count, message, host, when_ms} ends of
+ *                 QEMU without VM_WELL_US of running in between; both outlive a change of owner */
 #pragma once
 
 #include "core/act.h"
@@ -63,6 +65,12 @@ bool vm_mig_is_active(const json_t *own);
 bool vm_is_switching_over(const struct core *c);
 
 #define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
+#define VM_CRASHES_MAX 8     /* the same, after pauses of 1, 2, 4 … 60 s (facts/ha.md 3.8) */
+#define VM_WELL_US (600 * USEC_PER_SEC) /* of running make up for all crashes before */
+/** vm_crashes - of an act record */
+uint64_t vm_crashes(const json_t *act);
+/** vm_has_failed_too_often - too many failed starts or crashes, by an act record */
+bool vm_has_failed_too_often(const json_t *act);
 /** vm_is_given_up - shall it run, and is it not started any more after so many failures? */
 bool vm_is_given_up(const struct core *c, const char *name);
 

@@ -82,7 +82,7 @@ static enum op_verdict want_running(struct op *o)
         return op_fail(o, NOT_FOUND, "there is no vm '%s'", name);
     }
     if (str_eq(json_text_of(spec, "desired"), "running") &&
-        json_u64_of(act, "fails", 0) < VM_START_FAILS_MAX) {
+        !vm_has_failed_too_often(act)) {
         /* Who has made the record a moment ago has read nothing old. */
         return str_eq(json_text_of(o->task, "kind"), "vm.create") ? OP_NEXT : confirm_wanted(o, spec);
     }
@@ -129,7 +129,7 @@ static enum op_verdict wait_running(struct op *o)
     if (!own) {
         return op_fail(o, NOT_FOUND, "vm '%s' was removed", name_of(o));
     }
-    if (json_u64_of(act, "fails", 0) >= VM_START_FAILS_MAX) {
+    if (vm_has_failed_too_often(act)) {
         return give_up(o, act);
     }
     if (str_eq(json_text_of(vm_spec(o->c, name_of(o)), "desired"), "stopped")) {

@@ -46,7 +46,7 @@ static void add_promises(const struct core *c, const char *vm, json_t *due, json
         add_to(due, json_text_of(mig, "dst"), now_bytes);
         add_to(held, json_text_of(mig, "dst"), now_bytes);
     }
-    if (str_eq(json_text_of(spec, "desired"), "running")) {
+    if (str_eq(json_text_of(spec, "desired"), "running") && !vm_is_given_up(c, vm)) {
         add_to(due, owner, is_running ? 0 : vm_next_u64(spec, "memory_bytes"));
         add_to(held, owner, is_running ? now_bytes : vm_next_u64(spec, "memory_bytes"));
     } else if (state && !str_eq(state, "stopped")) {

@@ -62,12 +62,22 @@ static bool is_freezable(const struct vm *v)
                   : ha_pool_is_on(v->c, json_text_of(v->spec, "pool"));
 }
 
+/* A machine that has crashed is not well because it runs again, here or elsewhere. */
+static void keep_crashes(const struct vm *v, json_t *act)
+{
+    const char *state = json_text_of(act, "state");
+    if (vm_crashes(v->act) && !str_eq(state, "stopped") && !str_eq(state, "stopping")) {
+        json_object_set(act, "crashes", json_object_get(v->act, "crashes"));
+    }
+}
+
 static void commit_act_and(struct vm *v, const char *id, json_t *act, json_t *spec)
 {
     struct commit t = commit_new();
     if (is_freezable(v)) {
         json_object_set_new(act, "ha", json_true());
     }
+    keep_crashes(v, act);
     vm_put_act(v->c, &t, v->name, act);
     if (spec) {
         vm_put_spec(v->c, &t, v->name, spec);
@@ -89,13 +99,17 @@ static void commit_act(struct vm *v, const char *what, json_t *act)
     commit_act_as(v, id, act);
 }
 
-/* The owner stays, the epoch grows: before every cold start that is not the first of its epoch. */
-static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
+/* The owner stays, the epoch grows: before every cold start that is not the first of its epoch.
+ * @crashes: of the new act record, may be NULL */
+static void raise_epoch_after(struct vm *v, unsigned fails, const json_t *error, json_t *crashes)
 {
     char id[96];
     struct commit t = commit_new();
     json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
     json_object_set_new(act, "fails", json_integer((json_int_t)fails));
+    if (crashes) {
+        json_object_set(act, "crashes", crashes);
+    }
     if (error) {
         json_object_set(act, "error", (json_t *)error);
     }
@@ -105,9 +119,20 @@ static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
     (void)commit_try(v->c, id, &t);
 }
 
+static void raise_epoch(struct vm *v, unsigned fails, const json_t *error)
+{
+    raise_epoch_after(v, fails, error, json_object_get(v->act, "crashes"));
+}
+
+static unsigned fails_of(const struct vm *v)
+{
+    return (unsigned)json_u64_of(v->act, "fails", 0);
+}
+
 static uint64_t backoff_us(const struct vm *v)
 {
-    uint64_t fails = json_u64_of(v->act, "fails", 0);
+    uint64_t crashes = vm_crashes(v->act);
+    uint64_t fails = fails_of(v) > crashes ? fails_of(v) : crashes;
     uint64_t us = fails ? USEC_PER_SEC << (fails > 6 ? 6 : fails - 1) : 0;
     return us > ACT_BACKOFF_MAX_US ? ACT_BACKOFF_MAX_US : us;
 }
@@ -143,7 +168,7 @@ static void plan_claim(struct vm *v)
         return; /* under way; when it has succeeded, act says starting */
     }
     json_t *act = vm_new_act(v->c, "starting", vm_epoch(v->own));
-    json_object_set_new(act, "fails", json_integer((json_int_t)json_u64_of(v->act, "fails", 0)));
+    json_object_set_new(act, "fails", json_integer((json_int_t)fails_of(v)));
     json_object_set_new(act, "instance", json_incref(json_object_get(v->c->self, "instance")));
     /* What was set while it ran becomes true with the start, in the same commit. */
     commit_act_and(v, id, act, json_object_get(v->spec, "next") ? vm_next_spec(v->spec) : NULL);
@@ -227,7 +252,7 @@ static bool is_cleared(struct vm *v)
 
 static void plan_start_claimed(struct vm *v)
 {
-    unsigned fails = (unsigned)json_u64_of(v->act, "fails", 0);
+    unsigned fails = fails_of(v);
     if (is_claimed_by_another(v)) {
         if (is_claim_dead(v)) {
             raise_epoch(v, fails, NULL);
@@ -285,7 +310,15 @@ static void plan_gone(struct vm *v)
     }
     _cleanup_json_ json_t *error =
         json_pack("{s:s,s:s}", "name", "virt.failed", "message", "QEMU ended by itself");
-    raise_epoch(v, (unsigned)json_u64_of(v->act, "fails", 0) + 1, error);
+    if (str_eq(json_text_of(v->act, "state"), "starting")) {
+        raise_epoch(v, fails_of(v) + 1, error); /* nobody has seen it run */
+        return;
+    }
+    _cleanup_json_ json_t *crashes =
+        json_pack("{s:I,s:s,s:s,s:I}", "count", (json_int_t)vm_crashes(v->act) + 1, "message",
+                  "QEMU ended by itself", "host", v->c->host, "when_ms",
+                  (json_int_t)(v->c->wall_us / USEC_PER_MSEC));
+    raise_epoch_after(v, fails_of(v), error, crashes);
 }
 
 static void plan_running_wanted(struct vm *v)
@@ -300,17 +333,17 @@ static void plan_running_wanted(struct vm *v)
             stay_down(v, "let-down", "host.unreachable",
                       "its host was lost and came back; with the policy 'none' it stays down");
         } else {
-            raise_epoch(v, 0, NULL); /* T10: lost in a reboot, which is no failure of its own */
+            raise_epoch(v, fails_of(v), NULL); /* T10: lost in a reboot, which is no failure of its own */
         }
         return;
     }
     if (vm_is_of_former_store(v->c, v->own)) {
-        raise_epoch(v, 0, NULL); /* newer epochs than this may have run before the store went back */
+        raise_epoch(v, fails_of(v), NULL); /* newer epochs than this may have run before the store went back */
         return;
     }
     if (!is_current || str_eq(state, "stopped")) {
         if (is_current) {
-            raise_epoch(v, (unsigned)json_u64_of(v->act, "fails", 0), NULL);
+            raise_epoch(v, fails_of(v), NULL);
         } else {
             plan_claim(v);
         }
@@ -341,6 +374,30 @@ static void resume(struct vm *v)
     }
 }
 
+static uint64_t changed_us(const struct vm *v, const char *which)
+{
+    _cleanup_free_ char *key = str_printf(KEY_VM "%s/%s", v->name, which);
+    const struct record *r = world_record(&v->c->world, key);
+    return r ? r->changed_us : 0;
+}
+
+/* By this host's own clock of running time, since it learnt that the guest runs. */
+static void forget_crashes(struct vm *v)
+{
+    char id[96];
+    if (!vm_crashes(v->act) || v->c->now_us < changed_us(v, "act") + VM_WELL_US) {
+        return;
+    }
+    struct commit t = commit_new();
+    json_t *act = json_deep_copy(v->act);
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    json_object_del(act, "crashes");
+    id_of(v, "well", id, sizeof(id));
+    vm_put_act(v->c, &t, v->name, act);
+    commit_guard(v->c, &t, KEY_VM, own_key);
+    (void)commit_try(v->c, id, &t);
+}
+
 /* A domain of the current epoch is here. */
 static void plan_present(struct vm *v)
 {
@@ -349,6 +406,8 @@ static void plan_present(struct vm *v)
     if (dom_is(v, "running")) {
         if (!is_claimed || !str_eq(state, "running")) {
             commit_act(v, "running", vm_new_act(v->c, "running", vm_epoch(v->own)));
+        } else {
+            forget_crashes(v);
         }
     } else if (dom_is(v, "paused") && !is_claimed) {
         plan_handover(v);
@@ -416,13 +475,6 @@ static bool must_die(const struct vm *v)
                      vm_epoch(v->dom) == vm_epoch(mig);
     bool is_left_over = !is_owner && (vm_epoch(v->dom) < vm_epoch(mig) || is_undone);
     return v->own && v->dom && (is_outdated || is_left_over);
-}
-
-static uint64_t changed_us(const struct vm *v, const char *which)
-{
-    _cleanup_free_ char *key = str_printf(KEY_VM "%s/%s", v->name, which);
-    const struct record *r = world_record(&v->c->world, key);
-    return r ? r->changed_us : 0;
 }
 
 /* Absence counts only in a list that was asked for after the newest records were known: a guest

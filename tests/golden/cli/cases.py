@@ -63,6 +63,7 @@ VM = {
                        "bytes": 300 << 20, "when_ms": 1790000000000, "qemu_downtime_ms": 71,
                        "reason": "host1: 20.5 GiB of memory free, as asked"},
     "created_ms": 1790000000000, "error": None, "next": None, "ha": "restart", "priority": "normal", "waiting": None,
+    "crashes": {"count": 2, "message": "QEMU ended by itself", "host": "host2", "when_ms": 1790000000000},
 }
 STOPPED = {**VM, "name": "web", "uuid": "uuid-of-web", "state": "stopped", "desired": "stopped",
            "pool": "local", "image": None, "cpus": 1, "memory_bytes": 512 << 20,
