@@ -5,6 +5,7 @@ g1 and g2 hold the data, g3 is the arbiter. g1 is the host that is fenced; g2 an
 """
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,10 @@ import unittest
 
 import glusterns
 from glusterns import wait_for
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
+
+from history import History, Slot, Start, View  # noqa: E402  (the path must come first)
 
 TOOL = GLUSTER_TOOL = LAUNDER = ""
 VOLUME = "vms"
@@ -435,6 +440,20 @@ class Fence(unittest.TestCase):
             wait_for("dump", lambda: self.h2.run("sh", "-c", f"cp /run/gluster/keep/*.dump.* {to}",
                                                  check=False).returncode == 0)
 
+    def look(self, host, path):
+        """The first blocks of a file on a brick, past all clients: {number of the block: what it holds}."""
+        with open(f"/proc/{host.pid}/root{path}", "rb") as f:
+            data = f.read(3 * 4096)
+        blocks = [data[i:i + 4096] for i in range(0, 3 * 4096, 4096)]
+        return {n: Slot("whole", 1, n + 1) if block.strip(b"\0") else Slot("zero") for n, block in enumerate(blocks)}
+
+    def judge_start(self, at_start, later):
+        """What the judge of histories finds if an instance had begun when the brick held at_start."""
+        seen = sum(1 << n for n, slot in at_start.items() if slot.state == "whole")
+        starts = (Start(2, 4, 1, seen),)
+        views = [View(at, "g2", 0, 256, 0, slots, starts) for at, slots in enumerate((at_start, later))]
+        return [violation.check for violation in History([], views).judge()]
+
     def test_9_drain_waits_for_a_write_that_the_brick_still_has(self):
         brick = f"/srv/{SLOW}"
         wait_for("mount of g1 is back", lambda: self.h1.run(
@@ -450,11 +469,16 @@ class Fence(unittest.TestCase):
         said = self.tool(self.h2, "drain", "1000", SLOW, brick, "g1", fails="call.timeout")
         # Two: the brick flushes what the host had open, by an operation called NULL.
         self.assertRegex(said, f"brick {brick}: still [12] operations and 1 connections")
+        undrained = self.look(self.h2, f"{brick}/image")
         proof = json.loads(self.tool(self.h2, "drain", "15000", SLOW, brick, "g1"))
+        drained = self.look(self.h2, f"{brick}/image")
         self.assertIn(proof["waited_for"], (1, 2))
         self.assertGreater(proof["waited_us"], 500000)
         # The late write did land, after the cut: without the proof it would be behind our back.
         self.assertEqual(self.h2.run("stat", "-c", "%s", f"{brick}/image").stdout, "12288\n")
+        # Nobody read it back. An instance begun at the cut has it behind its back; one after the proof has not.
+        self.assertEqual(self.judge_start(undrained, drained), ["C4", "C4"])
+        self.assertEqual(self.judge_start(drained, self.look(self.h2, f"{brick}/image")), [])
 
     def test_9a_brick_is_killed_and_gone(self):
         self.tool(self.h2, "drain", "300", VOLUME, "/srv/other", fails="object.not-found")
