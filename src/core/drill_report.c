@@ -60,7 +60,8 @@ static const json_t *beat_of(const struct scene *s, const char *host, const char
 
 static json_t *vm_line(const struct scene *s, const char *vm)
 {
-    const json_t *own = first(s, "own", "taken_from", s->host, vm);
+    const json_t *taken = first(s, "own", "taken_from", s->host, vm);
+    const json_t *own = taken ? taken : first(s, "own", NULL, NULL, vm); /* T10: it stayed with its host */
     const char *to = json_text_of(own, "owner");
     uint64_t epoch = json_u64_of(own, "epoch", 0);
     const json_t *qemu = own ? first_of_epoch(s, "did", "what", "create", vm, epoch) : NULL;

@@ -314,6 +314,19 @@ static void a_drill_listens_first_and_arms_only_when_all_is_still_well(void **st
     assert_null(drill_of(unwell));
 }
 
+static void a_drill_can_be_cancelled_until_the_strike(void **state)
+{
+    _cleanup_(core_freep) struct core *c = covered();
+    revision = 22;
+    step(c, ASK, 1, NULL);
+    step(c, TICK, 5 * USEC_PER_SEC, NULL);
+    assert_string_equal(json_text_of(drill_of(c), "state"), "armed");
+    step(c, "{\"ev\":\"request\",\"verb\":\"task.cancel\",\"task\":\"x\",\"args\":{\"id\":\"d\"}}", 1, NULL);
+    step(c, TICK, USEC_PER_SEC, NULL);
+    assert_string_equal(json_text_of(world_get(&c->world, KEY_TASK, "d"), "state"), "cancelled");
+    assert_null(drill_of(c));
+}
+
 static void a_second_drill_waits_for_the_end_of_the_first(void **state)
 {
     _cleanup_(core_freep) struct core *c = covered();
@@ -445,6 +458,14 @@ static void a_report_of_nothing_says_null(void **state)
     const json_t *vm = json_array_get(json_object_get(report, "vms"), 0);
     assert_true(json_is_null(json_object_get(vm, "guest_ms")) && json_is_null(json_object_get(vm, "guest_by")));
 
+    _cleanup_json_ json_t *same = json_loads(
+        "[{\"host\":\"a\",\"items\":[{\"at\":3,\"k\":\"own\",\"vm\":\"v\",\"owner\":\"x\",\"epoch\":1,\"rev\":1},{\"at\":900,\"k\":"
+        "\"own\",\"vm\":\"v\",\"owner\":\"host1\",\"was\":\"host1\",\"epoch\":2,\"rev\":2}]}]", 0, NULL);
+    _cleanup_json_ json_t *stayed = drill_report(drill, NULL, same);
+    const json_t *there = json_array_get(json_object_get(stayed, "vms"), 0);
+    assert_string_equal(json_text_of(there, "to"), "host1");
+    assert_int_equal(json_u64_of(there, "owner_ms", 0), 895);
+
     _cleanup_json_ json_t *failover = parse("failover.json"); /* one of before the strike */
     json_object_set_new(drill, "strike_ms", json_integer(1790000090000));
     _cleanup_json_ json_t *later = drill_report(drill, NULL, json_object_get(failover, "parts"));
@@ -462,6 +483,7 @@ int main(void)
         cmocka_unit_test(a_host_that_hears_too_late_or_cannot_refuses),
         cmocka_unit_test(without_a_running_task_nobody_listens_or_strikes),
         cmocka_unit_test(a_drill_listens_first_and_arms_only_when_all_is_still_well),
+        cmocka_unit_test(a_drill_can_be_cancelled_until_the_strike),
         cmocka_unit_test(a_second_drill_waits_for_the_end_of_the_first),
         cmocka_unit_test(a_report_is_kept_and_the_oldest_beyond_ten_goes),
         cmocka_unit_test(gaps_count_from_the_strike_on_also_between_windows),

@@ -92,6 +92,9 @@ static enum op_verdict strike(struct op *o)
     if (is_in(o, "refused")) {
         return refused(o);
     }
+    if (is_in(o, "armed") && op_is_cancelled(o)) {
+        return op_fail(o, CANCELLED, "cancelled by request");
+    }
     op_note(o, "waiting for %s to strike itself", host_of(o));
     return is_in(o, "struck") ? OP_NEXT : OP_WAIT;
 }
@@ -108,12 +111,14 @@ static enum op_verdict fence(struct op *o)
     return is_fenced || is_over(o, FENCE_US) ? OP_NEXT : OP_WAIT;
 }
 
-static bool runs_elsewhere(const struct op *o, const char *vm)
+/* Elsewhere, or on the same host after a boot that nobody noticed in time (T10). */
+static bool runs_again(const struct op *o, const char *vm)
 {
     const json_t *own = vm_own(o->c, vm);
     const json_t *act = vm_act(o->c, vm);
-    return !own || (!str_eq(json_text_of(own, "owner"), host_of(o)) && vm_epoch(own) == vm_epoch(act) &&
-                    str_eq(json_text_of(act, "state"), "running"));
+    bool is_new = !str_eq(json_text_of(own, "owner"), host_of(o)) ||
+                  json_u64_of(own, "inc", 0) > json_u64_of(drill_of(o), "inc", 0);
+    return !own || (is_new && vm_epoch(own) == vm_epoch(act) && str_eq(json_text_of(act, "state"), "running"));
 }
 
 static enum op_verdict restart(struct op *o)
@@ -122,8 +127,8 @@ static enum op_verdict restart(struct op *o)
     json_t *item;
     json_array_foreach(json_object_get(drill_of(o), "vms"), i, item) {
         const char *vm = json_text_of(item, "vm");
-        if (!runs_elsewhere(o, vm) && !is_over(o, RESTART_US)) {
-            op_note(o, "waiting for vm '%s' to run elsewhere", vm);
+        if (!runs_again(o, vm) && !is_over(o, RESTART_US)) {
+            op_note(o, "waiting for vm '%s' to run again", vm);
             return OP_WAIT;
         }
     }
@@ -134,7 +139,7 @@ static const json_t *beat_of(const struct op *o, const char *vm)
 {
     const char *owner = json_text_of(vm_own(o->c, vm), "owner");
     const json_t *said = owner ? node_seen(o->c, owner, "beats") : NULL;
-    bool is_ours = str_eq(json_text_of(said, "id"), o->id) && !str_eq(owner, host_of(o));
+    bool is_ours = str_eq(json_text_of(said, "id"), o->id);
     return is_ours ? json_object_get(json_object_get(said, "vms"), vm) : NULL;
 }
 
@@ -250,7 +255,7 @@ static const struct op_phase phases[] = {
     {"arm", "Listen to guests, and look whether all is well", arm, MINUTES(1)},
     {"strike", "Strike", strike, MINUTES(1), .cancels_itself = true},
     {"fence", "See it fenced", fence, 0, .cancels_itself = true},
-    {"restart", "See its machines run elsewhere", restart, 0, .cancels_itself = true},
+    {"restart", "See its machines run again", restart, 0, .cancels_itself = true},
     {"guests", "Hear the guests", guests, 0, .cancels_itself = true},
     {"return", "See the host come back", come_back, 0, .cancels_itself = true},
     {"report", "Write the report", report, MINUTES(5), .cancels_itself = true},
