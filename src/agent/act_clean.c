@@ -143,7 +143,7 @@ static void wait_for_left(const struct fence_left *left, const char *vm)
 
 /* Two data bricks may differ anywhere within a piece. So may a brick that does not count, and it would not
  * even be blamed, if our mount reached it: a host that is no fencer may be late with its own cut. */
-static uint64_t launder_length(const json_t *args, uint32_t counting)
+static bool has_one_copy(const json_t *args, uint32_t counting)
 {
     const char *volume = json_text_of(args, "volume");
     _cleanup_free_ char *mount = gluster_mount_path(volume);
@@ -154,19 +154,33 @@ static uint64_t launder_length(const json_t *args, uint32_t counting)
     json_array_foreach(json_object_get(args, "bricks"), i, brick) {
         data += str_eq(json_text_of(json_object_get(brick, "brick"), "role"), "data");
     }
-    bool has_one = data == 1 && gluster_mount_quorum(mount, volume, clock_boottime_us() + ASK_US, &q, NULL) == 0 &&
-                   q.children > 0 && q.children_up == counting;
-    return has_one ? FENCE_LAUNDER_BLOCK_BYTES : SHARD_BYTES;
+    return data == 1 && gluster_mount_quorum(mount, volume, clock_boottime_us() + ASK_US, &q, NULL) == 0 &&
+           q.children > 0 && q.children_up == counting;
 }
 
-static int launder(const json_t *args, const char *path, uint32_t counting, const struct pieces *p,
-                   struct err *e)
+static int launder_pieces(const json_t *args, const char *path, uint64_t length, const struct pieces *p,
+                          struct err *e)
 {
     struct fence_left left = {0};
-    int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, launder_length(args, counting), p->shards, p->n,
+    int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, length, p->shards, p->n,
                           clock_boottime_us() + LAUNDER_US, &left, e);
     wait_for_left(&left, json_text_of(args, "name"));
     return r;
+}
+
+/* One block of each piece is enough only if the second copy stayed away until the last was written. */
+static int launder(const json_t *args, const char *path, uint32_t counting, const struct pieces *p,
+                   struct err *e)
+{
+    if (has_one_copy(args, counting)) {
+        int r = launder_pieces(args, path, FENCE_LAUNDER_BLOCK_BYTES, p, e);
+        if (r < 0 || has_one_copy(args, counting)) {
+            return r;
+        }
+        log_notice("a copy came while pieces were laundered; they are written whole", "vm=%s",
+                   json_text_of(args, "name"));
+    }
+    return launder_pieces(args, path, SHARD_BYTES, p, e);
 }
 
 static uint32_t counting_bricks(const json_t *args)

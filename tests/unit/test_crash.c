@@ -65,7 +65,6 @@ static void each_fall_is_counted_with_its_reason(void **state)
     } cases[] = {
         {"\"state\":\"running\",\"epoch\":3", 1, 0},
         {"\"state\":\"running\",\"epoch\":3," CRASHES("4"), 5, 0},
-        {"\"state\":\"starting\",\"epoch\":3,\"instance\":\"other\",\"fails\":2," CRASHES("4"), 4, 2}, /* unclear: no fall */
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         _cleanup_(core_freep) struct core *c = with_act(3, cases[i].act, NULL);

@@ -13,7 +13,7 @@
 #include "core/model/vm.h"
 #include "core/place/place.h"
 
-#define BATCH_MAX 40 /* puts: each is a compare, too, and so is each host; etcd takes 128 operations of a kind */
+#define BATCH_MAX 30 /* machines: three compares each, and one for each host; etcd takes 128 operations of a kind */
 
 /* For 'mortar vm why': that nobody can take it, and what is in the way where. */
 static void tell_target(struct core *c, const char *vm, const char *lost, const char *to)
@@ -66,19 +66,25 @@ static void take_over(struct core *c, struct commit *t, const char *vm, const ch
     json_t *own = vm_new_own(c, to, vm_next_epoch(c, vm_own(c, vm)));
     json_object_set_new(own, "taken_from", json_string(lost));
     vm_put_own(c, t, vm, own);
+    /* Policy and wish, and whether its instance was born where the guard freezes it: what this rests on (I7). */
+    _cleanup_free_ char *spec = str_printf("%s/spec", vm);
+    _cleanup_free_ char *act = str_printf("%s/act", vm);
+    commit_guard(c, t, KEY_VM, spec);
+    commit_guard(c, t, KEY_VM, act);
 }
 
-/* The most important first: they get the room, and the first commit. Return: records put */
+/* The most important first: they get the room, and the first commit. Those that are let down come last, one by
+ * one: their records are as large as a user's cloud-init. Return: machines decided on */
 static size_t decide(struct core *c, struct commit *t, const char *lost, const struct smap *order)
 {
     _cleanup_json_ json_t *rooms = place_rooms(c, NULL);
     _cleanup_json_ json_t *guarded = json_object();
+    const char *down = NULL;
     size_t n = 0;
     for (size_t i = 0; n < BATCH_MAX && i < order->n; i++) {
         const char *vm = VM_ORDER_NAME(order->items[i].key);
         if (policy_of(vm_spec(c, vm)) == POLICY_NONE) {
-            let_down(c, t, vm, lost);
-            n += 3;
+            down = down ? down : vm;
             continue;
         }
         const char *to = ha_seat(c, vm, lost, rooms, NULL);
@@ -88,6 +94,10 @@ static size_t decide(struct core *c, struct commit *t, const char *lost, const s
             take_over(c, t, vm, lost, to);
             n++;
         }
+    }
+    if (n == 0 && down) {
+        let_down(c, t, down, lost);
+        n++;
     }
     return n;
 }

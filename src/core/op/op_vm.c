@@ -132,9 +132,6 @@ static enum op_verdict wait_running(struct op *o)
     if (vm_has_failed_too_often(act)) {
         return give_up(o, act);
     }
-    if (str_eq(json_text_of(vm_spec(o->c, name_of(o)), "desired"), "stopped")) {
-        return op_fail(o, STATE, "vm '%s' was stopped meanwhile", name_of(o));
-    }
     if (str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own)) {
         return OP_NEXT;
     }

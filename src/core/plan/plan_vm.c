@@ -237,10 +237,6 @@ static bool is_cleared(struct vm *v)
     if (!ha_pool_is_on(v->c, json_text_of(v->spec, "pool"))) {
         return true;
     }
-    if (ha_node_is_flushing(node_get(v->c, v->c->host))) {
-        history_wait(v->c, v->name, "what this host had sent before its reboot may still lie in bricks");
-        return false;
-    }
     _cleanup_free_ char *id = epoch_id(v, "clean");
     (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
     core_wake_in(v->c, START_RULE_WAKE_US);
@@ -499,6 +495,14 @@ static void forget_old(struct vm *v)
     }
 }
 
+/* T10: what this host sent before its reboot may still lie in the others' bricks. Until they have proved that
+ * it does not, this host starts nothing there, and does not say "stopped" either: who says that lets another
+ * host start it. */
+static bool is_flushing(const struct vm *v)
+{
+    return ha_pool_is_on(v->c, json_text_of(v->spec, "pool")) && ha_node_is_flushing(node_get(v->c, v->c->host));
+}
+
 /* @starts: gets it when it is being started; with a value when the next step may be taken */
 static void plan_vm(struct vm *v, struct smap *starts)
 {
@@ -517,6 +521,10 @@ static void plan_vm(struct vm *v, struct smap *starts)
     if (!str_eq(json_text_of(v->own, "owner"), v->c->host) || vm_mig_is_active(v->own) ||
         str_eq(json_text_of(v->act, "state"), "washing")) {
         return; /* ha_self.c ends a washing */
+    }
+    if (!v->dom && is_flushing(v)) {
+        history_wait(v->c, v->name, "what this host had sent before its reboot may still lie in bricks");
+        return;
     }
     bool is_clear = v->dom || absence_is_proven(v);
     v->c->domains_stale = v->c->domains_stale || !is_clear;
