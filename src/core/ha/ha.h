@@ -53,6 +53,8 @@ bool ha_node_is_out(const json_t *node);
  * still lie in bricks. It stays closed until every brick has drained, and starts nothing until then
  */
 bool ha_node_is_flushing(const json_t *node);
+/** ha_is_reported - do enough fencers say that they hear nothing of @host? Then T1 is due. */
+bool ha_is_reported(const struct core *c, const char *host);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
 bool ha_node_is_held(const json_t *node);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */

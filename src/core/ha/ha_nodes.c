@@ -47,6 +47,12 @@ static size_t reporters(const struct core *c, const char *host, const char *ret[
     return n;
 }
 
+bool ha_is_reported(const struct core *c, const char *host)
+{
+    const char *by[HA_FENCERS_MAX];
+    return reporters(c, host, by) >= REPORTS_NEEDED;
+}
+
 static bool may_be_fenced(const json_t *node)
 {
     return node_may_run_vms(node) || str_eq(json_text_of(node, "state"), "rejoining");

@@ -271,7 +271,8 @@ void ha_plan_self(struct core *c)
     bool is_other_boot = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
     if (ha_node_is_out(me)) {
         bool is_over = is_empty(c);
-        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me)) {
+        /* Who is still said to be silent would be fenced again at once, and count as flapping. */
+        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me) && !ha_is_reported(c, c->host)) {
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
