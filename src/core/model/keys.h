@@ -6,6 +6,7 @@
 #define NETWORK_BRIDGE "mortar0" /* of the default network */
 
 #define KEY_ROOT "/mortar/v1/"
+#define KEY_HA KEY_ROOT "ha"                    /* {POOL: true}: failover is on, or being switched on */
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */
 #define KEY_SEEN KEY_ROOT "seen/"               /* + HOST/...: what that host's agent observes */
