@@ -9,6 +9,7 @@
 #include "core/core.h"
 
 #define SIM_HOSTS_MAX 5
+#define SIM_VMS_MAX 8
 
 /* Wrong turns of the design, taken by the harness instead of the core: each must be found by the
  * invariants within some seeds, else the simulator proves nothing about it. */
@@ -24,8 +25,11 @@ enum sim_mutant {
     SIM_NO_DRAIN,         /* what a brick has received is not waited for */
     SIM_NO_PROMISE_WAIT,  /* denials are over at once */
     SIM_OPEN_BOOT,        /* hosts boot with an open packet filter */
-    SIM_FORGETS_DENIAL,   /* a guard that starts again does not read the denials */
-    SIM_NO_EPOCH_FILE,    /* epochs are not persisted */
+    SIM_FORGETS_DENIAL,   /* a guard that starts again does not know the denials */
+    SIM_NO_EPOCH_FILE,    /* epochs are not persisted (I5) */
+    SIM_ANYBODY_LAUNDERS, /* who sees a host fenced launders, not the new owner under its epoch (A1) */
+    SIM_NO_WATCHDOG,      /* a host that hangs is not reset, and S3 is asked for all the same */
+    SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
 };
 
 struct sim_domain {
@@ -49,11 +53,26 @@ struct sim_host {
     json_t *old_domains; /* what a list said some time ago */
     unsigned resets;     /* times that a guest was reset */
     unsigned destroys;
-    struct smap domains; /* name → struct sim_domain */
+    struct sim_domain domains[SIM_VMS_MAX]; /* by the index of sim_vm_index() */
     struct smap epochs;  /* uuid → uint64_t: persisted (I5) */
     bool pool_mounted;
     uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
+};
+
+struct sim_event;
+
+/* What is to happen, the next first; of the same moment what was pushed first. */
+struct sim_queue {
+    struct sim_slot {
+        uint64_t at_us;
+        uint64_t order;
+        struct sim_event *event;
+    } *heap;
+    size_t n;
+    size_t cap;
+    uint64_t order;
+    struct sim_event *spare;
 };
 
 struct sim_ha;
@@ -67,8 +86,13 @@ struct sim {
     uint64_t revision;
     struct sim_host hosts[SIM_HOSTS_MAX];
     size_t hosts_n;
-    struct sim_event *queue; /* sorted by time */
-    uint64_t steps;
+    char vms[SIM_VMS_MAX][32];
+    size_t vms_n;
+    struct sim_queue queue;
+    json_t *tick; /* the event of each second */
+    json_t *wake; /* the one that a core asked for */
+    uint64_t steps;     /* of cores */
+    uint64_t events;    /* of all kinds */
     unsigned delay_max_ms;
     int fail_percent;   /* of actions that may fail without harm */
     int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
@@ -83,22 +107,25 @@ struct sim {
     bool store_is_down; /* nobody reaches it */
     enum sim_mutant mutant;
     bool keeps_going;   /* note violations instead of ending the program */
-    char violation[160]; /* the first one, or "" */
+    char violation[200]; /* the first one, or "" */
     json_t *old_list;   /* some list of the past */
     struct smap highest; /* uuid → uint64_t: highest epoch that has executed */
-    struct smap births; /* "uuid/epoch" → uint64_t: how often it began to execute */
+    struct smap births; /* "uuid/epoch": has begun to execute */
     struct smap acked;  /* vm → uint64_t: epoch that act stated to run */
+    FILE *trace;        /* what happens in words, or NULL; by MORTAR_TRACE */
     FILE *record;       /* flight record of @record_host, or NULL */
     size_t record_host;
 };
 
-/** sim_new - @n hosts: all converged but the last, a witness; a cluster that has been registered */
+/** sim_init - @n hosts: all converged but the last, a witness; a cluster that has been registered */
 void sim_init(struct sim *s, uint64_t seed, size_t n);
 void sim_done(struct sim *s);
 
 /** sim_request - a user asks @host. Return: task id to be freed, or NULL when refused (@e set) */
 char *sim_request(struct sim *s, size_t host, const char *verb, json_t *args, struct err *e);
-/** sim_run_until - let events happen until @task has ended. Return: its state, "" at the time limit */
+/** sim_note - a line of the trace; nothing without one */
+void sim_note(struct sim *s, const char *fmt, ...) _printf_(2, 3);
+/** sim_wait - let events happen until @task has ended. Return: its state, "" at the time limit */
 const char *sim_wait(struct sim *s, const char *task, uint64_t limit_us);
 /** sim_run - let @us of simulated time pass */
 void sim_run(struct sim *s, uint64_t us);

@@ -10,46 +10,39 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "guard/guard_status.h"
-#include "sim_impl.h"
+#include "sim_ha_impl.h"
 
-#define POLL_US (25 * USEC_PER_MSEC)   /* a guard looks at its clock; a guest writes */
+#define LATE_US (25 * USEC_PER_MSEC)   /* a guard looks at its clock so late at most */
 #define FLIGHT_US (5 * USEC_PER_MSEC)  /* longest way of a packet */
-#define AGAIN_US (50 * USEC_PER_MSEC)  /* TCP sends once more */
-#define DISK_US (100 * USEC_PER_MSEC)  /* longest stay in a brick's queue, but now and then */
-#define SLOW_DISK_US (15 * USEC_PER_SEC)
+#define AGAIN_US (50 * USEC_PER_MSEC)  /* a packet that waits in a socket */
+#define TWICE_PERCENT 10               /* of packets arrive on the second network, too: a replay */
 #define BOOT_US (8 * USEC_PER_SEC)
 #define TOLD_US (1 * USEC_PER_MSEC) /* in order, as through the socket */
+#define DOG_IDLE_US (1 * USEC_PER_SEC)
 #define RAW_START_US (1000 * USEC_PER_SEC)
 
 struct packet {
-    size_t from;
-    unsigned boot; /* of the sender */
-    enum sim_net net;
+    uint32_t from;
+    unsigned boot;    /* of the sender */
+    enum sim_net net; /* it comes by this one, */
+    uint32_t more_us; /* and this much later by the other one; 0: not */
     struct guard_msg msg;
 };
+_Static_assert(sizeof(struct packet) <= SIM_PAYLOAD_MAX, "a packet does not fit into an event");
 
-struct write {
-    size_t from;
-    unsigned boot;
-    unsigned brick_boot;
-    char uuid[64];
-    char vm[32];
-    uint64_t epoch;
-};
-
-static struct sim_ha_host *ha_host(const struct sim *s, size_t host)
-{
-    return &s->ha->hosts[host];
-}
-
+/* CLOCK_MONOTONIC_RAW of a host, which may be wrong in its rate. */
 static uint64_t raw_us(const struct sim *s, size_t host)
 {
-    return RAW_START_US + s->now_us / 1000 * ha_host(s, host)->rate_ppm / 1000;
+    const struct sim_ha_host *h = ha_host(s, host);
+    return RAW_START_US + (s->now_us - h->stood_us) / 1000 * h->rate_ppm / 1000;
 }
 
-static bool is_alive(const struct sim *s, size_t host)
+/* When that clock will show @raw. */
+static uint64_t when_us(const struct sim *s, size_t host, uint64_t raw)
 {
-    return !ha_host(s, host)->is_off && !ha_host(s, host)->is_hung;
+    const struct sim_ha_host *h = ha_host(s, host);
+    uint64_t run = raw > RAW_START_US ? raw - RAW_START_US : 0;
+    return h->stood_us + (run * 1000 / h->rate_ppm + 1) * 1000;
 }
 
 static void set_number(struct smap *m, const char *key, uint64_t value)
@@ -59,22 +52,17 @@ static void set_number(struct smap *m, const char *key, uint64_t value)
     smap_put(m, key, n);
 }
 
-static bool lets_in(const struct sim *s, size_t host, size_t other)
+bool sim_ha_lets_in(const struct sim *s, size_t host, size_t other)
 {
     const struct sim_ha_host *h = ha_host(s, host);
     return !h->has_table || host == other || smap_get(&h->open, s->hosts[other].name);
 }
 
-static bool is_linked(const struct sim *s, enum sim_net net, size_t a, size_t b)
-{
-    return a == b || !s->ha->cut[net][a][b];
-}
-
 /* Packets on the storage network pass both filters; the management network has none. */
 static bool passes(const struct sim *s, enum sim_net net, size_t from, size_t to)
 {
-    bool is_open = net == SIM_MGMT || (lets_in(s, from, to) && lets_in(s, to, from));
-    return is_linked(s, net, from, to) && is_open;
+    bool is_open = net == SIM_MGMT || (sim_ha_lets_in(s, from, to) && sim_ha_lets_in(s, to, from));
+    return sim_ha_is_linked(s, net, from, to) && is_open;
 }
 
 /* --- what sim.c asks ----------------------------------------------------------------------- */
@@ -83,14 +71,14 @@ bool sim_ha_reaches_store(const struct sim *s, size_t host)
 {
     size_t members = 0;
     for (size_t m = 0; s->ha && m < 3; m++) {
-        members += is_alive(s, m) && is_linked(s, SIM_MGMT, host, m);
+        members += sim_ha_is_alive(s, m) && !ha_host(s, m)->has_no_member && sim_ha_is_linked(s, SIM_MGMT, host, m);
     }
     return !s->ha || (!ha_host(s, host)->is_off && members >= 2);
 }
 
 bool sim_ha_stands_still(const struct sim *s, size_t host)
 {
-    return s->ha && (!is_alive(s, host) || ha_host(s, host)->guard.is_frozen);
+    return s->ha && (!sim_ha_is_alive(s, host) || ha_host(s, host)->guard.is_frozen);
 }
 
 bool sim_ha_is_hung(const struct sim *s, size_t host)
@@ -100,14 +88,14 @@ bool sim_ha_is_hung(const struct sim *s, size_t host)
 
 bool sim_ha_never_runs_late(const struct sim *s)
 {
-    return !s->ha || s->ha->has_watchdog;
+    return !s->ha || s->ha->has_watchdog || s->mutant == SIM_NO_WATCHDOG;
 }
 
 bool sim_ha_quorum(const struct sim *s, size_t host)
 {
     size_t n = 0;
     for (size_t b = 0; s->ha && b < 3; b++) {
-        n += is_alive(s, b) && passes(s, SIM_STORAGE, host, b);
+        n += sim_ha_is_alive(s, b) && passes(s, SIM_STORAGE, host, b);
     }
     return !s->ha || n >= 2;
 }
@@ -115,16 +103,35 @@ bool sim_ha_quorum(const struct sim *s, size_t host)
 /* --- guards -------------------------------------------------------------------------------- */
 
 static void on_packet(struct sim *s, size_t host, void *payload);
+static void look_soon(struct sim *s, size_t host);
 
+/* By both networks: what comes second is a replay, unless the first one was lost. */
 static void send_msg(struct sim *s, size_t from, size_t to, const struct guard_msg *m)
 {
+    struct packet p = {.from = (uint32_t)from, .boot = s->hosts[from].boot, .msg = *m};
+    uint64_t in_us[SIM_NETS];
+    bool is_sent[SIM_NETS];
     for (int net = 0; net < SIM_NETS; net++) {
-        if (!passes(s, (enum sim_net)net, from, to) || sim_chance(s, s->ha->loss_percent)) {
-            continue;
-        }
-        struct packet *p = xcalloc(1, sizeof(*p));
-        *p = (struct packet){from, s->hosts[from].boot, (enum sim_net)net, *m};
-        sim_push_fn(s, 100 + prng_below(&s->prng, FLIGHT_US), to, on_packet, p);
+        is_sent[net] = passes(s, (enum sim_net)net, from, to) && !sim_chance(s, s->ha->loss_percent);
+        in_us[net] = 100 + prng_below(&s->prng, FLIGHT_US);
+    }
+    bool is_both = is_sent[SIM_MGMT] && is_sent[SIM_STORAGE];
+    if (!is_sent[SIM_MGMT] && !is_sent[SIM_STORAGE]) {
+        return;
+    }
+    p.net = is_both ? (in_us[SIM_MGMT] < in_us[SIM_STORAGE] ? SIM_MGMT : SIM_STORAGE)
+                    : is_sent[SIM_MGMT] ? SIM_MGMT : SIM_STORAGE;
+    p.more_us = is_both ? (uint32_t)(in_us[SIM_NETS - 1 - p.net] - in_us[p.net] + 1) : 0;
+    sim_push_fn(s, in_us[p.net], to, on_packet, &p, sizeof(p));
+}
+
+static void come_again(struct sim *s, size_t host, const struct packet *p)
+{
+    struct packet second = *p;
+    second.net = SIM_NETS - 1 - p->net;
+    second.more_us = 0;
+    if (p->more_us) {
+        sim_push_fn(s, p->more_us, host, on_packet, &second, sizeof(second));
     }
 }
 
@@ -172,6 +179,10 @@ static void decide(struct sim *s, size_t host, bool is_fresh)
     struct sim_guard *g = &ha_host(s, host)->guard;
     struct promise_orders o = {0};
     promise_decide(&g->p, raw_us(s, host), g->is_frozen, g->is_frozen, is_fresh, &o);
+    s->ha->freezes += o.freeze && !g->is_frozen;
+    if ((o.freeze && !g->is_frozen) || o.thaw) {
+        sim_note(s, "%s %s", s->hosts[host].name, o.thaw ? "thaws" : "freezes");
+    }
     g->is_frozen = (g->is_frozen || o.freeze) && !o.thaw;
     if (o.pet || !g->p.enforce) { /* the dog is armed with the first order to enforce */
         g->pet_us = s->now_us;
@@ -186,12 +197,11 @@ static void on_packet(struct sim *s, size_t host, void *payload)
     unsigned peer = 0;
     struct guard_msg reply;
     if (ha_host(s, host)->is_hung && sim_chance(s, 50)) { /* waits in the socket */
-        struct packet *again = xcalloc(1, sizeof(*again));
-        *again = *p;
-        sim_push_fn(s, AGAIN_US, host, on_packet, again);
+        sim_push_fn(s, AGAIN_US, host, on_packet, p, sizeof(*p));
         return;
     }
-    if (!is_alive(s, host) || !g->is_up || !passes(s, p->net, p->from, host)) {
+    if (!sim_ha_is_alive(s, host) || !g->is_up || !passes(s, p->net, p->from, host)) {
+        come_again(s, host, p);
         return;
     }
     unsigned todo = promise_on_msg(&g->p, &p->msg, raw_us(s, host), &peer, &reply);
@@ -200,8 +210,14 @@ static void on_packet(struct sim *s, size_t host, void *payload)
     }
     if (todo & PROMISE_ASK_AGAIN) {
         g->next_beat_us = 0;
+        look_soon(s, host);
     }
-    decide(s, host, todo & PROMISE_FRESH);
+    if (!(todo & PROMISE_REFUSED)) {
+        decide(s, host, todo & PROMISE_FRESH);
+    }
+    if (sim_chance(s, TWICE_PERCENT)) {
+        come_again(s, host, p);
+    }
 }
 
 static void beat(struct sim *s, size_t host)
@@ -221,6 +237,42 @@ static void beat(struct sim *s, size_t host)
     }
 }
 
+/* As the loop of guard.c: it sleeps until the next beat or edge. Somewhat late, as everything. */
+static void look(struct sim *s, size_t host, void *payload)
+{
+    struct sim_ha_host *h = ha_host(s, host);
+    if (h->is_off || s->now_us != h->guard.wake_us) {
+        return; /* another look was planned since */
+    }
+    if (h->is_hung) {
+        h->guard.wake_us = s->now_us + LATE_US;
+        sim_push_fn(s, LATE_US, host, look, NULL, 0);
+        return;
+    }
+    h->guard.wake_us = 0;
+    beat(s, host);
+    decide(s, host, false);
+    look_soon(s, host);
+}
+
+/* Called whenever the next edge may have come nearer; packets only move edges away. */
+static void look_soon(struct sim *s, size_t host)
+{
+    struct sim_guard *g = &ha_host(s, host)->guard;
+    uint64_t now = raw_us(s, host);
+    if (!g->is_up || !g->p.inc) {
+        return;
+    }
+    uint64_t edge = promise_next_us(&g->p, now);
+    edge = g->next_beat_us < edge ? g->next_beat_us : edge;
+    uint64_t at = edge > now ? when_us(s, host, edge) : s->now_us;
+    at = (at > s->now_us ? at : s->now_us) + 1 + prng_below(&s->prng, LATE_US);
+    if (g->wake_us <= s->now_us || at < g->wake_us) {
+        g->wake_us = at;
+        sim_push_fn(s, at - s->now_us, host, look, NULL, 0);
+    }
+}
+
 static void configure(struct sim *s, size_t host, const char *text)
 {
     static struct guard_conf conf;
@@ -233,6 +285,8 @@ static void configure(struct sim *s, size_t host, const char *text)
         conf.denials_n = 0;
     }
     promise_configure(&ha_host(s, host)->guard.p, &conf, raw_us(s, host));
+    ha_host(s, host)->guard.next_beat_us = 0;
+    look_soon(s, host);
 }
 
 static void start_guard(struct sim *s, size_t host)
@@ -241,6 +295,7 @@ static void start_guard(struct sim *s, size_t host)
     promise_init(&g->p, 1 + prng_below(&s->prng, UINT64_C(1) << 60), raw_us(s, host));
     g->is_up = true;
     g->next_beat_us = 0;
+    g->wake_us = 0;
     g->pet_us = s->now_us;
     json_decref(g->told);
     g->told = NULL;
@@ -251,158 +306,40 @@ static void start_guard(struct sim *s, size_t host)
 
 void sim_ha_crash_guard(struct sim *s, size_t host)
 {
-    if (is_alive(s, host)) {
+    if (sim_ha_is_alive(s, host)) {
         start_guard(s, host); /* what it had frozen stays frozen */
         sim_push(s, TOLD_US, host, json_pack("{s:s,s:n}", "ev", "guard", "status"), NULL);
     }
 }
 
-/* --- guests and bricks --------------------------------------------------------------------- */
+/* --- power and the watchdog ---------------------------------------------------------------- */
 
-static void count_flight(struct sim *s, const struct write *w, int by)
+static void boot_again(struct sim *s, size_t host, void *payload)
 {
-    _cleanup_free_ char *key = str_printf("%s/%llu", w->uuid, (unsigned long long)w->epoch);
-    const uint64_t *n = smap_get(&s->ha->flight, key);
-    set_number(&s->ha->flight, key, (n ? *n : 0) + (uint64_t)by);
-}
-
-bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch)
-{
-    _cleanup_free_ char *key = str_printf("%s/%llu", uuid, (unsigned long long)epoch);
-    const uint64_t *n = s->ha ? smap_get(&s->ha->flight, key) : NULL;
-    return !n || !*n;
-}
-
-static bool is_excluded(const struct sim *s, size_t brick)
-{
-    _cleanup_free_ char *key = str_printf("%s%s", KEY_NODE, s->hosts[brick].name);
-    const char *state = json_text_of(sim_get(s, key), "state");
-    return str_eq(state, "fencing") || str_eq(state, "fenced") || str_eq(state, "rejoining");
-}
-
-static void apply(struct sim *s, size_t brick, void *payload)
-{
-    const struct write *w = payload;
-    struct sim_ha_host *b = ha_host(s, brick);
-    const uint64_t *highest = smap_get(&s->highest, w->uuid);
-    if (w->brick_boot != s->hosts[brick].boot || b->is_off) {
-        count_flight(s, w, -1);
-        return;
-    }
-    if (b->is_hung) {
-        struct write *again = xcalloc(1, sizeof(*again));
-        *again = *w;
-        sim_push_fn(s, AGAIN_US, brick, apply, again);
-        return;
-    }
-    b->queued[w->from]--;
-    s->ha->applied++;
-    count_flight(s, w, -1);
-    if (highest && w->epoch < *highest && !is_excluded(s, brick)) {
-        sim_violated(s, "a write of '%s' under epoch %llu from %s reaches the brick on %s after epoch %llu began",
-                     w->vm, (unsigned long long)w->epoch, s->hosts[w->from].name, s->hosts[brick].name,
-                     (unsigned long long)*highest);
-    }
-}
-
-/* Queued in the brick, behind others: nobody takes it out again (facts/gluster.md 4.1). */
-static void receive(struct sim *s, size_t brick, const struct write *w)
-{
-    struct write *queued = xcalloc(1, sizeof(*queued));
-    *queued = *w;
-    queued->brick_boot = s->hosts[brick].boot;
-    ha_host(s, brick)->queued[w->from]++;
-    uint64_t in_us = prng_below(&s->prng, sim_chance(s, s->ha->slow_percent) ? SLOW_DISK_US : DISK_US);
-    sim_push_fn(s, in_us, brick, apply, queued);
-}
-
-/* The kernel that sent it goes on sending, also when the writer is dead, as long as it lives itself; a
- * filter and a destroyed socket end that. */
-static void arrive(struct sim *s, size_t brick, void *payload)
-{
-    const struct write *w = payload;
-    bool is_sent_on = !ha_host(s, w->from)->is_off && s->hosts[w->from].boot == w->boot;
-    if (ha_host(s, brick)->is_off) {
-        count_flight(s, w, -1);
-        return;
-    }
-    bool is_cut_off = (!lets_in(s, brick, w->from) || w->boot < ha_host(s, brick)->sockets_of[w->from]) && s->mutant != SIM_NO_FENCE &&
-                      !(s->mutant == SIM_FENCE_TWO && brick == 2);
-    if (is_cut_off) {
-        s->ha->refused++;
-        count_flight(s, w, -1);
-        return;
-    }
-    if (!is_linked(s, SIM_STORAGE, w->from, brick) || ha_host(s, brick)->is_hung) {
-        if (is_sent_on) {
-            struct write *again = xcalloc(1, sizeof(*again));
-            *again = *w;
-            sim_push_fn(s, AGAIN_US, brick, arrive, again);
-        } else {
-            count_flight(s, w, -1);
-        }
-        return;
-    }
-    receive(s, brick, w);
-}
-
-static void write_all(struct sim *s, size_t host, const char *vm, const struct sim_domain *d)
-{
-    for (size_t brick = 0; brick < 3; brick++) {
-        struct write *w = xcalloc(1, sizeof(*w));
-        *w = (struct write){.from = host, .boot = s->hosts[host].boot, .epoch = d->epoch};
-        (void)snprintf(w->uuid, sizeof(w->uuid), "%s", d->uuid);
-        (void)snprintf(w->vm, sizeof(w->vm), "%s", vm);
-        count_flight(s, w, 1);
-        sim_push_fn(s, 100 + prng_below(&s->prng, FLIGHT_US), brick, arrive, w);
-    }
-    s->ha->writes++;
-}
-
-static void run_guests(struct sim *s, size_t host)
-{
-    struct smap *domains = &s->hosts[host].domains;
-    for (size_t i = 0; i < domains->n; i++) {
-        const struct sim_domain *d = domains->items[i].value;
-        if (d->exists && d->is_running && sim_chance(s, 20)) {
-            write_all(s, host, domains->items[i].key, d);
-        }
+    struct sim_ha_host *h = ha_host(s, host);
+    if (h->is_off && h->off_until_us && s->now_us >= h->off_until_us) {
+        sim_ha_power_on(s, host);
     }
 }
 
 /* Petted on fresh promises and in a verified freeze only: a host that hangs is reset (facts/ha.md 3.6). */
-static bool bites(const struct sim *s, size_t host)
-{
-    const struct sim_guard *g = &ha_host(s, host)->guard;
-    return s->ha->has_watchdog && g->is_up && g->p.enforce &&
-           s->now_us > g->pet_us + g->p.times.watchdog_us;
-}
-
-static void poll_host(struct sim *s, size_t host, void *payload)
+static void dog(struct sim *s, size_t host, void *payload)
 {
     struct sim_ha_host *h = ha_host(s, host);
-    sim_push_fn(s, POLL_US, host, poll_host, NULL);
-    if (h->is_off) {
-        if (h->off_until_us && s->now_us >= h->off_until_us) {
-            sim_ha_power_on(s, host);
-        }
-        return;
-    }
-    if (bites(s, host)) {
+    const struct sim_guard *g = &h->guard;
+    bool is_armed = s->ha->has_watchdog && !h->is_off && g->is_up && g->p.enforce &&
+                    !h->is_asleep && !(h->is_hung && s->mutant == SIM_CLOCK_STOPS);
+    uint64_t bites_us = g->pet_us + g->p.times.watchdog_us;
+    uint64_t next_us = DOG_IDLE_US;
+    if (is_armed && s->now_us > bites_us) {
         sim_ha_power_off(s, host);
+        s->ha->resets++;
         h->off_until_us = s->now_us + BOOT_US;
-        return;
+        sim_push_fn(s, BOOT_US, host, boot_again, NULL, 0);
+    } else if (is_armed) {
+        next_us = bites_us - s->now_us + 1 + prng_below(&s->prng, LATE_US);
     }
-    if (h->is_hung) {
-        return;
-    }
-    if (h->guard.is_up && h->guard.p.inc) {
-        beat(s, host);
-        decide(s, host, false);
-    }
-    if (!h->guard.is_frozen) {
-        run_guests(s, host);
-    }
+    sim_push_fn(s, next_us, host, dog, NULL, 0);
 }
 
 /* --- actions ------------------------------------------------------------------------------- */
@@ -426,6 +363,10 @@ static const char *model_table(struct sim *s, size_t host, const json_t *args, j
         set_number(&h->open, name, (uint64_t)json_integer_value(inc));
     }
     h->has_table = true;
+    if (s->trace) {
+        _cleanup_free_ char *text = json_format(open);
+        sim_note(s, "%s lets in %s", s->hosts[host].name, text);
+    }
     json_object_set_new(event, "result", json_pack("{s:O}", "open", open));
     return NULL;
 }
@@ -437,18 +378,8 @@ static const char *model_cut(struct sim *s, size_t host, const json_t *args)
     set_number(&h->records, name, json_u64_of(args, "inc", 0));
     (void)smap_del(&h->open, name);
     size_t foe = sim_host_index(s, name);
-    h->sockets_of[foe] = s->hosts[foe].boot; /* those of earlier boots are destroyed */
-    return NULL;
-}
-
-static const char *model_drain(struct sim *s, size_t host, const json_t *action)
-{
-    const json_t *args = json_object_get(action, "args");
-    size_t foe = sim_host_index(s, json_text_of(args, "host"));
-    if (ha_host(s, host)->queued[foe] && s->mutant != SIM_NO_DRAIN) {
-        sim_push(s, AGAIN_US, host, NULL, json_deep_copy(action));
-        return SIM_LATER;
-    }
+    sim_note(s, "%s cuts %s off", s->hosts[host].name, name);
+    h->conns[foe]++; /* all are destroyed */
     return NULL;
 }
 
@@ -479,20 +410,7 @@ static const char *model_deny(struct sim *s, size_t host, const json_t *args)
     g->file = more;
     (void)promise_deny(&g->p, name, inc);
     tell_core(s, host);
-    return NULL;
-}
-
-static const char *model_clean(struct sim *s, size_t host, const json_t *args)
-{
-    size_t i;
-    json_t *brick;
-    json_array_foreach(json_object_get(args, "bricks"), i, brick) {
-        size_t b = sim_host_index(s, json_text_of(brick, "host"));
-        if (b == SIM_HOSTS_MAX || !is_alive(s, b) || !is_linked(s, SIM_MGMT, host, b) ||
-            !sim_ha_quorum(s, host)) {
-            return "remote.failed";
-        }
-    }
+    look_soon(s, host);
     return NULL;
 }
 
@@ -508,13 +426,16 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
     } else if (str_eq(what, "fence.cut")) {
         *ret_bad = model_cut(s, host, args);
     } else if (str_eq(what, "fence.drain")) {
-        *ret_bad = model_drain(s, host, action);
+        *ret_bad = sim_brick_drain(s, host, action);
     } else if (str_eq(what, "guard.configure")) {
         *ret_bad = model_configure(s, host, args, event);
     } else if (str_eq(what, "guard.deny")) {
         *ret_bad = model_deny(s, host, args);
+    } else if (str_eq(what, "host.clean")) { /* mounts are killed, and with them what waits in them */
+        ha_host(s, host)->mounts++;
+        s->hosts[host].pool_mounted = false;
     } else if (str_eq(what, "vm.clean")) {
-        *ret_bad = model_clean(s, host, args);
+        *ret_bad = sim_brick_launder(s, host, action);
     } else {
         return false;
     }
@@ -527,13 +448,13 @@ void sim_ha_init(struct sim *s)
 {
     s->ha = xcalloc(1, sizeof(*s->ha));
     s->ha->has_watchdog = true;
-    s->ha->flight.free_value = free;
     for (size_t i = 0; i < s->hosts_n; i++) {
         struct sim_ha_host *h = ha_host(s, i);
         h->rate_ppm = 995000 + prng_below(&s->prng, 10000);
         h->open.free_value = free;
         h->records.free_value = free;
-        sim_push_fn(s, prng_below(&s->prng, POLL_US), i, poll_host, NULL);
+        sim_push_fn(s, prng_below(&s->prng, DOG_IDLE_US), i, dog, NULL, 0);
+        sim_brick_start(s, i);
     }
 }
 
@@ -546,7 +467,7 @@ void sim_ha_done(struct sim *s)
         smap_done(&h->open);
         smap_done(&h->records);
     }
-    smap_done(&s->ha->flight);
+    sim_brick_done(s);
     free(s->ha);
     s->ha = NULL;
 }
@@ -557,6 +478,7 @@ void sim_ha_power_off(struct sim *s, size_t host)
     if (h->is_off) {
         return;
     }
+    sim_note(s, "%s is off", s->hosts[host].name);
     sim_stop_host(s, host);
     h->is_off = true;
     h->is_hung = false;
@@ -564,6 +486,9 @@ void sim_ha_power_off(struct sim *s, size_t host)
     h->guard.is_up = false;
     h->guard.is_frozen = false;
     memset(h->queued, 0, sizeof(h->queued));
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        h->conns[i]++;
+    }
 }
 
 /* Boots closed: the table is there before anything else is (3.4). */
@@ -573,6 +498,7 @@ void sim_ha_power_on(struct sim *s, size_t host)
     if (!h->is_off) {
         return;
     }
+    sim_note(s, "%s boots", s->hosts[host].name);
     h->is_off = false;
     h->off_until_us = 0;
     smap_done(&h->open);
@@ -586,12 +512,35 @@ void sim_ha_power_on(struct sim *s, size_t host)
 
 void sim_ha_hang(struct sim *s, size_t host)
 {
-    ha_host(s, host)->is_hung = !ha_host(s, host)->is_off;
+    struct sim_ha_host *h = ha_host(s, host);
+    if (!h->is_off && !h->is_hung) {
+        h->is_hung = true;
+        h->hung_at_us = s->now_us;
+    }
 }
 
 void sim_ha_resume(struct sim *s, size_t host)
 {
-    ha_host(s, host)->is_hung = false;
+    struct sim_ha_host *h = ha_host(s, host);
+    if (h->is_hung && s->mutant == SIM_CLOCK_STOPS) {
+        h->stood_us += s->now_us - h->hung_at_us;
+    }
+    h->is_hung = false;
+}
+
+void sim_ha_suspend(struct sim *s, size_t host, uint64_t us)
+{
+    struct sim_ha_host *h = ha_host(s, host);
+    sim_ha_hang(s, host);
+    h->is_asleep = h->is_hung;
+    sim_run(s, us);
+    h->is_asleep = false;
+    if (h->is_hung) { /* before anything else runs: the clocks have moved against each other */
+        h->guard.pet_us = s->now_us;
+        promise_void(&h->guard.p, raw_us(s, host));
+        sim_ha_resume(s, host);
+        decide(s, host, false);
+    }
 }
 
 void sim_ha_cut(struct sim *s, size_t host, enum sim_net net)
@@ -618,5 +567,20 @@ void sim_ha_admit(struct sim *s)
         if (through < s->hosts_n && ha_node_is_held(sim_get(s, key))) {
             free(sim_request(s, through, "host.admit", json_pack("{s:s}", "name", s->hosts[h].name), &e));
         }
+    }
+}
+
+void sim_ha_cut_between(struct sim *s, size_t a, size_t b)
+{
+    for (int net = 0; net < SIM_NETS; net++) {
+        s->ha->cut[net][a][b] = s->ha->cut[net][b][a] = true;
+    }
+}
+
+void sim_ha_on_commit(struct sim *s, const char *key, const json_t *value)
+{
+    if (s->mutant == SIM_ANYBODY_LAUNDERS && str_starts(key, KEY_NODE) &&
+        str_eq(json_text_of(value, "state"), "fenced")) {
+        sim_brick_launder_by_all(s, key + strlen(KEY_NODE));
     }
 }

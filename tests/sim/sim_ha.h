@@ -9,6 +9,8 @@
 
 #include "guard/promise.h"
 
+#define SIM_BRICKS 3
+
 enum sim_net { SIM_MGMT, SIM_STORAGE, SIM_NETS };
 
 struct sim_guard {
@@ -16,6 +18,7 @@ struct sim_guard {
     bool is_up;
     bool is_frozen;
     uint64_t next_beat_us; /* on its own clock */
+    uint64_t wake_us;      /* simulated time at which it looks again */
     uint64_t pet_us;       /* simulated time */
     char *file;            /* its configuration on disk */
     uint64_t told_edge;
@@ -27,14 +30,27 @@ struct sim_ha_host {
     struct sim_guard guard;
     bool is_off;
     bool is_hung;
+    bool is_asleep; /* hung, and its watchdog with it */
     uint64_t off_until_us; /* a reset by the watchdog boots again by itself; 0 = stays off */
     uint64_t rate_ppm;     /* of its clock: 1000000 is true */
+    uint64_t stood_us;     /* its clock is behind by this, see SIM_CLOCK_STOPS */
+    uint64_t hung_at_us;
     bool has_table;
     struct smap open;      /* host → uint64_t: incarnation let in */
     struct smap records;   /* host → uint64_t: incarnation fenced, on disk */
-    unsigned sockets_of[SIM_HOSTS_MAX]; /* boots of a host whose packets still find a socket */
+    unsigned conns[SIM_HOSTS_MAX]; /* connections of a host to this brick: numbered, all but the last are dead */
+    unsigned mounts; /* this host's own mounts of pools: the same */
     unsigned queued[SIM_HOSTS_MAX]; /* writes of a host that this brick has received and not done */
-    bool was_boot_closed;
+    bool has_no_member;    /* its part of the store is dead (case 12) */
+    bool is_stuck;         /* its disk hangs: the brick takes writes and ends none (case 19) */
+};
+
+/* Writes of one instance of a machine, QEMU's and its owner's laundering, wherever they come from. */
+struct sim_writer {
+    char uuid[64];
+    size_t vm;
+    uint64_t epoch;
+    uint64_t in_flight; /* on their way or queued in a brick */
 };
 
 struct sim_ha {
@@ -43,10 +59,13 @@ struct sim_ha {
     bool has_watchdog;
     int loss_percent; /* of guards' packets */
     int slow_percent; /* of writes that stay in a brick for many seconds */
-    struct smap flight; /* "uuid/epoch" → uint64_t: writes on their way or queued */
+    struct sim_writer *writers;
+    size_t writers_n;
     uint64_t writes;   /* that guests began */
     uint64_t applied;  /* that reached a brick */
     uint64_t refused;  /* that a filter stopped */
+    uint64_t resets;   /* by a watchdog */
+    uint64_t freezes;
 };
 
 /** sim_ha_init - give a sim_init()-ed cluster guards, networks and bricks; sim_ha_done() before sim_done() */
@@ -61,9 +80,13 @@ void sim_ha_hang(struct sim *s, size_t host);
 void sim_ha_resume(struct sim *s, size_t host);
 /** sim_ha_cut - no packet passes between @host and any other on @net; nobody is told. sim_ha_heal() ends all */
 void sim_ha_cut(struct sim *s, size_t host, enum sim_net net);
+/** sim_ha_cut_between - the same between two hosts, on both networks */
+void sim_ha_cut_between(struct sim *s, size_t a, size_t b);
 void sim_ha_heal(struct sim *s);
 /** sim_ha_crash_guard - the guard's process dies and is started again at once */
 void sim_ha_crash_guard(struct sim *s, size_t host);
+/** sim_ha_suspend - the host slept for @us: nothing ran, its guard sees the jump of the clocks (A13) */
+void sim_ha_suspend(struct sim *s, size_t host, uint64_t us);
 
 /** sim_ha_admit - an administrator lets in what the flapping guard holds back; asked for again when it fails */
 void sim_ha_admit(struct sim *s);
@@ -85,3 +108,5 @@ bool sim_ha_quorum(const struct sim *s, size_t host);
  * Return: false when the action is none of them
  */
 bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *event, const char **ret_bad);
+/** sim_ha_on_commit - a record was written */
+void sim_ha_on_commit(struct sim *s, const char *key, const json_t *value);

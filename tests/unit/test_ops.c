@@ -163,16 +163,29 @@ static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
     _cleanup_json_ json_t *first =
         step(c, TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE, 12, AT);
     assert_non_null(args_of(first, "task/t1/drain/db1"));
-    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 1, NULL), 0);
     static const char cancelled[] =
         "[\"/mortar/v1/task/t1\",13,{\"id\":\"t1\",\"kind\":\"host.evacuate\",\"object\":\"host1\",\"runner\":"
         "\"host1\",\"state\":\"running\",\"phase\":\"drain\",\"args\":{\"name\":\"host1\"},\"data\":{},"
         "\"cancel\":true}]";
     _cleanup_json_ json_t *second = step(c, cancelled, 13, AT + 2);
     assert_null(args_of(second, "task/t1/drain/online"));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 2, NULL), 0);
     assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t1/drain/db1\",\"error\":{\"name\":"
                                         "\"store.conflict\",\"message\":\"no\"}}", AT + 3, NULL), 0);
     assert_non_null(act_find(c, "task/t1/drain/online"));
+}
+
+/* Seed 265 of moves: an agent that had just started read of a task long ended, and claimed a migration for it
+ * that nobody ever ended. */
+static void what_a_task_commits_compares_that_it_still_runs(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions =
+        step(c, TASK("host.evacuate", "host1", "maintenance", ""), 12, AT);
+    _cleanup_free_ char *compares =
+        json_format(json_object_get(args_of(actions, "task/t1/maintenance/maintenance"), "compares"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/task/t1\",12]"));
+    assert_null(args_of(actions, "save/t1")); /* beside it that would be a conflict */
 }
 
 /* Found by the simulator: a stop elsewhere was not heard of, and the task waited five minutes for nobody. */
@@ -182,7 +195,8 @@ static void a_start_of_what_seems_to_run_compares_that_it_is_wanted(void **state
     _cleanup_json_ json_t *actions = step(c, TASK("vm.start", "db1", "start", ""), 12, AT);
     const json_t *args = args_of(actions, "task/t1/start/wanted");
     _cleanup_free_ char *compares = json_format(json_object_get(args, "compares"));
-    assert_string_equal(compares, "[[\"/mortar/v1/vm/db1/spec\",4],[\"/mortar/v1/vm/db1/act\",4]]");
+    assert_string_equal(compares, "[[\"/mortar/v1/vm/db1/spec\",4],[\"/mortar/v1/vm/db1/act\",4],"
+                                  "[\"/mortar/v1/task/t1\",12]]");
 }
 
 static void a_start_that_a_stop_has_overtaken_ends_at_once(void **state)
@@ -214,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
+        cmocka_unit_test(what_a_task_commits_compares_that_it_still_runs),
         cmocka_unit_test(a_start_of_what_seems_to_run_compares_that_it_is_wanted),
         cmocka_unit_test(a_start_that_a_stop_has_overtaken_ends_at_once),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),

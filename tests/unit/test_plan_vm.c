@@ -83,12 +83,61 @@ static void a_stop_that_is_older_than_what_runs_ends_nothing(void **state)
     assert_true(has_action(same, "vm/db1/destroy"));
 }
 
+/* The arguments of the commit with this id, as text to be freed. */
+static char *commit_of(const json_t *actions, const char *id)
+{
+    size_t i;
+    json_t *a;
+    json_array_foreach(actions, i, a) {
+        if (strcmp(json_text_of(a, "id"), id) == 0) {
+            return json_format(json_object_get(a, "args"));
+        }
+    }
+    fail_msg("no action %s", id);
+    return NULL;
+}
+
+/* The pool says whether the start rule holds; what an agent read at its start may be older than that. */
+static void a_claim_compares_the_pool(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    smap_put(&c->seen, "pool/vms", json_pack("{s:{s:s,s:b}}", "mount", "state", "mounted", "quorum", 1));
+    _cleanup_json_ json_t *actions =
+        step(c, WATCH(SPEC("running") ",[\"/mortar/v1/vm/db1/act\",11,{\"state\":\"stopped\",\"epoch\":2}]"), "{}",
+             3, 2);
+    _cleanup_free_ char *claim = commit_of(actions, "vm/db1/claim/u-db1/3");
+    assert_non_null(strstr(claim, "[\"/mortar/v1/pool/vms\",2]"));
+}
+
+/* Seed 201 of failover: the host had read of the time before failover was switched on, did not wait until
+ * what its former life had written was drained, and started its machine. */
+static void a_reboot_compares_whether_failover_is_on(void **state)
+{
+    static const char node[] =
+        "{\"ev\":\"watch\",\"revision\":11,\"puts\":[%s[\"/mortar/v1/node/host1\",11,{\"name\":\"host1\",\"role\":"
+        "\"converged\",\"state\":\"online\",\"inc\":1,\"boot_id\":\"old\"}]],\"dels\":[]}";
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_free_ char *off = str_printf(node, "");
+    _cleanup_json_ json_t *without = step(c, off, "{}", 3, 2);
+    _cleanup_free_ char *commit = commit_of(without, "node/reboot");
+    assert_non_null(strstr(commit, "[\"/mortar/v1/ha\",0]"));
+    assert_null(strstr(commit, "flush"));
+    _cleanup_(core_freep) struct core *other = core_world_new();
+    _cleanup_free_ char *on = str_printf(node, "[\"/mortar/v1/ha\",11,{\"vms\":true}],");
+    _cleanup_json_ json_t *with = step(other, on, "{}", 3, 2);
+    _cleanup_free_ char *flushing = commit_of(with, "node/reboot");
+    assert_non_null(strstr(flushing, "[\"/mortar/v1/ha\",11]"));
+    assert_non_null(strstr(flushing, "\"flush\":true"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_claim_of_a_dead_agent_is_burnt_before_it_counts_as_stopped),
         cmocka_unit_test(a_claim_of_a_dead_agent_is_burnt_before_the_next_start),
         cmocka_unit_test(a_stop_that_is_older_than_what_runs_ends_nothing),
+        cmocka_unit_test(a_claim_compares_the_pool),
+        cmocka_unit_test(a_reboot_compares_whether_failover_is_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #define NETWORK_BRIDGE "mortar0" /* of the default network */
 
 #define KEY_ROOT "/mortar/v1/"
+#define KEY_HA KEY_ROOT "ha"                    /* {POOL: true}: failover is on, or being switched on */
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
 #define KEY_RESTORE_GEN KEY_ROOT "restore_gen" /* {n}: how often the store was restored (facts/ha.md 2.7) */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */

@@ -144,7 +144,10 @@ enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t)
         commit_drop(t);
         return OP_NEXT;
     }
-    (void)commit_try(o->c, id, t);
+    if (!o->is_local) {
+        commit_guard(o->c, t, KEY_TASK, o->id); /* it runs on, here: an agent that starts may read of long ago */
+    }
+    o->is_committing = commit_try(o->c, id, t);
     return OP_WAIT;
 }
 
@@ -268,7 +271,9 @@ static void run_phase(struct op *o, const struct op_kind *k, const json_t *befor
     }
     switch (v) {
     case OP_WAIT:
-        save_progress(o, before);
+        if (!o->is_committing) { /* else one of the two would meet a conflict */
+            save_progress(o, before);
+        }
         break;
     case OP_NEXT:
         if (k->phases[i + 1].name) {

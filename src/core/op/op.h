@@ -24,6 +24,7 @@ struct op {
     json_t *data;       /* saved with the task; phases may write into it before OP_NEXT */
     json_t *task;       /* working copy of the record */
     const char *phase;  /* name of the current phase */
+    bool is_committing; /* this step has asked for a commit */
     bool is_local;      /* saved in a local file: there is no store yet, or no more */
     struct err err;     /* set when a phase returns OP_FAIL */
 };

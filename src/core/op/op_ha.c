@@ -34,12 +34,17 @@ static enum op_verdict set_ha(struct op *o, const char *ha)
     }
     json_t *next = json_deep_copy(pool);
     struct commit t = commit_new();
+    json_t *all = json_deep_copy(world_get(&c->world, KEY_ROOT, "ha"));
+    all = all ? all : json_object();
     if (ha) {
         json_object_set_new(next, "ha", json_string(ha));
+        json_object_set_new(all, name_of(o), json_true());
     } else {
         json_object_del(next, "ha");
+        json_object_del(all, name_of(o));
     }
     commit_put(c, &t, KEY_POOL, name_of(o), next);
+    commit_put(c, &t, KEY_ROOT, "ha", all);
     return op_commit(o, ha ? ha : "off", &t);
 }
 

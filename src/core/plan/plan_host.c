@@ -215,9 +215,10 @@ static void plan_node(struct core *c)
     struct commit t = commit_new();
     json_object_set_new(next, "boot_id", json_string(boot_id));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
-    if (ha_is_on(c)) {
+    if (ha_is_on(c) || json_object_size(world_get(&c->world, KEY_ROOT, "ha"))) {
         json_object_set_new(next, "flush", json_true());
     }
+    commit_guard(c, &t, KEY_ROOT, "ha"); /* pools may be of long ago, or unheard of: see op_ha.c */
     commit_put(c, &t, KEY_NODE, c->host, next);
     (void)commit_try(c, "node/reboot", &t);
 }

@@ -71,9 +71,13 @@ static void keep_crashes(const struct vm *v, json_t *act)
     }
 }
 
-static void commit_act_and(struct vm *v, const char *id, json_t *act, json_t *spec)
+/* @pool: compared, too, when not NULL */
+static void commit_act_and(struct vm *v, const char *id, json_t *act, json_t *spec, const char *pool)
 {
     struct commit t = commit_new();
+    if (pool) {
+        commit_guard(v->c, &t, KEY_POOL, pool);
+    }
     if (is_freezable(v)) {
         json_object_set_new(act, "ha", json_true());
     }
@@ -89,7 +93,7 @@ static void commit_act_and(struct vm *v, const char *id, json_t *act, json_t *sp
 
 static void commit_act_as(struct vm *v, const char *id, json_t *act)
 {
-    commit_act_and(v, id, act, NULL);
+    commit_act_and(v, id, act, NULL, NULL);
 }
 
 static void commit_act(struct vm *v, const char *what, json_t *act)
@@ -170,8 +174,9 @@ static void plan_claim(struct vm *v)
     json_t *act = vm_new_act(v->c, "starting", vm_epoch(v->own));
     json_object_set_new(act, "fails", json_integer((json_int_t)fails_of(v)));
     json_object_set_new(act, "instance", json_incref(json_object_get(v->c->self, "instance")));
-    /* What was set while it ran becomes true with the start, in the same commit. */
-    commit_act_and(v, id, act, json_object_get(v->spec, "next") ? vm_next_spec(v->spec) : NULL);
+    /* What was set while it ran becomes true with the start, in the same commit. Whether the start rule holds
+     * is said by the pool, of which an agent that has just started may have read something old. */
+    commit_act_and(v, id, act, json_object_get(v->spec, "next") ? vm_next_spec(v->spec) : NULL, pool);
 }
 
 /* The bridge, and the MTU that fits through the tunnel between hosts: a guest that does not know it

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Guests' writes and the bricks: packets that TCP sends again, queues that nobody takes anything out of,
+ * disks that hang, and laundering, whose writes are writes like any other (A1). */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "sim_ha_impl.h"
+
+#define WRITE_US (50 * USEC_PER_MSEC)  /* shortest pause of a guest; 100 ms at most are added */
+#define WRITE_PERCENT 80
+#define FLIGHT_US (5 * USEC_PER_MSEC)  /* longest way of a packet */
+#define AGAIN_US (50 * USEC_PER_MSEC)  /* TCP sends once more; twice as late each time, */
+#define AGAIN_DOUBLED_MAX 6            /* up to 3.2 s */
+#define DISK_US (100 * USEC_PER_MSEC)  /* longest stay in a brick's queue, but now and then */
+#define SLOW_DISK_US (15 * USEC_PER_SEC)
+
+#define LOOK_US (10 * USEC_PER_MSEC)   /* has laundering ended? */
+
+struct write {
+    size_t from;
+    size_t writer; /* index of a struct sim_writer */
+    unsigned boot;
+    unsigned mount;
+    unsigned conn;
+    unsigned brick_boot;
+    unsigned tries;
+};
+
+static size_t find_writer(const struct sim *s, const char *uuid, uint64_t epoch)
+{
+    size_t i = s->ha->writers_n;
+    while (i > 0) { /* the newest is asked for most */
+        i--;
+        if (s->ha->writers[i].epoch == epoch && str_eq(s->ha->writers[i].uuid, uuid)) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static size_t writer_of(struct sim *s, size_t vm, const char *uuid, uint64_t epoch)
+{
+    size_t i = find_writer(s, uuid, epoch);
+    if (i == SIZE_MAX) {
+        i = s->ha->writers_n++;
+        s->ha->writers = reallocarray(s->ha->writers, s->ha->writers_n, sizeof(*s->ha->writers));
+        assert(s->ha->writers);
+        s->ha->writers[i] = (struct sim_writer){.vm = vm, .epoch = epoch};
+        (void)snprintf(s->ha->writers[i].uuid, sizeof(s->ha->writers[i].uuid), "%s", uuid);
+    }
+    return i;
+}
+
+bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch)
+{
+    size_t i = s->ha ? find_writer(s, uuid, epoch) : SIZE_MAX;
+    return i == SIZE_MAX || !s->ha->writers[i].in_flight;
+}
+
+static void end_write(struct sim *s, const struct write *w)
+{
+    assert(s->ha->writers[w->writer].in_flight);
+    s->ha->writers[w->writer].in_flight--;
+}
+
+static bool is_excluded(const struct sim *s, size_t brick)
+{
+    char key[64];
+    (void)snprintf(key, sizeof(key), "%s%s", KEY_NODE, s->hosts[brick].name);
+    const char *state = json_text_of(sim_get(s, key), "state");
+    return str_eq(state, "fencing") || str_eq(state, "fenced") || str_eq(state, "rejoining");
+}
+
+static void check_s1(struct sim *s, size_t brick, const struct write *w)
+{
+    const struct sim_writer *i = &s->ha->writers[w->writer];
+    const uint64_t *highest = smap_get(&s->highest, i->uuid);
+    if (highest && i->epoch < *highest && !is_excluded(s, brick)) {
+        sim_violated(s, "a write of '%s' under epoch %llu from %s reaches the brick on %s after epoch %llu began",
+                     s->vms[i->vm], (unsigned long long)i->epoch, s->hosts[w->from].name,
+                     s->hosts[brick].name, (unsigned long long)*highest);
+    }
+}
+
+static void apply(struct sim *s, size_t brick, void *payload)
+{
+    const struct write *w = payload;
+    struct sim_ha_host *b = ha_host(s, brick);
+    if (w->brick_boot != s->hosts[brick].boot || b->is_off) {
+        end_write(s, w);
+        return;
+    }
+    if (b->is_hung || b->is_stuck) {
+        sim_push_fn(s, AGAIN_US, brick, apply, w, sizeof(*w));
+        return;
+    }
+    b->queued[w->from]--;
+    s->ha->applied++;
+    end_write(s, w);
+    check_s1(s, brick, w);
+}
+
+/* Queued in the brick, behind others: nobody takes it out again (facts/gluster.md 4.1). */
+static void receive(struct sim *s, size_t brick, const struct write *w)
+{
+    struct write queued = *w;
+    queued.brick_boot = s->hosts[brick].boot;
+    ha_host(s, brick)->queued[w->from]++;
+    uint64_t in_us = prng_below(&s->prng, sim_chance(s, s->ha->slow_percent) ? SLOW_DISK_US : DISK_US);
+    sim_push_fn(s, in_us, brick, apply, &queued, sizeof(queued));
+}
+
+/* Where QEMU's requests wait; it lives on when QEMU is dead, and sends them by a new connection. */
+static bool has_mount(const struct sim *s, const struct write *w)
+{
+    const struct sim_ha_host *from = ha_host(s, w->from);
+    return !from->is_off && s->hosts[w->from].boot == w->boot && from->mounts == w->mount;
+}
+
+/* A filter; or the connection has gone and there is nobody who would make a new one. */
+static bool is_cut_off(const struct sim *s, size_t brick, const struct write *w)
+{
+    bool is_lost = ha_host(s, brick)->conns[w->from] != w->conn && !has_mount(s, w);
+    bool is_filtered = !sim_ha_lets_in(s, brick, w->from) || is_lost;
+    return is_filtered && s->mutant != SIM_NO_FENCE && !(s->mutant == SIM_FENCE_TWO && brick == 2);
+}
+
+/* The kernel that sent it goes on sending, also when the writer is dead, as long as it lives itself; a
+ * filter and a destroyed socket end that, on either side. */
+static void arrive(struct sim *s, size_t brick, void *payload)
+{
+    const struct write *w = payload;
+    bool is_sent_on = !ha_host(s, w->from)->is_off && s->hosts[w->from].boot == w->boot &&
+                      sim_ha_lets_in(s, w->from, brick);
+    if (ha_host(s, brick)->is_off) {
+        end_write(s, w);
+        return;
+    }
+    if (is_cut_off(s, brick, w)) {
+        s->ha->refused++;
+        end_write(s, w);
+        return;
+    }
+    if (!sim_ha_is_linked(s, SIM_STORAGE, w->from, brick) || ha_host(s, brick)->is_hung) {
+        if (is_sent_on) {
+            struct write again = *w;
+            again.tries += again.tries < AGAIN_DOUBLED_MAX;
+            sim_push_fn(s, prng_below(&s->prng, AGAIN_US << again.tries), brick, arrive, &again,
+                        sizeof(again));
+        } else {
+            end_write(s, w);
+        }
+        return;
+    }
+    receive(s, brick, w);
+}
+
+static void write_all(struct sim *s, size_t host, size_t writer)
+{
+    struct write w = {.from = host, .writer = writer, .boot = s->hosts[host].boot,
+                      .mount = ha_host(s, host)->mounts};
+    for (size_t brick = 0; brick < SIM_BRICKS; brick++) {
+        w.conn = ha_host(s, brick)->conns[host];
+        s->ha->writers[writer].in_flight++;
+        sim_push_fn(s, 100 + prng_below(&s->prng, FLIGHT_US), brick, arrive, &w, sizeof(w));
+    }
+    s->ha->writes++;
+}
+
+static void run_guests(struct sim *s, size_t host, void *payload)
+{
+    sim_push_fn(s, WRITE_US + prng_below(&s->prng, 2 * WRITE_US), host, run_guests, NULL, 0);
+    if (sim_ha_stands_still(s, host)) {
+        return;
+    }
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        const struct sim_domain *d = &s->hosts[host].domains[vm];
+        if (d->exists && d->is_running && sim_chance(s, WRITE_PERCENT)) {
+            write_all(s, host, writer_of(s, vm, d->uuid, d->epoch));
+        }
+    }
+}
+
+void sim_brick_start(struct sim *s, size_t host)
+{
+    sim_push_fn(s, prng_below(&s->prng, WRITE_US), host, run_guests, NULL, 0);
+}
+
+void sim_brick_done(struct sim *s)
+{
+    free(s->ha->writers);
+}
+
+const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action)
+{
+    const json_t *args = json_object_get(action, "args");
+    size_t foe = sim_host_index(s, json_text_of(args, "host"));
+    sim_note(s, "%s drains %s: %u", s->hosts[host].name, s->hosts[foe].name, ha_host(s, host)->queued[foe]);
+    if (ha_host(s, host)->queued[foe] && s->mutant != SIM_NO_DRAIN) {
+        sim_push(s, AGAIN_US, host, NULL, json_incref((json_t *)action));
+        return SIM_LATER;
+    }
+    return NULL;
+}
+
+/* --- laundering ---------------------------------------------------------------------------- */
+
+static bool reaches_bricks(const struct sim *s, size_t host, const json_t *args)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(args, "bricks"), i, brick) {
+        size_t b = sim_host_index(s, json_text_of(brick, "host"));
+        if (b == SIM_HOSTS_MAX || !sim_ha_is_alive(s, b) || !sim_ha_is_linked(s, SIM_MGMT, host, b)) {
+            return false;
+        }
+    }
+    return sim_ha_quorum(s, host);
+}
+
+/* The owner's epoch as the agent that asks knows it: what is rewritten is written under it. */
+static uint64_t epoch_of(const struct sim *s, size_t host, const char *vm)
+{
+    char name[96];
+    (void)snprintf(name, sizeof(name), "%s/own", vm);
+    return json_u64_of(world_get(&s->hosts[host].core->world, KEY_VM, name), "epoch", 0);
+}
+
+/* What is listed is read and written again through the mount, and QEMU waits until that has an end: a
+ * second laundering waits for the first, as agent/act_clean.c does. */
+const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
+{
+    const json_t *args = json_object_get(action, "args");
+    const char *name = json_text_of(args, "name");
+    const char *uuid = json_text_of(json_object_get(args, "spec"), "uuid");
+    uint64_t epoch = json_u64_of(args, "epoch", 0);
+    if (epoch && sim_ha_is_flushed(s, uuid, epoch)) {
+        return NULL; /* the second half */
+    }
+    if (!epoch && (!s->hosts[host].is_up || !reaches_bricks(s, host, args))) {
+        return "remote.failed";
+    }
+    json_t *again = json_copy((json_t *)action);
+    if (!epoch) {
+        epoch = epoch_of(s, host, name);
+        json_t *more = json_copy((json_t *)args);
+        json_object_set_new(more, "epoch", json_integer((json_int_t)epoch));
+        json_object_set_new(again, "args", more);
+        if (s->mutant != SIM_ANYBODY_LAUNDERS) { /* there it was done before */
+            write_all(s, host, writer_of(s, sim_vm_index(s, name), uuid, epoch));
+        }
+    }
+    sim_push(s, LOOK_US, host, NULL, again);
+    return SIM_LATER;
+}
+
+void sim_brick_launder_by_all(struct sim *s, const char *lost)
+{
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        _cleanup_free_ char *own_key = str_printf(KEY_VM "%s/own", s->vms[vm]);
+        _cleanup_free_ char *spec_key = str_printf(KEY_VM "%s/spec", s->vms[vm]);
+        const json_t *own = sim_get(s, own_key);
+        const char *uuid = json_text_of(sim_get(s, spec_key), "uuid");
+        for (size_t h = 0; h < s->hosts_n && uuid; h++) {
+            if (str_eq(json_text_of(own, "owner"), lost) && s->hosts[h].is_up && !is_excluded(s, h)) {
+                write_all(s, h, writer_of(s, vm, uuid, json_u64_of(own, "epoch", 0)));
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Models of what actions do to virtual machines: QEMUs, their migrations, and the epochs that a host
+ * keeps on its disk (I5). */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "sim_ha.h"
+#include "sim_impl.h"
+
+#define COPY_MAX_US (2 * USEC_PER_SEC)
+#define FLUSH_US (10 * USEC_PER_MSEC)
+
+size_t sim_vm_find(const struct sim *s, const char *name)
+{
+    size_t i = 0;
+    while (i < s->vms_n && !str_eq(s->vms[i], name)) {
+        i++;
+    }
+    return i < s->vms_n ? i : SIM_VMS_MAX;
+}
+
+size_t sim_vm_index(struct sim *s, const char *name)
+{
+    size_t i = sim_vm_find(s, name);
+    if (i == SIM_VMS_MAX) {
+        i = s->vms_n++;
+        assert(i < SIM_VMS_MAX && strlen(name) < sizeof(s->vms[i]));
+        memcpy(s->vms[i], name, strlen(name) + 1);
+    }
+    return i;
+}
+
+static struct sim_domain *domain(struct sim *s, struct sim_host *h, const char *name)
+{
+    return &h->domains[sim_vm_index(s, name)];
+}
+
+static json_t *domains_json(const struct sim *s, const struct sim_host *h)
+{
+    json_t *j = json_object();
+    for (size_t i = 0; i < s->vms_n; i++) {
+        const struct sim_domain *d = &h->domains[i];
+        if (d->exists) {
+            json_object_set_new(j, s->vms[i],
+                                json_pack("{s:s,s:s,s:I,s:b}", "state",
+                                          d->is_running ? "running" : "paused", "reason", "x", "epoch",
+                                          (json_int_t)d->epoch, "freezable", d->is_freezable));
+        }
+    }
+    return j;
+}
+
+static const char *take_epoch(const struct sim *s, struct sim_host *h, const char *uuid, uint64_t epoch, bool may_repeat)
+{
+    uint64_t *seen = smap_get(&h->epochs, uuid);
+    bool is_known = seen && s->mutant != SIM_NO_EPOCH_FILE;
+    if (is_known && (epoch < *seen || (epoch == *seen && !may_repeat))) {
+        return "object.state";
+    }
+    seen = xcalloc(1, sizeof(*seen));
+    *seen = epoch;
+    smap_put(&h->epochs, uuid, seen);
+    return NULL;
+}
+
+/* A guest begins to execute under an epoch that it has not executed under on this host. */
+static void begin_to_run(struct sim *s, struct sim_domain *d, const char *name)
+{
+    _cleanup_free_ char *key = str_printf("%s/%llu", d->uuid, (unsigned long long)d->epoch);
+    uint64_t *highest = smap_get(&s->highest, d->uuid);
+    d->is_running = true;
+    sim_note(s, "'%s' runs under epoch %llu", name, (unsigned long long)d->epoch);
+    if (d->has_run) {
+        return;
+    }
+    d->has_run = true;
+    if (smap_get(&s->births, key)) {
+        sim_violated(s, "'%s' begins to execute twice under epoch %llu", name,
+                 (unsigned long long)d->epoch);
+    } else if (highest && d->epoch < *highest) {
+        sim_violated(s, "'%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
+                 (unsigned long long)*highest);
+    }
+    smap_put(&s->births, key, s);
+    highest = xcalloc(1, sizeof(*highest));
+    *highest = d->epoch;
+    smap_put(&s->highest, d->uuid, highest);
+}
+
+static const char *model_create(struct sim *s, struct sim_host *h, const json_t *args)
+{
+    const char *name = json_text_of(args, "name");
+    const char *uuid = json_text_of(json_object_get(args, "spec"), "uuid");
+    struct sim_domain *d = domain(s, h, name);
+    uint64_t epoch = json_u64_of(json_object_get(args, "own"), "epoch", 0);
+    if (d->exists) {
+        return d->epoch == epoch ? NULL : "object.busy";
+    }
+    const char *bad = take_epoch(s, h, uuid, epoch, false);
+    if (!bad) {
+        *d = (struct sim_domain){.exists = true, .epoch = epoch,
+                                 .is_freezable = json_bool_of(args, "freezable", false)};
+        (void)snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+        s->cold_starts++;
+        begin_to_run(s, d, name);
+    }
+    return bad;
+}
+
+static struct sim_host *host_by_name(struct sim *s, const char *name)
+{
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        if (str_eq(s->hosts[i].name, name)) {
+            return &s->hosts[i];
+        }
+    }
+    return NULL;
+}
+
+static uint64_t copy_epoch(const json_t *args)
+{
+    return json_u64_of(json_object_get(json_object_get(args, "own"), "mig"), "epoch", 0);
+}
+
+static void push_again(struct sim *s, size_t host, const json_t *action, const char *what,
+                       uint64_t in_us)
+{
+    json_t *again = json_copy((json_t *)action);
+    json_object_set_new(again, "do", json_string(what));
+    sim_push(s, in_us, host, NULL, again);
+}
+
+static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
+{
+    const json_t *args = json_object_get(action, "args");
+    const char *name = json_text_of(args, "name");
+    struct sim_host *dst = host_by_name(s, json_text_of(args, "dst"));
+    struct sim_domain *from = domain(s, &s->hosts[host], name);
+    struct sim_domain *to = domain(s, dst, name);
+    if (!from->exists) {
+        return "object.state"; /* the verdict is lost: a copy is never promoted by its completeness */
+    }
+    if (from->is_copying) { /* begun by the agent before us: its end is waited for */
+        push_again(s, host, action, "vm.migrate", 100 * USEC_PER_MSEC);
+        return SIM_LATER;
+    }
+    if (!to->exists && sim_chance(s, s->unknown_percent)) {
+        return "call.timeout";
+    }
+    if (to->exists || !from->is_running || sim_chance(s, s->fail_percent / 2)) {
+        return "virt.failed";
+    }
+    from->is_copying = true;
+    from->is_aborting = false;
+    *to = (struct sim_domain){.exists = true, .is_incoming = true,
+                              .epoch = copy_epoch(args), .is_freezable = from->is_freezable};
+    memcpy(to->uuid, from->uuid, sizeof(to->uuid));
+    push_again(s, host, action, "sim.end_copy", prng_below(&s->prng, COPY_MAX_US));
+    if (s->mutant == SIM_REPORTS_COPY_EARLY) {
+        to->is_incoming = false;
+        return NULL;
+    }
+    return SIM_LATER;
+}
+
+/* libvirt's end of a migration: complete; failed before the switch-over; or complete, but the answer
+ * of the target was lost, and libvirt lets the source go on (facts/ha.md 6.3). */
+static const char *end_copy(struct sim *s, size_t host, const json_t *action)
+{
+    const json_t *args = json_object_get(action, "args");
+    const char *name = json_text_of(args, "name");
+    struct sim_domain *from = domain(s, &s->hosts[host], name);
+    struct sim_domain *to = domain(s, host_by_name(s, json_text_of(args, "dst")), name);
+    bool has_copy = to->exists && to->epoch == copy_epoch(args);
+    bool has_source = from->exists && from->is_copying;
+    if (has_source && has_copy && !from->is_aborting && !sim_ha_is_flushed(s, from->uuid, from->epoch)) {
+        from->is_running = false; /* paused for the switch-over, until its disks are quiet */
+        push_again(s, host, action, "sim.end_copy", FLUSH_US);
+        return SIM_LATER;
+    }
+    if (has_source && !from->is_running) {
+        from->is_running = from->has_run; /* only by this very function: libvirt resumes the source */
+    }
+    from->is_copying = false;
+    if (!has_source || !has_copy || from->is_aborting || sim_chance(s, s->fail_percent)) {
+        if (has_copy) {
+            *to = (struct sim_domain){0};
+        }
+        return has_source ? "virt.failed" : "object.state";
+    }
+    to->is_incoming = false;
+    if (s->mutant == SIM_RUNS_COPY_EARLY) {
+        begin_to_run(s, to, name);
+    }
+    if (sim_chance(s, s->fail_percent)) {
+        return "virt.failed"; /* the source goes on, a complete copy is left behind */
+    }
+    *from = (struct sim_domain){0};
+    return NULL;
+}
+
+static void check_resume(struct sim *s, const struct sim_host *h, const char *name, uint64_t epoch)
+{
+    _cleanup_free_ char *key = str_printf("%s%s/own", KEY_VM, name);
+    const json_t *own = sim_get(s, key);
+    if (json_u64_of(own, "epoch", 0) == epoch && !str_eq(json_text_of(own, "owner"), h->name)) {
+        sim_violated(s, "'%s' is resumed on %s, which does not own it", name, h->name);
+    }
+}
+
+static const char *model_resume(struct sim *s, struct sim_host *h, const json_t *args)
+{
+    const char *name = json_text_of(args, "name");
+    struct sim_domain *d = domain(s, h, name);
+    uint64_t epoch = json_u64_of(args, "epoch", 0);
+    if (!d->exists || d->epoch != epoch || d->is_incoming) {
+        return "object.state";
+    }
+    const char *bad = take_epoch(s, h, json_text_of(args, "uuid"), epoch, true);
+    if (!bad) {
+        check_resume(s, h, name, epoch);
+        begin_to_run(s, d, name);
+    }
+    return bad;
+}
+
+static void tell_gone(struct sim *s, size_t host, const char *name, const char *reason)
+{
+    sim_push(s, sim_delay_us(s), host,
+         json_pack("{s:s,s:s,s:s,s:s,s:I}", "ev", "domain", "name", name, "kind", "gone", "reason",
+                   reason, "at_us", (json_int_t)s->now_us), NULL);
+}
+
+/* A guest that was stated to run is killed only because somebody wants that. */
+static void check_destroy(struct sim *s, const struct sim_domain *d, const char *name)
+{
+    _cleanup_free_ char *key = str_printf("%s%s/spec", KEY_VM, name);
+    _cleanup_free_ char *own_key = str_printf("%s%s/own", KEY_VM, name);
+    const json_t *own = sim_get(s, own_key);
+    _cleanup_free_ char *node_key = str_printf("%s%s", KEY_NODE, json_text_of(own, "owner"));
+    if (s->ha && (json_u64_of(own, "epoch", 0) > d->epoch ||
+                  str_starts(json_text_of(sim_get(s, node_key), "state"), "fenc"))) {
+        return; /* taken away from its host, or about to be */
+    }
+    const uint64_t *acked = smap_get(&s->acked, name);
+    if (d->is_running && acked && *acked == d->epoch &&
+        str_eq(json_text_of(sim_get(s, key), "desired"), "running")) {
+        sim_violated(s, "'%s' is killed although it ran under epoch %llu and was to run", name,
+                 (unsigned long long)d->epoch);
+    }
+}
+
+static const char *model_end(struct sim *s, size_t host, const json_t *args, bool is_forced)
+{
+    const char *name = json_text_of(args, "name");
+    struct sim_domain *d = domain(s, &s->hosts[host], name);
+    if (!d->exists || d->epoch != json_u64_of(args, "epoch", 0) || (!is_forced && !d->is_running)) {
+        return NULL; /* a guest that stands still does not hear a power button */
+    }
+    if (is_forced) {
+        s->hosts[host].destroys++;
+        check_destroy(s, d, name);
+    }
+    *d = (struct sim_domain){0};
+    tell_gone(s, host, name, is_forced ? "destroyed" : "shutdown");
+    return NULL;
+}
+
+const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
+{
+    struct sim_host *h = &s->hosts[host];
+    const char *what = json_text_of(action, "do");
+    const json_t *args = json_object_get(action, "args");
+    if (str_eq(what, "sim.end_copy")) {
+        return end_copy(s, host, action);
+    }
+    if (str_eq(what, "vm.create") && s->create_us) {
+        s->creating[host]++;
+        s->creating_max = s->creating[host] > s->creating_max ? s->creating[host] : s->creating_max;
+        push_again(s, host, action, "sim.create", s->create_us);
+        return SIM_LATER;
+    }
+    if (str_eq(what, "vm.create") || str_eq(what, "sim.create")) {
+        s->creating[host] -= str_eq(what, "sim.create");
+        return model_create(s, h, args);
+    }
+    if (str_eq(what, "vm.migrate")) {
+        return begin_copy(s, host, action);
+    }
+    if (str_eq(what, "vm.migrate_abort")) {
+        domain(s, h, json_text_of(args, "name"))->is_aborting = true;
+    }
+    if (str_eq(what, "vm.keep_epoch")) {
+        return take_epoch(s, h, json_text_of(args, "uuid"), json_u64_of(args, "epoch", 0), true);
+    }
+    if (str_eq(what, "vm.resume")) {
+        return model_resume(s, h, args);
+    }
+    if (str_eq(what, "vm.destroy") || str_eq(what, "vm.shutdown")) {
+        return model_end(s, host, args, str_eq(what, "vm.destroy"));
+    }
+    h->resets += str_eq(what, "vm.reset");
+    return NULL;
+}
+
+json_t *sim_vm_list(struct sim *s, size_t host)
+{
+    struct sim_host *h = &s->hosts[host];
+    json_t *now = domains_json(s, h);
+    if (s->mutant == SIM_BELIEVES_OLD_LISTS && h->old_domains && sim_chance(s, 50)) {
+        json_decref(now);
+        return json_incref(h->old_domains);
+    }
+    if (sim_chance(s, 20)) {
+        json_decref(h->old_domains);
+        h->old_domains = json_incref(now);
+    }
+    return now;
+}
+
+size_t sim_running(const struct sim *s, const char *name)
+{
+    size_t n = 0;
+    size_t vm = sim_vm_find(s, name);
+    for (size_t h = 0; vm < SIM_VMS_MAX && h < s->hosts_n; h++) {
+        const struct sim_domain *d = &s->hosts[h].domains[vm];
+        n += d->exists && d->is_running && !sim_ha_stands_still(s, h);
+    }
+    return n;
+}
+
+size_t sim_copies(const struct sim *s, const char *name)
+{
+    size_t n = 0;
+    size_t vm = sim_vm_find(s, name);
+    for (size_t h = 0; vm < SIM_VMS_MAX && h < s->hosts_n; h++) {
+        n += s->hosts[h].domains[vm].exists;
+    }
+    return n;
+}
+
+void sim_end_guest(struct sim *s, const char *name, const char *reason)
+{
+    size_t vm = sim_vm_index(s, name);
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        struct sim_domain *d = &s->hosts[h].domains[vm];
+        if (d->exists && d->is_running) {
+            *d = (struct sim_domain){0};
+            tell_gone(s, h, name, reason);
+        }
+    }
+}
