@@ -133,7 +133,7 @@ static void hear(struct ear *ear)
     } else if (n == 0 || errno != EAGAIN) {
         (void)close(ear->fd); /* read only */
         ear->fd = -1;
-        ear->beats.head_len = 0;
+        ear->beats.len = 0;
     }
 }
 
@@ -171,10 +171,12 @@ int act_drill_listen(const struct env *env, const json_t *args, struct act_ctx *
         if (all->v[i].fd >= 0) {
             (void)close(all->v[i].fd); /* read only */
         }
-        if (b->n) {
+        if (b->first_ms) {
             json_object_set_new(vms, all->v[i].vm,
-                                json_pack("{s:I,s:I,s:I}", "first_ms", (json_int_t)b->first_ms, "last_ms",
-                                          (json_int_t)b->last_ms, "gap_ms", (json_int_t)b->gap_ms));
+                                json_pack("{s:I,s:I,s:I,s:I,s:I}", "first_ms", (json_int_t)b->first_ms, "last_ms",
+                                          (json_int_t)b->last_ms, "wrote_first_ms", (json_int_t)b->wrote_first_ms,
+                                          "wrote_last_ms", (json_int_t)b->wrote_last_ms, "stall_ms",
+                                          (json_int_t)b->stall_ms));
         }
     }
     free(all);

@@ -378,8 +378,8 @@ static const struct verb verbs[] = {
              "said, and asked for, before. Refused unless failover is on, all hosts are there, nothing waits for heal, "
              "and the others have room for its machines. The report tells when its silence was noticed, when it was "
              "fenced, when each machine had its new owner and ran, how long the guest was away (demo guests are "
-             "listened to, of others QEMU's start counts), and the longest gap of demo guests that stayed; beside "
-             "it the last drill of the same kind. The last ten are kept. Here --host is the host that fails; to ask "
+             "listened to, of others QEMU's start counts), and the longest time for which no write of a demo guest that "
+             "stayed was acknowledged; beside it the last drill of the same kind. The last ten are kept. Here --host is the host that fails; to ask "
              "another agent, say it before the word drill."},
 
     {.words = "events", .options = event_options, .help = "show what happened", .run = run_events,

@@ -86,7 +86,7 @@ static void add_vms(const json_t *now, const json_t *before, bool color, struct 
 
 static void add_stay(const json_t *now, const json_t *before, bool color, struct sbuf *out)
 {
-    static const char *const titles[] = {"VM THAT STAYED", "ON", ">LONGEST GAP", ">BEFORE", NULL};
+    static const char *const titles[] = {"VM THAT STAYED", "ON", ">LONGEST STALL", ">BEFORE", NULL};
     const json_t *lines = json_object_get(now, "stay");
     size_t i = 0;
     const json_t *line = NULL;

@@ -347,21 +347,34 @@ json_t *drill_list(const struct core *c)
 
 /* --- what guests say ----------------------------------------------------------------------- */
 
-/* @has: what was heard in earlier windows, or NULL. Gaps count from the strike on, also between windows. */
+static uint64_t longer(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t between(uint64_t from_ms, uint64_t to_ms)
+{
+    return from_ms && to_ms > from_ms ? to_ms - from_ms : 0;
+}
+
+/* @has: what was heard in earlier windows, or NULL. Stalls count from the strike on: in a window, between two,
+ * and one that has not ended yet. */
 static json_t *add_window(const json_t *has, const json_t *window, uint64_t strike_ms)
 {
-    uint64_t first = json_u64_of(window, "first_ms", 0);
     uint64_t last = json_u64_of(window, "last_ms", 0);
-    uint64_t before = json_u64_of(has, "last_ms", 0);
-    uint64_t gap = json_u64_of(has, "gap_ms", 0);
-    uint64_t inside = json_u64_of(window, "gap_ms", 0);
-    uint64_t between = before && first > before ? first - before : 0;
+    uint64_t wrote_first = json_u64_of(window, "wrote_first_ms", 0);
+    uint64_t wrote_last = json_u64_of(window, "wrote_last_ms", 0);
+    uint64_t before = json_u64_of(has, "wrote_last_ms", 0);
+    uint64_t stall = json_u64_of(has, "stall_ms", 0);
+    uint64_t newest = wrote_last ? wrote_last : before;
     if (strike_ms && last >= strike_ms) {
-        gap = inside > gap ? inside : gap;
-        gap = between > gap ? between : gap;
+        stall = longer(stall, json_u64_of(window, "stall_ms", 0));
+        stall = longer(stall, between(before, wrote_first));
+        stall = longer(stall, between(newest, last));
     }
-    return json_pack("{s:I,s:I,s:I}", "first_ms", (json_int_t)json_u64_of(has, "first_ms", first), "last_ms",
-                     (json_int_t)last, "gap_ms", (json_int_t)gap);
+    return json_pack("{s:I,s:I,s:I,s:I}", "first_ms",
+                     (json_int_t)json_u64_of(has, "first_ms", json_u64_of(window, "first_ms", 0)), "last_ms",
+                     (json_int_t)last, "wrote_last_ms", (json_int_t)newest, "stall_ms", (json_int_t)stall);
 }
 
 void drill_heard(struct core *c, const json_t *result)

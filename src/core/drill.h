@@ -37,7 +37,7 @@ json_t *drill_list(const struct core *c);
 
 /**
  * drill_report - what a drill has shown
- * @drill: its record        @beats: {host: {vm: {first_ms, last_ms, gap_ms}}}: what hosts heard of demo guests
+ * @drill: its record        @beats: {host: {vm: {first_ms, last_ms, wrote_last_ms, stall_ms}}}: what hosts heard of demo guests
  * @parts: of why_gather(), facts since the strike
  * Return: {host, kind, strike_ms, silent_ms, detected_ms, fenced_ms, back_ms, vms: [{vm, from, to, epoch, owner_ms,
  * qemu_ms, running_ms, guest_ms, guest_by}], stay: [{vm, host, stall_ms}], missing: [text]}: milliseconds since the

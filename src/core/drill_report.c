@@ -81,9 +81,10 @@ static json_t *stay_line(const struct scene *s, const json_t *item)
     const char *vm = json_text_of(item, "vm");
     const char *host = json_text_of(item, "host");
     const json_t *beat = beat_of(s, host, vm);
-    bool is_heard = json_u64_of(beat, "last_ms", 0) >= s->strike_ms && s->strike_ms;
+    bool is_heard = s->strike_ms && json_u64_of(beat, "last_ms", 0) >= s->strike_ms &&
+                    json_u64_of(beat, "wrote_last_ms", 0); /* a guest that never writes cannot tell */
     return json_pack("{s:s,s:s?,s:o}", "vm", vm, "host", host, "stall_ms",
-                     is_heard ? json_integer((json_int_t)json_u64_of(beat, "gap_ms", 0)) : json_null());
+                     is_heard ? json_integer((json_int_t)json_u64_of(beat, "stall_ms", 0)) : json_null());
 }
 
 static json_t *missing_of(const json_t *parts)

@@ -389,35 +389,67 @@ static void a_report_is_kept_and_the_oldest_beyond_ten_goes(void **state)
 
 /* --- guests -------------------------------------------------------------------------------- */
 
-static void gaps_count_from_the_strike_on_also_between_windows(void **state)
+#define HEARD(first, last, wrote_first, wrote_last, stall) \
+    "\"result\":{\"vms\":{\"db1\":{\"first_ms\":" first ",\"last_ms\":" last ",\"wrote_first_ms\":" wrote_first \
+    ",\"wrote_last_ms\":" wrote_last ",\"stall_ms\":" stall "}}}"
+
+static uint64_t heard(const struct core *c, const char *field)
+{
+    return json_u64_of(json_object_get(json_object_get(smap_get(&c->seen, "beats"), "vms"), "db1"), field, 0);
+}
+
+static void stalls_count_from_the_strike_on_also_between_windows(void **state)
 {
     _cleanup_(core_freep) struct core *c = covered();
     _cleanup_free_ char *before = drill_row("armed", 1000, "");
     _cleanup_free_ char *rows = str_printf(TASK ",%s", before);
     put(c, 21, rows);
-    done(c, DRILL_LISTEN, "\"result\":{\"vms\":{\"db1\":{\"first_ms\":500,\"last_ms\":1400,\"gap_ms\":9000}}}");
+    done(c, DRILL_LISTEN, HEARD("500", "1400", "510", "1390", "9000"));
     _cleanup_free_ char *struck = drill_row("struck", 1000, ",\"strike_ms\":1500,\"instance\":\"x\"");
     put(c, 22, struck);
-    done(c, DRILL_LISTEN, "\"result\":{\"vms\":{\"db1\":{\"first_ms\":1600,\"last_ms\":1900,\"gap_ms\":40}}}");
+    done(c, DRILL_LISTEN, HEARD("1600", "1900", "1600", "1850", "40"));
+    assert_int_equal(heard(c, "stall_ms"), 210); /* 1390 to 1600 */
     done(c, DRILL_LISTEN, "\"result\":{\"vms\":{}}");
-    done(c, DRILL_LISTEN, "\"result\":{\"vms\":{\"db1\":{\"first_ms\":4900,\"last_ms\":5000,\"gap_ms\":20}}}");
-    const json_t *heard = json_object_get(json_object_get(smap_get(&c->seen, "beats"), "vms"), "db1");
-    assert_int_equal(json_u64_of(heard, "first_ms", 0), 500);
-    assert_int_equal(json_u64_of(heard, "gap_ms", 0), 3000);
+    done(c, DRILL_LISTEN, HEARD("2000", "4000", "0", "0", "0")); /* it beats, but no write is acknowledged */
+    assert_int_equal(heard(c, "stall_ms"), 2150);
+    done(c, DRILL_LISTEN, HEARD("4010", "5000", "4900", "4990", "20"));
+    assert_int_equal(heard(c, "stall_ms"), 3050); /* 1850 to 4900 */
+    assert_int_equal(heard(c, "first_ms"), 500);
 }
 
-static void beats_are_counted_whatever_pieces_they_come_in(void **state)
+static void take(struct beats *b, const char *text, uint64_t now_ms)
+{
+    beats_take(b, text, strlen(text), now_ms);
+}
+
+static void beats_are_heard_whatever_pieces_they_come_in(void **state)
 {
     struct beats b = {0};
-    beats_take(&b, "k 1 mono\nti", 11, 100); /* the end of a line whose beginning was missed */
-    assert_int_equal(b.n, 0);
-    beats_take(&b, "ck 2 mono_ns=1\n", 15, 200);
-    beats_take(&b, "hello\ntick 3 mono_ns=2\ntick 4\n", 30, 450);
-    beats_take(&b, "tick 5", 6, 460);
-    assert_int_equal(b.n, 3);
-    assert_int_equal(b.first_ms, 200);
-    assert_int_equal(b.last_ms, 450);
-    assert_int_equal(b.gap_ms, 250);
+    take(&b, "k 1 mono_ns=1 issued=9 acked=900\nti", 100); /* the end of a line whose beginning was missed */
+    assert_int_equal(b.first_ms, 0);
+    take(&b, "ck 2 mono_ns=1 issued=5 ac", 200);
+    take(&b, "ked=4 flushed=1\n", 210);
+    assert_int_equal(b.first_ms, 210);
+    assert_int_equal(b.wrote_first_ms, 0);
+    take(&b, "hello\ntick 3 mono_ns=2 issued=6 acked=5 flushed=1\ntick 4\n", 450);
+    take(&b, "tick 5 mono_ns=3 issued=9 acked=5 flushed=1\n", 900);
+    take(&b, "tick 6 mono_ns=3 issued=9 acked=8 flushed=1\n", 1450);
+    take(&b, "tick 7 mono_ns=3 issued=9 acked=9", 2000);
+    assert_int_equal(b.last_ms, 1450);
+    assert_int_equal(b.wrote_first_ms, 450);
+    assert_int_equal(b.wrote_last_ms, 1450);
+    assert_int_equal(b.stall_ms, 1000);
+}
+
+static void a_line_of_any_length_does_no_harm(void **state)
+{
+    struct beats b = {0};
+    take(&b, "tick 1 ", 10);
+    for (int i = 0; i < 100; i++) {
+        take(&b, "xxxxxxxxxx", 10);
+    }
+    take(&b, " acked=5\ntick 2 acked=99999999999999999999999\ntick 3 acked=\n", 20);
+    assert_int_equal(b.last_ms, 20);
 }
 
 /* --- the report ---------------------------------------------------------------------------- */
@@ -439,8 +471,9 @@ static void a_report_has_each_step_of_each_machine(void **state)
         "\"vm\":\"web\"},{\"vm\":\"none\"}],\"stay\":[{\"vm\":\"calm\",\"host\":\"host2\"},{\"vm\":\"mute\",\"host\":\"host2\"}]}",
         0, NULL);
     _cleanup_json_ json_t *beats = json_loads(
-        "{\"host2\":{\"demo\":{\"first_ms\":1790000009000,\"last_ms\":1790000012000,\"gap_ms\":30},\"calm\":{\"first_ms\":"
-        "1789999990000,\"last_ms\":1790000012000,\"gap_ms\":1200}}}", 0, NULL);
+        "{\"host2\":{\"demo\":{\"first_ms\":1790000009000,\"last_ms\":1790000012000,\"stall_ms\":30},\"calm\":{\"first_ms\":"
+        "1789999990000,\"last_ms\":1790000012000,\"wrote_last_ms\":1790000012000,\"stall_ms\":1200},\"mute\":{\"first_ms\":5,"
+        "\"last_ms\":1790000012000,\"wrote_last_ms\":0,\"stall_ms\":0}}}", 0, NULL);
     _cleanup_json_ json_t *report = drill_report(drill, beats, json_object_get(failover, "parts"));
     assert_non_null(report);
     _cleanup_free_ char *text = json_dumps(report, JSON_INDENT(1));
@@ -486,8 +519,9 @@ int main(void)
         cmocka_unit_test(a_drill_can_be_cancelled_until_the_strike),
         cmocka_unit_test(a_second_drill_waits_for_the_end_of_the_first),
         cmocka_unit_test(a_report_is_kept_and_the_oldest_beyond_ten_goes),
-        cmocka_unit_test(gaps_count_from_the_strike_on_also_between_windows),
-        cmocka_unit_test(beats_are_counted_whatever_pieces_they_come_in),
+        cmocka_unit_test(stalls_count_from_the_strike_on_also_between_windows),
+        cmocka_unit_test(beats_are_heard_whatever_pieces_they_come_in),
+        cmocka_unit_test(a_line_of_any_length_does_no_harm),
         cmocka_unit_test(a_report_has_each_step_of_each_machine),
         cmocka_unit_test(a_report_of_nothing_says_null),
     };

@@ -64,6 +64,7 @@ static void check_join(const char *name)
 static void a_failover_is_told_in_the_order_in_which_it_happened(void **state)
 {
     check_join("failover");
+    check_join("lab-hang");
 }
 
 static void every_kind_of_fact_has_words(void **state)
