@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Parts of failover that a lab can switch off on one host, so that a test shows what each protects. Never for a
  * machine with data that anybody wants; there is no option, only a file that nothing of ours writes, and
- * `mortar status` has an alarm while it is there (host.lab_unsafe). */
+ * `mortar status` has an alarm while it is there (host.lab_unsafe). Outside a container it does nothing at all. */
 #pragma once
 
 #include <stdbool.h>

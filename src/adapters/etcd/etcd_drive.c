@@ -21,6 +21,7 @@
 #define PATIENCE_ALONE_US (2 * USEC_PER_SEC)  /* with a single one */
 #define PATIENCE_MAX_US (4 * USEC_PER_SEC)    /* etcd's own limit is 7 s */
 #define ROUND_PAUSE_MS 100                    /* when all endpoints failed in a row */
+#define FIRST_ILL_US (120 * USEC_PER_SEC)
 #define WATCH_CREATED_TIMEOUT_US (2 * USEC_PER_SEC) /* etcd ignores unknown bodies: probes.md 1.3 */
 #define PAGE_KEYS 256
 #define RANGE_RESTARTS_MAX 3
@@ -41,6 +42,7 @@ struct etcd_watch {
     struct etcd *d;
     char *prefix;
     size_t at;            /* endpoint of the next run */
+    uint64_t first_ill_until_us; /* CLOCK_BOOTTIME; the first endpoint failed a moment ago */
     pthread_mutex_t lock; /* guards client and stopped */
     struct http *client;
     bool stopped;
@@ -586,7 +588,14 @@ static int drive_watch_run(void *watch, uint64_t from_revision, uint64_t deadlin
     }
     watch_disconnect(w);
     sbuf_done(&s.line);
-    w->at = r < 0 ? w->at + 1 : 0; /* another member may do better; the first is tried again */
+    /* Another member may do better. The first, which is this host's own where it has one, is tried again, but
+     * one that is ill would make us deaf for seconds each time. */
+    if (r < 0) {
+        w->first_ill_until_us = w->at % w->d->urls.n == 0 ? clock_boottime_us() + FIRST_ILL_US : w->first_ill_until_us;
+        w->at++;
+    } else if (clock_boottime_us() >= w->first_ill_until_us) {
+        w->at = 0;
+    }
     return r;
 }
 
