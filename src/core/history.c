@@ -347,8 +347,8 @@ static void peer_changed(struct core *c, const char *host, const json_t *old, co
 {
     bool was_silent = json_bool_of(old, "silent", false);
     bool is_silent = json_bool_of(now, "silent", false);
-    bool had = json_u64_of(old, "promise_ms", 0) > 0;
-    bool has = json_u64_of(now, "promise_ms", 0) > 0;
+    bool had = json_bool_of(old, "held", false);
+    bool has = json_bool_of(now, "held", false);
     uint64_t inc = json_u64_of(now, "denied_inc", 0);
     if (was_silent != is_silent) {
         add(c, "hears", json_pack("{s:s,s:b}", "host", host, "silent", is_silent));
@@ -387,9 +387,8 @@ void history_guard(struct core *c, const json_t *old, const json_t *now)
     if (!is_same(old, now, "frozen")) {
         add(c, "freeze", json_pack("{s:b}", "frozen", json_bool_of(now, "frozen", false)));
     }
-    const json_t *dog = json_object_get(now, "watchdog");
-    if (json_u64_of(dog, "would_fire", 0) > json_u64_of(json_object_get(old, "watchdog"), "would_fire", 0)) {
-        add(c, "watchdog", json_pack("{s:O*}", "kind", json_object_get(dog, "kind")));
+    if (json_u64_of(now, "would_fire", 0) > json_u64_of(old, "would_fire", 0)) {
+        add(c, "watchdog", json_pack("{s:O*}", "kind", json_object_get(now, "watchdog")));
     }
 }
 

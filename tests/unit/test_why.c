@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "adapters/guard/guard_text.h"
 #include "agent/history_file.h"
 #include "core/act.h"
 #include "core/history.h"
@@ -155,6 +156,49 @@ static void each_event_leaves_the_facts_that_it_tells(void **state)
         add_facts(&b, c->facts);
     }
     golden_check("why/events.txt", b.data);
+}
+
+/* The guard's own text, on the way that it takes in the agent. */
+static void guard_says(struct core *c, const char *run_right, unsigned promise_ms, unsigned would_fire)
+{
+    struct err e = {0};
+    json_t *status = NULL;
+    json_t *actions = NULL;
+    _cleanup_free_ char *text = str_printf(
+        "{\"instance\":\"0abc\",\"generation\":7,\"enforce\":true,\"run_right\":%s,\"frozen\":false,\"verified\":false,"
+        "\"freezes\":0,\"watchdog\":{\"kind\":\"none\",\"would_fire\":%u},\"can_cut\":true,\"refused\":\"\",\"peers\":{\"host2\":{"
+        "\"silent\":false,\"heard_ms\":250,\"promise_ms\":%u,\"granted_ms\":5750,\"denied_inc\":0,\"denial_over\":false}}}",
+        run_right, would_fire, promise_ms);
+    if (parse_guard_status(text, strlen(text), &status, &e) < 0) {
+        fail_msg("%s", e.msg);
+    }
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:o}", "ev", "guard", "status", status);
+    assert_int_equal(core_step(c, event, c->now_us + 1, c->now_us + 1, &actions, NULL), 0);
+    json_decref(actions);
+}
+
+static bool tells(const struct core *c, const char *kind)
+{
+    size_t i;
+    json_t *fact;
+    json_array_foreach(c->facts, i, fact) {
+        if (str_eq(json_text_of(fact, "k"), kind)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void what_the_guard_says_reaches_the_facts(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    guard_says(c, "true", 3000, 0);
+    guard_says(c, "true", 2000, 0);
+    assert_false(tells(c, "promise") || tells(c, "right") || tells(c, "watchdog"));
+    guard_says(c, "true", 0, 0);
+    assert_true(tells(c, "promise"));
+    guard_says(c, "false", 0, 1);
+    assert_true(tells(c, "right") && tells(c, "watchdog") && !tells(c, "promise"));
 }
 
 static struct attempt ended(uint64_t started_us, unsigned fails, const char *message)
@@ -325,6 +369,7 @@ int main(void)
         cmocka_unit_test(what_a_host_sends_may_be_anything),
         cmocka_unit_test(answers_are_bounded_and_say_so),
         cmocka_unit_test(each_event_leaves_the_facts_that_it_tells),
+        cmocka_unit_test(what_the_guard_says_reaches_the_facts),
         cmocka_unit_test(failures_that_repeat_themselves_are_told_ever_more_seldom),
         cmocka_unit_test(what_was_done_is_told_with_its_epoch_and_time),
         cmocka_unit_test(a_reason_to_wait_is_told_once_until_it_changes),

@@ -16,8 +16,8 @@ char *format_guard_config(const json_t *config, uint64_t generation, const char 
 
 /**
  * parse_guard_status - a status datagram without what changes all the time, so that equal ones are equal
- * @ret: {instance, generation, enforce, run_right, frozen, watchdog, peers: {host: {silent, denied_inc,
- *       denial_over}}}; new reference, set on success
+ * @ret: {instance, generation, enforce, run_right, frozen, watchdog, would_fire, peers: {host: {silent, held,
+ *       denied_inc, denial_over}}}; new reference, set on success. held: there is a promise of it
  * Return: 0, -ERR_PARSE or -ERR_LIMIT
  */
 int parse_guard_status(const char *text, size_t len, json_t **ret, struct err *e);

@@ -5,7 +5,8 @@
 
 static json_t *peer_of(const json_t *said)
 {
-    return json_pack("{s:b,s:I,s:b}", "silent", json_bool_of(said, "silent", false), "denied_inc",
+    return json_pack("{s:b,s:b,s:I,s:b}", "silent", json_bool_of(said, "silent", false), "held",
+                     json_u64_of(said, "promise_ms", 0) > 0, "denied_inc",
                      (json_int_t)json_u64_of(said, "denied_inc", 0), "denial_over",
                      json_bool_of(said, "denial_over", false));
 }
@@ -28,11 +29,13 @@ int parse_guard_status(const char *text, size_t len, json_t **ret, struct err *e
     json_object_foreach(json_object_get(said, "peers"), name, peer) {
         json_object_set_new(peers, name, peer_of(peer));
     }
-    const char *dog = json_text_of(json_object_get(said, "watchdog"), "kind");
-    *ret = json_pack("{s:s,s:I,s:b,s:b,s:b,s:s,s:o}", "instance", instance, "generation",
+    const json_t *watchdog = json_object_get(said, "watchdog");
+    const char *dog = json_text_of(watchdog, "kind");
+    *ret = json_pack("{s:s,s:I,s:b,s:b,s:b,s:s,s:I,s:o}", "instance", instance, "generation",
                      (json_int_t)json_u64_of(said, "generation", 0), "enforce",
                      json_bool_of(said, "enforce", false), "run_right",
                      json_bool_of(said, "run_right", false), "frozen",
-                     json_bool_of(said, "frozen", false), "watchdog", dog ? dog : "none", "peers", peers);
+                     json_bool_of(said, "frozen", false), "watchdog", dog ? dog : "none", "would_fire",
+                     (json_int_t)json_u64_of(watchdog, "would_fire", 0), "peers", peers);
     return *ret ? 0 : ERR_SET(e, PARSE, "the guard's status is incomplete");
 }
