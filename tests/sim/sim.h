@@ -9,7 +9,7 @@
 #include "core/core.h"
 
 #define SIM_HOSTS_MAX 5
-#define SIM_VMS_MAX 8
+#define SIM_VMS_MAX 24
 
 /* Wrong turns of the design, taken by the harness instead of the core: each must be found by the
  * invariants within some seeds, else the simulator proves nothing about it. */
