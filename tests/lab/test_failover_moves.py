@@ -52,6 +52,7 @@ def guest(cluster, demo):
     """The guest on a whole cluster."""
     def is_whole():
         with contextlib.suppress(Exception):
+            cluster.admit_held("host3")
             bricks = cluster.show("host3", "pool", "show", "vms")["bricks"]
             states = {h["state"] for h in cluster.show("host3", "host", "ls")["items"]}
             return (states == {"online"} and demo.seen("host3")["state"] == "running"

@@ -259,7 +259,10 @@ static void a_host_that_was_fenced_twice_waits_for_its_administrator(void **stat
         sim_ha_power_on(&s, 0);
         sim_run(&s, LIMIT_US);
         assert_string_equal(state_of(&s, 0), "fenced");
-        sim_ha_admit(&s);
+        for (int k = 0; k < 5 && str_eq(state_of(&s, 0), "fenced"); k++) { /* a commit may meet another one */
+            sim_ha_admit(&s);
+            sim_run(&s, 10 * USEC_PER_SEC);
+        }
         WAIT_FOR(&s, str_eq(state_of(&s, 0), "online"));
         end(&s);
     }

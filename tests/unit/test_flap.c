@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/act.h"
 #include "core/ha/ha.h"
 #include "core_fenced.h"
 
@@ -47,15 +48,46 @@ static json_t *node_put(struct core *c, const char *id, const char *host, uint64
     return found;
 }
 
-static json_t *next_fence(const char *fields)
+/* @more: further rows, each with a comma before it */
+static json_t *fence_amid(const char *fields, const char *more)
 {
     _cleanup_(core_freep) struct core *c = world_with("host2", fields);
-    fenced_watch(c, 21, "[\"/mortar/v1/silent/host1\",21,{\"hosts\":[\"host2\"],\"inc\":1}],"
-                        "[\"/mortar/v1/silent/host3\",21,{\"hosts\":[\"host2\"],\"inc\":1}]", 20 * USEC_PER_SEC);
+    _cleanup_free_ char *rows = str_printf(
+        "[\"/mortar/v1/silent/host1\",21,{\"hosts\":[\"host2\"],\"inc\":1}],"
+        "[\"/mortar/v1/silent/host3\",21,{\"hosts\":[\"host2\"],\"inc\":1}]%s", more);
+    fenced_watch(c, 21, rows, 20 * USEC_PER_SEC);
     (void)smap_del(&c->attempts, "ha/t1/host2");
     json_t *node = node_put(c, "ha/t1/host2", "host2", 21 * USEC_PER_SEC);
     assert_string_equal(json_text_of(node, "state"), "fencing");
     return node;
+}
+
+static json_t *next_fence(const char *fields)
+{
+    return fence_amid(fields, "");
+}
+
+#define DRILL(host, state, inc)                                                                  \
+    ",[\"/mortar/v1/drilling\",21,{\"id\":\"d1\"}],[\"/mortar/v1/task/d1\",21,{\"kind\":\"drill\",\"state\":\"running\"," \
+    "\"runner\":\"host9\"}],[\"/mortar/v1/drill/d1\",21,{\"id\":\"d1\",\"host\":\"" host "\",\"state\":\"" state "\",\"inc\":" inc "}]"
+
+static void a_rehearsed_fence_is_not_counted(void **state)
+{
+    static const struct {
+        const char *drill;
+        uint64_t fences;
+    } cases[] = {
+        {DRILL("host2", "struck", "1"), 1},
+        {DRILL("host2", "armed", "1"), 2},
+        {DRILL("host1", "struck", "1"), 2},
+        {DRILL("host2", "struck", "0"), 2}, /* it came back, and fell again by itself */
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_json_ json_t *node = fence_amid("{\"state\":\"online\",\"fences\":1}", cases[i].drill);
+        if (json_u64_of(node, "fences", 0) != cases[i].fences) {
+            fail_msg("%s", cases[i].drill);
+        }
+    }
 }
 
 static void each_fence_is_counted_in_the_hosts_record(void **state)
@@ -88,6 +120,27 @@ static void a_host_that_was_fenced_twice_does_not_come_back_by_itself(void **sta
             fail_msg("%s", cases[i].fields);
         }
     }
+}
+
+static void a_host_comes_back_only_when_it_is_heard(void **state)
+{
+    static const char unheard[] = "[\"/mortar/v1/silent/host2\",21,{\"hosts\":[\"host1\"],\"inc\":1}],"
+                                  "[\"/mortar/v1/silent/host3\",21,{\"hosts\":[\"host1\"],\"inc\":1}]";
+    _cleanup_(core_freep) struct core *c = world_with("host1", "{\"state\":\"fenced\",\"boot_id\":\"a\",\"fences\":1}");
+    _cleanup_json_ json_t *host2 = json_deep_copy(world_get(&c->world, "/mortar/v1/node/", "host2"));
+    json_object_set_new(host2, "state", json_string("online"));
+    _cleanup_free_ char *text = json_format(host2);
+    _cleanup_free_ char *rows = str_printf("[\"/mortar/v1/node/host2\",21,%s],%s", text, unheard);
+    fenced_watch(c, 21, rows, 3 * USEC_PER_SEC);
+    (void)smap_del(&c->attempts, "ha/t9");
+    smap_put(&c->seen, "domains", json_object());
+    c->domains_at_us = 4 * USEC_PER_SEC;
+    _cleanup_json_ json_t *early = node_put(c, "ha/t9", "host1", 5 * USEC_PER_SEC);
+    assert_null(early); /* what they said of its former life would have it fenced again */
+    fenced_watch(c, 22, "[\"/mortar/v1/silent/host2\",22,{\"hosts\":[],\"inc\":1}]", 6 * USEC_PER_SEC);
+    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
+    struct attempt *a = act_find(c, "ha/t9");
+    assert_non_null(a);
 }
 
 static void an_hour_as_a_full_member_clears_the_count(void **state)
@@ -151,8 +204,10 @@ static void an_administrator_lets_in_a_host_that_is_held_and_no_other(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_rehearsed_fence_is_not_counted),
         cmocka_unit_test(each_fence_is_counted_in_the_hosts_record),
         cmocka_unit_test(a_host_that_was_fenced_twice_does_not_come_back_by_itself),
+        cmocka_unit_test(a_host_comes_back_only_when_it_is_heard),
         cmocka_unit_test(an_hour_as_a_full_member_clears_the_count),
         cmocka_unit_test(an_administrator_lets_in_a_host_that_is_held_and_no_other),
     };

@@ -81,8 +81,16 @@ static bool is_empty(struct core *c)
 static void rejoin(struct core *c) /* T9 */
 {
     const json_t *me = my_node(c);
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(c, fencers);
+    if (ha_is_reported(c, c->host)) {
+        return; /* who is still said to be silent would be fenced again at once, and count as flapping */
+    }
     json_t *next = json_deep_copy(me);
     struct commit t = commit_new();
+    for (size_t i = 0; i < n; i++) {
+        commit_guard(c, &t, KEY_SILENT, fencers[i]);
+    }
     json_object_set_new(next, "state", json_string("rejoining"));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
     json_object_set(next, "boot_id", json_object_get(c->self, "boot_id"));
@@ -271,8 +279,7 @@ void ha_plan_self(struct core *c)
     bool is_other_boot = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
     if (ha_node_is_out(me)) {
         bool is_over = is_empty(c);
-        /* Who is still said to be silent would be fenced again at once, and count as flapping. */
-        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me) && !ha_is_reported(c, c->host)) {
+        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me)) {
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
