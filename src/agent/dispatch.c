@@ -21,7 +21,8 @@ enum lane_id {
     LANE_COPY,    /* images: hours */
     LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
     LANE_GUARD,   /* one thread: commands to the guard, in order */
-    LANE_DRAIN,   /* proofs and cleaning: may wait for a disk */
+    LANE_DRAIN,   /* proofs: may wait for a disk */
+    LANE_CLEAN,   /* start rule: may hang in a mount for ever, and shall not keep a proof up */
     LANE_ASK,     /* questions to other hosts: waits for those that are dead */
     LANE_LISTEN,  /* one thread: hears demo guests while a drill runs */
     LANE_COUNT
@@ -34,7 +35,7 @@ static const struct {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
     [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
     [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
-    [LANE_DRAIN] = {"drain", 4}, [LANE_ASK] = {"ask", 2}, [LANE_LISTEN] = {"listen", 1},
+    [LANE_DRAIN] = {"drain", 4}, [LANE_CLEAN] = {"clean", 8}, [LANE_ASK] = {"ask", 2}, [LANE_LISTEN] = {"listen", 1},
 };
 
 static const struct action_row {
@@ -99,7 +100,7 @@ static const struct action_row {
     {"drill.report", LANE_ASK, act_drill_report},
     {"ha.off", LANE_FENCE, act_ha_off},
     {"host.clean", LANE_HOST, act_host_clean},
-    {"vm.clean", LANE_DRAIN, act_vm_clean},
+    {"vm.clean", LANE_CLEAN, act_vm_clean},
     {"vm.create", LANE_VIRT, act_vm_create},
     {"vm.shutdown", LANE_VIRT, act_vm_shutdown},
     {"vm.reset", LANE_VIRT, act_vm_reset},

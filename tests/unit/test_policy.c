@@ -237,6 +237,30 @@ static void eight_machines_of_a_host_start_at_a_time_the_most_important_first(vo
     assert_string_equal(other, "vm18"); /* its back-off is over, and it is important */
 }
 
+static void a_start_that_hangs_in_its_mount_keeps_nobody_up(void **state)
+{
+    _cleanup_free_ char *rows = many(20, "host1", "stopped");
+    _cleanup_(core_freep) struct core *c = fenced_world(rows);
+    smap_put(&c->seen, "domains", json_object());
+    c->domains_at_us = 4 * USEC_PER_SEC;
+    see(c, "ha/guard", "{\"run_right\":true,\"enforce\":true}");
+    json_decref(fenced_step(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC));
+    json_decref(fenced_step(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/claim/u-17/5\",\"result\":{},"
+        "\"store\":{\"revision\":30,\"dels\":[],\"puts\":[[\"/mortar/v1/vm/vm17/act\",30,{\"state\":\"starting\","
+        "\"host\":\"host1\",\"epoch\":5,\"instance\":\"i\"}]]}}", 5 * USEC_PER_SEC + 2));
+    c->domains_at_us = 6 * USEC_PER_SEC;
+    _cleanup_json_ json_t *look = fenced_step(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
+    _cleanup_free_ char *cleans = asked(look, "clean");
+    assert_string_equal(cleans, "vm17");
+    c->domains_at_us = 70 * USEC_PER_SEC;
+    _cleanup_json_ json_t *soon = fenced_step(c, "{\"ev\":\"tick\"}", 80 * USEC_PER_SEC);
+    _cleanup_free_ char *none = asked(soon, "claim");
+    assert_string_equal(none, "");
+    _cleanup_json_ json_t *late = fenced_step(c, "{\"ev\":\"tick\"}", 83 * USEC_PER_SEC);
+    _cleanup_free_ char *next = asked(late, "claim");
+    assert_string_equal(next, "vm08");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_host_that_comes_back_starts_its_machines_unless_the_policy_is_none),
         cmocka_unit_test(the_first_take_over_has_the_most_important_machines),
         cmocka_unit_test(eight_machines_of_a_host_start_at_a_time_the_most_important_first),
+        cmocka_unit_test(a_start_that_hangs_in_its_mount_keeps_nobody_up),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
 
+#define CLEAN_HANGS_US (75 * USEC_PER_SEC) /* the start rule has a minute (act_clean.c); then its child is stuck */
 #define SWEEP_FILES_US (600 * USEC_PER_SEC)
 #define START_RULE_WAKE_US (100 * USEC_PER_MSEC)
 #define STARTS_MAX 8 /* at a time on one host (facts/ha.md 4.2) */
@@ -572,7 +573,8 @@ static bool is_step_in_flight(const struct vm *v)
     return false;
 }
 
-/* What waits, for a back-off, a brick that does not answer, or the right to run, keeps nobody up. */
+/* What waits, for a back-off, a brick that does not answer, a mount that hangs, or the right to run, keeps
+ * nobody up. */
 static bool is_being_started(const struct vm *v)
 {
     _cleanup_free_ char *id = epoch_id(v, "clean");
@@ -583,7 +585,8 @@ static bool is_being_started(const struct vm *v)
     bool is_waiting = ha_pool_is_on(v->c, json_text_of(v->spec, "pool")) &&
                       ((clean && clean->error.code) || !ha_run_right(v->c) ||
                        ha_node_is_flushing(node_get(v->c, v->c->host)));
-    return is_step_in_flight(v) || (is_claimed && !is_waiting);
+    bool is_hanging = clean && clean->in_flight && v->c->now_us > clean->started_us + CLEAN_HANGS_US;
+    return !is_hanging && (is_step_in_flight(v) || (is_claimed && !is_waiting));
 }
 
 /* The most important first, and never so many at once that the first are slowed by the last. */
