@@ -189,8 +189,13 @@ static enum op_verdict abort_migration(struct op *o)
 {
     struct core *c = o->c;
     const json_t *own = vm_own(c, name_of(o));
-    if (!is_claimed(o)) {
+    if (!own) {
         return OP_NEXT;
+    }
+    if (!is_claimed(o)) { /* or what was read is of before the claim: nobody else would ever end it */
+        struct commit t = commit_new();
+        vm_put_own(c, &t, name_of(o), json_incref((json_t *)own));
+        return op_commit(o, "unclaimed", &t);
     }
     enum op_verdict v = op_do(o, "abort", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)),
                               NULL);
