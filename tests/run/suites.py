@@ -2,6 +2,7 @@
 """The suites, in the order they run; each with a deadline, so that no run lasts for ever."""
 
 import dataclasses
+import json
 import pathlib
 import random
 import shutil
@@ -137,6 +138,32 @@ def pytest_file(label, path, deadline_s):
     return run
 
 
+# Random schedules of the simulator, both kinds together; so many seconds of two cores at most.
+SCHEDULES = {"quick": (300, 60), "all": (20000, 900), "full": (20000, 900)}
+
+
+def run_schedules(runner, settings, tally):
+    """By the seed of this run, on all cores, from a build as it is released. A seed is a test."""
+    count, deadline_s = SCHEDULES[settings.level]
+    state = runner.temporary / "schedules.json"
+    argv = [sys.executable, "-B", settings.tree / "tests/soak/run", "--sim", str(count), "--seconds",
+            str(deadline_s), "--seed", str(runner.seed), "--state", state]
+    code = runner.run("schedules", argv, deadline_s + 300)
+    kinds = json.loads(state.read_text())["sim"] if state.exists() else {}
+    ran = sum(kind["schedules"] for kind in kinds.values())
+    for name, kind in sorted(kinds.items()):
+        print(f"   {name}: {kind['schedules']} schedules from seed {kind['first']} on, "
+              f"{kind['simulated_hours']:.0f} simulated hours, {kind['cpu_seconds']:.0f} s of CPU", flush=True)
+        for violation in kind["violations"]:
+            tally.fail(f"schedules/{name} {violation['seed']}", violation["what"])
+    if not kinds or code not in (0, 1):
+        tally.fail("schedules", f"exit code {code}\n{runner.last_words('schedules', 30, 200)}")
+    elif ran < count:
+        tally.fail("schedules", f"only {ran} of {count} in {deadline_s} s")
+    else:
+        tally.passed += 1
+
+
 def run_model(runner, settings, tally):
     """The models of failover; the large ones take an hour and 6 GB."""
     run_pytest(runner, settings, tally, "model", "tests/model/test_model.py",
@@ -176,6 +203,8 @@ SUITES = [
     Suite("purity", "quick", "pure objects, layer law, banned calls", meson_suite("purity", 60)),
     Suite("unit", "quick", "one program per module", meson_suite("unit", 300)),
     Suite("sim", "quick", "many cores, one model of the world", meson_suite("sim", 300)),
+    Suite("schedules", "quick", "random schedules of the simulator by seed", run_schedules),
+    Suite("mutants", "all", "wrong turns of the design, found by the simulator", meson_suite("mutants", 600)),
     Suite("golden", "quick", "outputs against files", meson_suite("golden", 300)),
     Suite("fuzz", "quick", "corpora through every parser", meson_suite("fuzz", 120)),
     Suite("model", "all", "the protocols of failover, checked by Spin", run_model),

@@ -27,6 +27,7 @@ struct write {
     unsigned conn;
     unsigned brick_boot;
     unsigned tries;
+    bool is_laundering;
 };
 
 static size_t find_writer(const struct sim *s, const char *uuid, uint64_t epoch)
@@ -64,6 +65,7 @@ static void end_write(struct sim *s, const struct write *w)
 {
     assert(s->ha->writers[w->writer].in_flight);
     s->ha->writers[w->writer].in_flight--;
+    s->ha->writers[w->writer].laundering[w->from] -= w->is_laundering;
 }
 
 static bool is_excluded(const struct sim *s, size_t brick)
@@ -158,13 +160,14 @@ static void arrive(struct sim *s, size_t brick, void *payload)
     receive(s, brick, w);
 }
 
-static void write_all(struct sim *s, size_t host, size_t writer)
+static void write_all(struct sim *s, size_t host, size_t writer, bool is_laundering)
 {
     struct write w = {.from = host, .writer = writer, .boot = s->hosts[host].boot,
-                      .mount = ha_host(s, host)->mounts};
+                      .mount = ha_host(s, host)->mounts, .is_laundering = is_laundering};
     for (size_t brick = 0; brick < SIM_BRICKS; brick++) {
         w.conn = ha_host(s, brick)->conns[host];
         s->ha->writers[writer].in_flight++;
+        s->ha->writers[writer].laundering[host] += is_laundering;
         sim_push_fn(s, 100 + prng_below(&s->prng, FLIGHT_US), brick, arrive, &w, sizeof(w));
     }
     s->ha->writes++;
@@ -179,7 +182,7 @@ static void run_guests(struct sim *s, size_t host, void *payload)
     for (size_t vm = 0; vm < s->vms_n; vm++) {
         const struct sim_domain *d = &s->hosts[host].domains[vm];
         if (d->exists && d->is_running && sim_chance(s, WRITE_PERCENT)) {
-            write_all(s, host, writer_of(s, vm, d->uuid, d->epoch));
+            write_all(s, host, writer_of(s, vm, d->uuid, d->epoch), false);
         }
     }
 }
@@ -229,15 +232,26 @@ static uint64_t epoch_of(const struct sim *s, size_t host, const char *vm)
     return json_u64_of(world_get(&s->hosts[host].core->world, KEY_VM, name), "epoch", 0);
 }
 
-/* What is listed is read and written again through the mount, and QEMU waits until that has an end: a
- * second laundering waits for the first, as agent/act_clean.c does. */
+/* Does a rewriting of this machine by @host still run, also one that an agent before had asked for? The
+ * next one writes the same pieces through the same mount, so AFR's locks let it end only after that. */
+static bool is_laundering(const struct sim *s, size_t host, const char *uuid)
+{
+    for (size_t i = 0; i < s->ha->writers_n; i++) {
+        if (s->ha->writers[i].laundering[host] && str_eq(s->ha->writers[i].uuid, uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is listed is read and written again through the mount, and QEMU waits until that has an end. */
 const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
 {
     const json_t *args = json_object_get(action, "args");
     const char *name = json_text_of(args, "name");
     const char *uuid = json_text_of(json_object_get(args, "spec"), "uuid");
     uint64_t epoch = json_u64_of(args, "epoch", 0);
-    if (epoch && sim_ha_is_flushed(s, uuid, epoch)) {
+    if (epoch && !is_laundering(s, host, uuid)) {
         return NULL; /* the second half */
     }
     if (!epoch && (!s->hosts[host].is_up || !reaches_bricks(s, host, args))) {
@@ -250,7 +264,7 @@ const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
         json_object_set_new(more, "epoch", json_integer((json_int_t)epoch));
         json_object_set_new(again, "args", more);
         if (s->mutant != SIM_ANYBODY_LAUNDERS) { /* there it was done before */
-            write_all(s, host, writer_of(s, sim_vm_index(s, name), uuid, epoch));
+            write_all(s, host, writer_of(s, sim_vm_index(s, name), uuid, epoch), true);
         }
     }
     sim_push(s, LOOK_US, host, NULL, again);
@@ -266,7 +280,7 @@ void sim_brick_launder_by_all(struct sim *s, const char *lost)
         const char *uuid = json_text_of(sim_get(s, spec_key), "uuid");
         for (size_t h = 0; h < s->hosts_n && uuid; h++) {
             if (str_eq(json_text_of(own, "owner"), lost) && s->hosts[h].is_up && !is_excluded(s, h)) {
-                write_all(s, h, writer_of(s, vm, uuid, json_u64_of(own, "epoch", 0)));
+                write_all(s, h, writer_of(s, vm, uuid, json_u64_of(own, "epoch", 0)), true);
             }
         }
     }

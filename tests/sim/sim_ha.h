@@ -51,6 +51,7 @@ struct sim_writer {
     size_t vm;
     uint64_t epoch;
     uint64_t in_flight; /* on their way or queued in a brick */
+    uint64_t laundering[SIM_HOSTS_MAX]; /* of them: a host's rewriting */
 };
 
 struct sim_ha {

@@ -188,6 +188,41 @@ static void what_a_task_commits_compares_that_it_still_runs(void **state)
     assert_null(args_of(actions, "save/t1")); /* beside it that would be a conflict */
 }
 
+/* Seed 4787 of moves: own was read of before the claim, the task ended, and the claim stayed for ever. */
+static void a_failed_migration_ends_without_t8_only_when_the_store_says_so(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions = step(
+        c, TASK("vm.migrate", "db1", "copy", ",\"undo\":true,\"error\":{\"name\":\"store.conflict\",\"message\":\"m\"}"),
+        12, AT);
+    assert_null(args_of(actions, "save/t1"));
+    _cleanup_free_ char *compares =
+        json_format(json_object_get(args_of(actions, "task/t1/undo/unclaimed"), "compares"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/own\",4]"));
+}
+
+/* Seed 101036 of failover: the target had not heard that failover was on, was cut off, and did not freeze. */
+static void a_move_waits_until_the_targets_guard_enforces(void **state)
+{
+    static const char pool[] =
+        ",[\"/mortar/v1/pool/vms\",12,{\"name\":\"vms\",\"uuid\":\"u-vms\",\"kind\":\"gluster\",\"state\":\"ready\","
+        "\"ha\":\"on\",\"bricks\":[{\"host\":\"host1\",\"role\":\"data\"},{\"host\":\"host2\",\"role\":\"data\"},"
+        "{\"host\":\"host3\",\"role\":\"arbiter\"}]}],[\"/mortar/v1/seen/host2/failover\",12,{\"guard\":\"up\","
+        "\"enforce\":%s}]";
+    for (int enforces = 0; enforces < 2; enforces++) {
+        _cleanup_(core_freep) struct core *c = core_world_new();
+        smap_put(&c->seen, "domains", json_pack("{s:{s:s,s:i}}", "db1", "state", "running", "epoch", 3));
+        smap_put(&c->seen, "gluster", json_pack("{s:b,s:{s:b}}", "ready", 1, "bricks", "vms", 1));
+        c->domains_at_us = AT;
+        _cleanup_free_ char *more = str_printf(pool, enforces ? "true" : "false");
+        _cleanup_free_ char *puts = str_printf(TASK("vm.migrate", "db1", "check", "") "%s", more);
+        _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+        const json_t *task = put_of(actions, "save/t1", "/mortar/v1/task/t1");
+        assert_string_equal(json_text_of(task, "phase"), enforces ? "claim" : "check");
+        assert_string_equal(json_text_of(task, "state"), "running");
+    }
+}
+
 /* Found by the simulator: a stop elsewhere was not heard of, and the task waited five minutes for nobody. */
 static void a_start_of_what_seems_to_run_compares_that_it_is_wanted(void **state)
 {
@@ -229,6 +264,8 @@ int main(void)
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
         cmocka_unit_test(what_a_task_commits_compares_that_it_still_runs),
+        cmocka_unit_test(a_failed_migration_ends_without_t8_only_when_the_store_says_so),
+        cmocka_unit_test(a_move_waits_until_the_targets_guard_enforces),
         cmocka_unit_test(a_start_of_what_seems_to_run_compares_that_it_is_wanted),
         cmocka_unit_test(a_start_that_a_stop_has_overtaken_ends_at_once),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),

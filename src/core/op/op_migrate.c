@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/str.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
@@ -37,6 +38,13 @@ static bool is_claimed(const struct op *o)
     return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), "active");
 }
 
+/* A machine that may be taken over executes only where the guard freezes it when it has to; a host that has
+ * not heard yet that failover is on does not. */
+static bool may_freeze(const struct core *c, const char *pool, const char *host)
+{
+    return !ha_pool_is_on(c, pool) || json_bool_of(node_seen(c, host, "failover"), "enforce", false);
+}
+
 /* The conditions of the request, looked at again: minutes may have passed in a queue. */
 static enum op_verdict check(struct op *o)
 {
@@ -56,6 +64,10 @@ static enum op_verdict check(struct op *o)
     const char *pool = json_text_of(vm_spec(c, name_of(o)), "pool");
     if (!pool_quorum(c, pool, NULL)) {
         return op_fail(o, NO_QUORUM, "pool '%s' has no quorum", pool);
+    }
+    if (!may_freeze(c, pool, host)) {
+        op_note(o, "waiting for %s to take part in failover", host);
+        return OP_WAIT;
     }
     json_object_set_new(o->data, "dst", json_string(host));
     json_object_set_new(o->data, "why", json_string(why));
@@ -80,6 +92,8 @@ static enum op_verdict claim(struct op *o) /* T6 */
                                   (json_int_t)vm_next_epoch(c, own), "phase", "active"));
     vm_put_own(c, &t, name_of(o), next);
     commit_guard(c, &t, KEY_NODE, dst_of(o));
+    _cleanup_free_ char *said = str_printf("%s/failover", dst_of(o));
+    commit_guard(c, &t, KEY_SEEN, said);
     commit_use(&t, "node", dst_of(o));
     return op_commit(o, "", &t);
 }
@@ -189,8 +203,13 @@ static enum op_verdict abort_migration(struct op *o)
 {
     struct core *c = o->c;
     const json_t *own = vm_own(c, name_of(o));
-    if (!is_claimed(o)) {
+    if (!own) {
         return OP_NEXT;
+    }
+    if (!is_claimed(o)) { /* or what was read is of before the claim: nobody else would ever end it */
+        struct commit t = commit_new();
+        vm_put_own(c, &t, name_of(o), json_incref((json_t *)own));
+        return op_commit(o, "unclaimed", &t);
     }
     enum op_verdict v = op_do(o, "abort", "vm.migrate_abort", json_pack("{s:s}", "name", name_of(o)),
                               NULL);
