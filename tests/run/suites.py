@@ -143,11 +143,12 @@ SCHEDULES = {"quick": (300, 60), "all": (20000, 900), "full": (20000, 900)}
 
 
 def run_schedules(runner, settings, tally):
-    """By the seed of this run, on all cores, from a build as it is released. A seed is a test."""
+    """By the seed of this run, on all cores; many of them from a build as it is released."""
     count, deadline_s = SCHEDULES[settings.level]
     state = runner.temporary / "schedules.json"
     argv = [sys.executable, "-B", settings.tree / "tests/soak/run", "--sim", str(count), "--seconds",
-            str(deadline_s), "--seed", str(runner.seed), "--state", state]
+            str(deadline_s), "--seed", str(runner.seed), "--state", state, "--build",
+            "build" if settings.level == "quick" else "build-soak"]
     code = runner.run("schedules", argv, deadline_s + 300)
     kinds = json.loads(state.read_text())["sim"] if state.exists() else {}
     ran = sum(kind["schedules"] for kind in kinds.values())

@@ -10,17 +10,16 @@ import time
 
 KINDS = ("failover", "moves")
 PIECE = 250  # schedules of one process: some seconds
-DIRECTORY = "build-soak"
 ADDED = ("schedules", "simulated_hours", "events", "core_steps", "guest_writes", "watchdog_resets",
          "freezes", "cpu_seconds")
 
 
-def prepare(tree):
-    """The program, compiled as released but with its assertions. Path."""
-    program = f"{DIRECTORY}/tests/sim/schedules"
-    steps = [["ninja", "-C", DIRECTORY, "tests/sim/schedules"]]
-    if not (tree / DIRECTORY / "build.ninja").exists():
-        steps.insert(0, ["meson", "setup", DIRECTORY, "--buildtype=release", "-Db_ndebug=false"])
+def prepare(tree, directory):
+    """The program, compiled as released but with its assertions unless the directory is another one. Path."""
+    program = f"{directory}/tests/sim/schedules"
+    steps = [["ninja", "-C", directory, "tests/sim/schedules"]]
+    if not (tree / directory / "build.ninja").exists():
+        steps.insert(0, ["meson", "setup", directory, "--buildtype=release", "-Db_ndebug=false"])
     for argv in steps:
         done = subprocess.run(argv, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
