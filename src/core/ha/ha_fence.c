@@ -243,6 +243,19 @@ static void ask_to_open(struct core *c, json_t *wanted)
     (void)commit_try(c, "ha/ask", &t);
 }
 
+/* A cut writes the table, too, and in the order of A8: nothing may close it to a host before, and the cut need
+ * not wait behind it, for survivors stand still until it is done. */
+static bool is_cut_due(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        struct foe f = {(struct core *)c, it.name, it.value, json_u64_of(it.value, "inc", 0)};
+        if (ha_node_is_out(it.value) && !str_eq(it.name, c->host) && !has_succeeded(&f, "cut")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void open_hosts(struct core *c)
 {
     _cleanup_json_ json_t *wanted = wanted_open(c);
@@ -254,6 +267,9 @@ static void open_hosts(struct core *c)
     bool is_applied = json_equal(applied, wanted);
     if (!is_allowed) {
         ask_to_open(c, wanted);
+        return;
+    }
+    if (applied && is_cut_due(c)) {
         return;
     }
     (void)act_try(c, "ha/table", "fence.table",
