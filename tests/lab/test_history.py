@@ -106,6 +106,12 @@ def blink_bricks(cluster, writer):
         cluster.wait_until(f"{writer} is connected to the brick of {host} again", lambda: connections() >= before)
 
 
+def blames(keeper, host):
+    """gfids of which a brick blames another, just now: an agent's own look at it may be ten seconds old."""
+    brick, _ = keeper.image_on(host)
+    return [name for name in os.listdir(brick / ".glusterfs/indices/xattrop") if not name.startswith("xattrop-")]
+
+
 def orphan(cluster, host):
     """Agent and guard of a host are dead and stay dead."""
     cluster.lab.exec(host, ["systemctl", "mask", "--runtime", "mortard", "mortar-guard"])
@@ -132,12 +138,14 @@ def switched_off(cluster, part, hosts):
                 cluster.lab.exec(host, ["rm", "-f", UNSAFE])
 
 
-def orphan_run(cluster, keeper):
-    """One failover away from a host that has lost agent and guard; what the judge finds meanwhile, and at rest."""
+def orphan_run(cluster, keeper, loses_lock):
+    """One failover away from a host that has lost agent and guard; what the judge finds. loses_lock: of the image, which
+    else hides a missing fence; with the fence it goes by the cut."""
     old = keeper.guest.seen("host3")["host"]
     writes_on(keeper, old)
-    blink_bricks(cluster, old)
-    cluster.wait_whole()
+    if loses_lock:
+        blink_bricks(cluster, old)
+        cluster.wait_until("no brick is blamed", lambda: not any(blames(keeper, host) for host in HOSTS), 120)
     try:
         fail_over(cluster, keeper, lambda host: orphan(cluster, host))
     except TimeoutError as error:  # an instance that does not like its disk writes nothing
@@ -150,7 +158,7 @@ def orphan_run(cluster, keeper):
 
 def test_an_orphaned_writer_reaches_no_brick(cluster, guest):
     with Keeper(cluster, guest) as keeper:
-        assert not orphan_run(cluster, keeper)
+        assert not orphan_run(cluster, keeper, loses_lock=False)
         cluster.wait_whole()
         keeper.look_at_rest()
         assert not judged(keeper, leave_out=("C6",))
@@ -163,7 +171,7 @@ def found_within_bound(cluster, part, hosts_of):
         guest.create()
         old = guest.seen("host3")["host"]
         with switched_off(cluster, part, hosts_of(old)), Keeper(cluster, guest) as keeper:
-            found = orphan_run(cluster, keeper)
+            found = orphan_run(cluster, keeper, loses_lock=True)
         cluster.wait_whole()
         cluster.mortar("host3", "vm", "stop", guest.name, "--force", check=False)
         cluster.mortar("host3", "vm", "rm", guest.name)

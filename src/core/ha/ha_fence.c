@@ -243,6 +243,19 @@ static void ask_to_open(struct core *c, json_t *wanted)
     (void)commit_try(c, "ha/ask", &t);
 }
 
+/* A cut writes the table, too, and in the order of A8: nothing may close it to a host before, and the cut need
+ * not wait behind it, for survivors stand still until it is done. */
+static bool is_cut_due(const struct core *c)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        struct foe f = {(struct core *)c, it.name, it.value, json_u64_of(it.value, "inc", 0)};
+        if (ha_node_is_out(it.value) && !str_eq(it.name, c->host) && !has_succeeded(&f, "cut")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void open_hosts(struct core *c)
 {
     struct ha_view *v = ha_view(c);
@@ -259,7 +272,7 @@ static void open_hosts(struct core *c)
         return;
     }
     uint64_t pause_us = is_applied ? LOOK_AGAIN_US : 0;
-    if (act_is_due(c, "ha/table", pause_us)) {
+    if (!(applied && is_cut_due(c)) && act_is_due(c, "ha/table", pause_us)) {
         (void)act_try(c, "ha/table", "fence.table",
                       json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)),
                       pause_us);

@@ -440,6 +440,24 @@ static bool stop_is_confirmed(struct vm *v)
     return false;
 }
 
+/* Compared with the spec, too: who missed that the user wants it to run learns it now, and not at the next list. */
+static void commit_stopped(struct vm *v)
+{
+    char id[96];
+    struct commit t = commit_new();
+    json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
+    _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
+    _cleanup_free_ char *spec_key = str_printf("%s/spec", v->name);
+    if (is_freezable(v)) {
+        json_object_set_new(act, "ha", json_true());
+    }
+    id_of(v, "stopped", id, sizeof(id));
+    vm_put_act(v->c, &t, v->name, act);
+    commit_guard(v->c, &t, KEY_VM, own_key);
+    commit_guard(v->c, &t, KEY_VM, spec_key);
+    (void)commit_try(v->c, id, &t);
+}
+
 static void plan_stopped_wanted(struct vm *v)
 {
     char id[96];
@@ -461,7 +479,7 @@ static void plan_stopped_wanted(struct vm *v)
         bool is_known = !a || (a->has_ended && v->c->domains_at_us > a->not_before_us);
         v->c->domains_stale = v->c->domains_stale || (a && a->has_ended && !is_known);
         if (is_known && (!is_claimed_by_another(v) || is_claim_dead(v))) {
-            commit_act(v, "stopped", vm_new_act(v->c, "stopped", vm_epoch(v->own)));
+            commit_stopped(v);
         }
     }
 }

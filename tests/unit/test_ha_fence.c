@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a brick host does first when another one is being fenced (facts/ha.md A8). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core_well.h"
+
+#define ROW(key, value) "[\"/mortar/v1/" key "\",20," value "]"
+#define HA_POOL                                                                                     \
+    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,"   \
+        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":"     \
+        "\"host2\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":"       \
+        "\"arbiter\"}]}")
+#define FENCING                                                                                      \
+    ROW("node/host2", "{\"name\":\"host2\",\"role\":\"converged\",\"state\":\"fencing\",\"inc\":1,\"boot_id\":" \
+        "\"b\",\"mgmt\":\"10.0.0.2\",\"storage\":\"10.0.0.2\"}")
+#define ALLOWED ROW("open/host1", "{\"hosts\":{\"host3\":1},\"instance\":\"i\"}")
+
+/* Words of all actions of a step that change the table. */
+static char *table_actions(struct core *c, const char *text, uint64_t at_us)
+{
+    json_t *actions = NULL;
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    struct sbuf b = {0};
+    size_t i;
+    json_t *a;
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        if (strncmp(json_text_of(a, "do"), "fence.", 6) == 0) {
+            sbuf_printf(&b, "%s ", json_text_of(a, "do"));
+        }
+    }
+    json_decref(actions);
+    return b.len ? sbuf_take(&b) : str_dup("");
+}
+
+static void expect(struct core *c, const char *text, uint64_t at_us, const char *expected)
+{
+    _cleanup_free_ char *done = table_actions(c, text, at_us);
+    assert_string_equal(done, expected);
+}
+
+/* host1's table is open to all, and host2 is being fenced; the commit that lets nobody but host3 in was made. */
+static struct core *fencing(void)
+{
+    struct core *c = well();
+    see(c, "ha/table", "{\"open\":{\"host2\":1,\"host3\":1}}");
+    expect(c, "{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL "," FENCING "," ALLOWED "],\"dels\":[]}",
+           2 * USEC_PER_SEC, "");
+    return c;
+}
+
+static const char tick_event[] = "{\"ev\":\"tick\"}";
+
+static void a_data_brick_closes_after_the_arbiter_and_by_the_cut_alone(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fencing();
+    expect(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}",
+           2 * USEC_PER_SEC + 10000, "fence.cut ");
+    expect(c, tick_event, 2 * USEC_PER_SEC + 200000, "");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", 2 * USEC_PER_SEC + 210000,
+           "fence.drain fence.table ");
+}
+
+static void a_data_brick_does_not_wait_for_ever_for_the_arbiter(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fencing();
+    expect(c, tick_event, 2 * USEC_PER_SEC + 200000, "");
+    expect(c, tick_event, 2 * USEC_PER_SEC + 400000, "fence.cut ");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_data_brick_closes_after_the_arbiter_and_by_the_cut_alone),
+        cmocka_unit_test(a_data_brick_does_not_wait_for_ever_for_the_arbiter),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
