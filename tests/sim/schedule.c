@@ -393,7 +393,7 @@ void schedule_run(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant
     }
     s.mutant = mutant;
     s.keeps_going = true;
-    if (mutant == SIM_NO_WATCHDOG) {
+    if (mutant == SIM_NO_WATCHDOG || mutant == SIM_OPEN_BOOT) { /* where nothing but the filter protects */
         s.ha->has_watchdog = false;
     }
     if (kind == SCHEDULE_FAILOVER) {
