@@ -14,6 +14,7 @@
 
 #define DRILLS_KEPT 10
 #define DRILL_LISTEN "drill/listen" /* id of the action that hears the demo guests of this host */
+#define DRILL_STRIKE_US (10 * USEC_PER_SEC) /* the strike is asked for; what has not begun by then is not done */
 #define DRILL_LATE_MS 30000         /* a host that hears of its drill later does not strike any more */
 
 /**

@@ -165,6 +165,24 @@ static void done(struct core *c, const char *id, const char *result)
     assert_int_equal(core_world_step(c, text, c->now_us + USEC_PER_MSEC, NULL), 0);
 }
 
+/* The arguments of the action @id that a step asks for. Caller frees. */
+static json_t *asked(struct core *c, const char *text, uint64_t after_us, const char *id)
+{
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    _cleanup_json_ json_t *actions = NULL;
+    size_t i;
+    json_t *a;
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, c->now_us + after_us, c->now_us + after_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        if (str_eq(json_text_of(a, "id"), id)) {
+            return json_incref(json_object_get(a, "args"));
+        }
+    }
+    fail_msg("%s is not asked for", id);
+    return NULL;
+}
+
 static bool is_asked(const struct core *c, const char *id)
 {
     return act_find(c, id) != NULL;
@@ -181,8 +199,9 @@ static void a_host_strikes_when_its_own_commit_said_so(void **state)
     _cleanup_free_ char *row = drill_row("struck", 1000, ",\"instance\":\"i\",\"strike_ms\":1001");
     _cleanup_free_ char *store = str_printf("\"result\":{},\"store\":{\"revision\":22,\"puts\":[%s],\"dels\":[]}", row);
     memcpy(strstr(store, ",20,") + 1, "22", 2);
-    done(c, "drill/d/go", store);
-    assert_true(is_asked(c, "drill/d/strike"));
+    _cleanup_free_ char *gone = str_printf("{\"ev\":\"done\",\"id\":\"drill/d/go\",%s}", store);
+    _cleanup_json_ json_t *strike = asked(c, gone, 1, "drill/d/strike");
+    assert_int_equal(json_u64_of(strike, "until_us", 0), c->now_us + 10 * USEC_PER_SEC);
     done(c, "drill/d/strike", "\"result\":{}");
     tick(c, c->now_us + 30 * USEC_PER_SEC);
     assert_false(act_find(c, "drill/d/strike")->in_flight);
@@ -314,24 +333,6 @@ static void a_drill_listens_first_and_arms_only_when_all_is_still_well(void **st
     step(unwell, TICK, USEC_PER_SEC, NULL);
     assert_string_equal(json_text_of(world_get(&unwell->world, KEY_TASK, "d"), "state"), "failed");
     assert_null(drill_of(unwell));
-}
-
-/* The arguments of the action @id that a step asks for. Caller frees. */
-static json_t *asked(struct core *c, const char *text, uint64_t after_us, const char *id)
-{
-    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
-    _cleanup_json_ json_t *actions = NULL;
-    size_t i;
-    json_t *a;
-    assert_non_null(event);
-    assert_int_equal(core_step(c, event, c->now_us + after_us, c->now_us + after_us, &actions, NULL), 0);
-    json_array_foreach(actions, i, a) {
-        if (str_eq(json_text_of(a, "id"), id)) {
-            return json_incref(json_object_get(a, "args"));
-        }
-    }
-    fail_msg("%s is not asked for", id);
-    return NULL;
 }
 
 static void assert_compares_silence(const json_t *commit)

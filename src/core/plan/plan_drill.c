@@ -80,8 +80,9 @@ static void strike(struct core *c, const json_t *drill)
         return;
     }
     const struct attempt *a = act_once(c, id, "drill.strike",
-                                       json_pack("{s:O,s:O}", "kind", json_object_get(drill, "kind"), "seconds",
-                                                 json_object_get(drill, "seconds")));
+                                       json_pack("{s:O,s:O,s:I}", "kind", json_object_get(drill, "kind"), "seconds",
+                                                 json_object_get(drill, "seconds"), "until_us",
+                                                 (json_int_t)(c->now_us + DRILL_STRIKE_US)));
     if (a->has_ended && a->error.code) {
         put_state(c, drill, "failed", "refused", a->error.msg);
     }
