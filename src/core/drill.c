@@ -275,7 +275,8 @@ static char *text_of(const struct draft *d)
                     "disks is lost. It boots again by itself.", d->host);
     } else if (str_eq(d->kind, "hang")) {
         sbuf_printf(&b, "All processes of %s stand still for %" PRIu64 " s, also its SSH sessions. A watchdog, if it "
-                    "has one, resets it meanwhile.", d->host, s);
+                    "has one, resets it meanwhile; without one an old guest may execute for a moment afterwards, beside "
+                    "the one that was started in its place. It writes nothing.", d->host, s);
     } else {
         sbuf_printf(&b, "Nothing gets through the network cards of %s for %" PRIu64 " s, also no SSH; then they work "
                     "again.", d->host, s);

@@ -90,6 +90,9 @@ static void a_drill_is_planned_when_all_is_well_and_says_what_it_does(void **sta
     assert_int_equal(json_array_size(json_object_get(p, "stay")), 0);
     golden_check("why/drill-power.txt", json_text_of(p, "text"));
     json_decref(p);
+    assert_int_equal(drill_plan(c, NULL, "hang", NULL, &p, &e), 0);
+    golden_check("why/drill-hang.txt", json_text_of(p, "text"));
+    json_decref(p);
 }
 
 static void a_drill_is_refused_with_the_reason_and_the_next_step(void **state)
