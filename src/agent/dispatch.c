@@ -20,7 +20,7 @@ enum lane_id {
     LANE_HOST,    /* set-up, bricks, mounts, networks, observation */
     LANE_COPY,    /* images: hours */
     LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
-    LANE_GUARD,   /* one thread: commands to the guard, in order */
+    LANE_GUARD,   /* one thread: commands to the guard, in order; and a strike: nothing here waits for libvirt */
     LANE_DRAIN,   /* proofs: may wait for a disk */
     LANE_CLEAN,   /* start rule: may hang in a mount for ever, and shall not keep a proof up */
     LANE_ASK,     /* questions to other hosts: waits for those that are dead */
@@ -95,7 +95,7 @@ static const struct action_row {
     {"history.read", LANE_HOST, act_history_read},
     {"vm.why", LANE_ASK, act_vm_why},
     {"drill.ready", LANE_HOST, act_drill_ready},
-    {"drill.strike", LANE_URGENT, act_drill_strike},
+    {"drill.strike", LANE_GUARD, act_drill_strike},
     {"drill.listen", LANE_LISTEN, act_drill_listen},
     {"drill.report", LANE_ASK, act_drill_report},
     {"ha.off", LANE_FENCE, act_ha_off},

@@ -124,9 +124,11 @@ int act_fence_table(const struct env *, const json_t *, struct act_ctx *, json_t
 int act_fence_cut(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_fence_drain(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_ha_off(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
-/* act_drill.c */
+/* act_strike.c */
 int act_drill_ready(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_drill_strike(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+
+/* act_drill.c */
 int act_drill_listen(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_drill_report(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_why.c */

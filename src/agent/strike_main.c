@@ -10,12 +10,8 @@
  *     mortar-strike end                take hang and network back
  *
  * Not for people. Exit code 0, 1 (failed), 2 (called wrongly). */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/strike.h"
 #include "base/str.h"
@@ -33,23 +29,12 @@ static int fail(const struct err *e)
     return 1;
 }
 
-static int write_to(const char *path, const char *text, struct err *e)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-    int saved = errno;
-    if (fd >= 0) {
-        (void)close(fd); /* nothing of ours is buffered */
-    }
-    return n < 0 ? ERR_SYS(e, IO, saved, "cannot write to %s", path) : 0;
-}
-
 /* --- power --------------------------------------------------------------------------------- */
 
 static int power(uint64_t seconds, struct err *e)
 {
     if (!strike_is_container()) {
-        return write_to(STRIKE_SYSRQ, "b", e);
+        return strike_write(STRIKE_SYSRQ, "b", e);
     }
     if (!file_exists(STRIKE_HOOK)) {
         return ERR_SET(e, STATE, "this is a container, and no lab's hook is at its power switch");
@@ -68,26 +53,6 @@ static int power(uint64_t seconds, struct err *e)
 static const char *cgroup_root(void)
 {
     return file_exists("/sys/fs/cgroup/cgroup.controllers") ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
-}
-
-/* Our own slice is the root. Frozen last to first: nothing depends on the order, systemd itself goes on. */
-static int set_frozen(bool frozen, struct err *e)
-{
-    const char *root = cgroup_root();
-    DIR *dir = opendir(root);
-    int r = dir ? 0 : ERR_SYS(e, IO, errno, "cannot read %s", root);
-    for (const struct dirent *d = NULL; dir && (d = readdir(dir));) {
-        _cleanup_free_ char *path = str_printf("%s/%s/cgroup.freeze", root, d->d_name);
-        if (str_ends(d->d_name, ".slice") && file_exists(path)) {
-            struct err why = {0};
-            int failed = write_to(path, frozen ? "1" : "0", &why);
-            r = r < 0 || failed == 0 ? r : err_copy(e, &why);
-        }
-    }
-    if (dir) {
-        (void)closedir(dir);
-    }
-    return r;
 }
 
 /* --- network ------------------------------------------------------------------------------- */
@@ -110,7 +75,7 @@ static int cut_links(struct err *e)
 static int end(struct err *e)
 {
     struct err other = {0};
-    int r = set_frozen(false, e);
+    int r = strike_thaw(cgroup_root(), e);
     int n = drop_table(r < 0 ? &other : e);
     return r < 0 ? r : n;
 }
@@ -140,7 +105,7 @@ int main(int argc, char **argv)
     if (str_eq(argv[1], "power")) {
         r = power(seconds, &e);
     } else if (str_eq(argv[1], "hang")) {
-        r = pause_and_end(seconds, set_frozen(true, &e), &e);
+        r = pause_and_end(seconds, strike_freeze(cgroup_root(), &e), &e);
     } else if (str_eq(argv[1], "network")) {
         r = pause_and_end(seconds, cut_links(&e), &e);
     } else {

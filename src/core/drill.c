@@ -76,6 +76,23 @@ static int check_hosts(struct draft *d)
     return 0;
 }
 
+/* It takes two fencers to fence a host, but one that has lost sight of it shows that something is ill already. */
+static int check_silence(struct draft *d)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(d->c, fencers);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *hosts = json_object_get(world_get(&d->c->world, KEY_SILENT, fencers[i]), "hosts");
+        const char *unheard = json_string_value(json_array_get(hosts, 0));
+        if (unheard) {
+            return REFUSE(d, STATE, "look at the network between them: mortar host ls",
+                          "the guard of host '%s' hears nothing of host '%s': a second one must not fall out",
+                          fencers[i], unheard);
+        }
+    }
+    return 0;
+}
+
 static const json_t *seen_on(const struct core *c, const char *host, const char *what)
 {
     return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
@@ -258,7 +275,8 @@ static char *text_of(const struct draft *d)
                     "disks is lost. It boots again by itself.", d->host);
     } else if (str_eq(d->kind, "hang")) {
         sbuf_printf(&b, "All processes of %s stand still for %" PRIu64 " s, also its SSH sessions. A watchdog, if it "
-                    "has one, resets it meanwhile.", d->host, s);
+                    "has one, resets it meanwhile; without one an old guest may execute for a moment afterwards, beside "
+                    "the one that was started in its place. It writes nothing.", d->host, s);
     } else {
         sbuf_printf(&b, "Nothing gets through the network cards of %s for %" PRIu64 " s, also no SSH; then they work "
                     "again.", d->host, s);
@@ -303,6 +321,7 @@ int drill_plan(const struct core *c, const char *host, const char *kind, const c
     }
     int r = check_tasks(&d);
     r = r < 0 ? r : check_hosts(&d);
+    r = r < 0 ? r : check_silence(&d);
     r = r < 0 ? r : check_storage(&d);
     r = r < 0 ? r : check_store(&d);
     r = r < 0 ? r : add_vms(&d);
@@ -323,6 +342,18 @@ const json_t *drill_active(const struct core *c)
     const char *id = json_text_of(world_get(&c->world, KEY_DRILLING, ""), "id");
     const json_t *task = id ? world_get(&c->world, KEY_TASK, id) : NULL;
     return str_eq(json_text_of(task, "state"), "running") ? world_get(&c->world, KEY_DRILL, id) : NULL;
+}
+
+void drill_guard(struct core *c, struct commit *t)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(c, fencers);
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        commit_guard(c, t, KEY_NODE, it.name);
+    }
+    for (size_t i = 0; i < n; i++) {
+        commit_guard(c, t, KEY_SILENT, fencers[i]);
+    }
 }
 
 static bool is_later(const json_t *a, const json_t *b)

@@ -10,10 +10,11 @@
  * times, hosts' clocks are taken to agree. */
 #pragma once
 
-#include "core/core.h"
+#include "core/act.h"
 
 #define DRILLS_KEPT 10
 #define DRILL_LISTEN "drill/listen" /* id of the action that hears the demo guests of this host */
+#define DRILL_STRIKE_US (10 * USEC_PER_SEC) /* the strike is asked for; what has not begun by then is not done */
 #define DRILL_LATE_MS 30000         /* a host that hears of its drill later does not strike any more */
 
 /**
@@ -28,6 +29,9 @@ int drill_plan(const struct core *c, const char *host, const char *kind, const c
 
 /** drill_active - record of the drill under way, while its task runs, or NULL. Borrowed. */
 const json_t *drill_active(const struct core *c);
+
+/** drill_guard - compare that no host has fallen out, and none fallen silent to a fencer, since drill_plan() looked */
+void drill_guard(struct core *c, struct commit *t);
 
 /** drill_heard - @result of DRILL_LISTEN: added to what this host publishes as "beats" */
 void drill_heard(struct core *c, const json_t *result);

@@ -9,7 +9,8 @@
 #include "core/model/node.h"
 #include "core/model/vm.h"
 
-#define WAIT "wait/" /* in c->noted */
+#define WAIT "wait/" /* in c->noted: {why, at_us} of what was told last */
+#define WAIT_AGAIN_US (60 * USEC_PER_SEC)
 
 /* Takes @fact; NULL: words from outside that are no UTF-8. */
 static void add(struct core *c, const char *kind, json_t *fact)
@@ -495,11 +496,12 @@ void history_start(struct core *c)
 void history_wait(struct core *c, const char *vm, const char *why)
 {
     _cleanup_free_ char *key = str_printf(WAIT "%s", vm);
-    const char *before = json_string_value(smap_get(&c->noted, key));
+    const json_t *before = smap_get(&c->noted, key);
+    bool is_due = !before || c->now_us - json_u64_of(before, "at_us", 0) >= WAIT_AGAIN_US;
     if (!why) {
         (void)smap_del(&c->noted, key);
-    } else if (!str_eq(before, why)) {
-        smap_put(&c->noted, key, json_string(why));
+    } else if (is_due && !str_eq(json_text_of(before, "why"), why)) {
+        smap_put(&c->noted, key, json_pack("{s:s,s:I}", "why", why, "at_us", (json_int_t)c->now_us));
         add(c, "wait", json_pack("{s:s,s:s}", "vm", vm, "why", why));
     }
 }

@@ -26,5 +26,8 @@ void history_domain(struct core *c, const json_t *event);
 void history_store(struct core *c, bool is_lost);
 /** history_start - this agent has started */
 void history_start(struct core *c);
-/** history_wait - the machine @vm is not started, because of @why; NULL: nothing is in the way any more */
+/**
+ * history_wait - the machine @vm is not started, because of @why; NULL: nothing is in the way any more
+ * May be said in each step: a reason is told once, another one a minute later at the earliest, since some count bytes.
+ */
 void history_wait(struct core *c, const char *vm, const char *why);

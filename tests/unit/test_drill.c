@@ -90,6 +90,9 @@ static void a_drill_is_planned_when_all_is_well_and_says_what_it_does(void **sta
     assert_int_equal(json_array_size(json_object_get(p, "stay")), 0);
     golden_check("why/drill-power.txt", json_text_of(p, "text"));
     json_decref(p);
+    assert_int_equal(drill_plan(c, NULL, "hang", NULL, &p, &e), 0);
+    golden_check("why/drill-hang.txt", json_text_of(p, "text"));
+    json_decref(p);
 }
 
 static void a_drill_is_refused_with_the_reason_and_the_next_step(void **state)
@@ -101,6 +104,8 @@ static void a_drill_is_refused_with_the_reason_and_the_next_step(void **state)
     assert_refused("[\"/mortar/v1/node/host3\",20,{\"name\":\"host3\",\"role\":\"witness\",\"state\":\"online\",\"inc\":1,"
                    "\"flush\":true,\"mgmt\":\"10.0.0.3\",\"storage\":\"10.0.0.3\"}]", "host3' was booted just now");
     assert_refused("[\"/mortar/v1/seen/host3/failover\",20,{\"guard\":\"absent\"}]", "host 'host3': its guard");
+    assert_refused("[\"/mortar/v1/silent/host3\",20,{\"hosts\":[\"host1\"],\"inc\":1}]",
+                   "the guard of host 'host3' hears nothing of host 'host1'");
     assert_refused("[\"/mortar/v1/seen/host2/pool/vms\",20,{\"brick\":{\"heal_pending_files\":4}}]",
                    "4 files of pool 'vms' wait for heal on host2");
     assert_refused("[\"/mortar/v1/seen/host3/gluster\",20,{\"ready\":true,\"bricks\":{\"vms\":false}}]",
@@ -163,6 +168,24 @@ static void done(struct core *c, const char *id, const char *result)
     assert_int_equal(core_world_step(c, text, c->now_us + USEC_PER_MSEC, NULL), 0);
 }
 
+/* The arguments of the action @id that a step asks for. Caller frees. */
+static json_t *asked(struct core *c, const char *text, uint64_t after_us, const char *id)
+{
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    _cleanup_json_ json_t *actions = NULL;
+    size_t i;
+    json_t *a;
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, c->now_us + after_us, c->now_us + after_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        if (str_eq(json_text_of(a, "id"), id)) {
+            return json_incref(json_object_get(a, "args"));
+        }
+    }
+    fail_msg("%s is not asked for", id);
+    return NULL;
+}
+
 static bool is_asked(const struct core *c, const char *id)
 {
     return act_find(c, id) != NULL;
@@ -179,8 +202,9 @@ static void a_host_strikes_when_its_own_commit_said_so(void **state)
     _cleanup_free_ char *row = drill_row("struck", 1000, ",\"instance\":\"i\",\"strike_ms\":1001");
     _cleanup_free_ char *store = str_printf("\"result\":{},\"store\":{\"revision\":22,\"puts\":[%s],\"dels\":[]}", row);
     memcpy(strstr(store, ",20,") + 1, "22", 2);
-    done(c, "drill/d/go", store);
-    assert_true(is_asked(c, "drill/d/strike"));
+    _cleanup_free_ char *gone = str_printf("{\"ev\":\"done\",\"id\":\"drill/d/go\",%s}", store);
+    _cleanup_json_ json_t *strike = asked(c, gone, 1, "drill/d/strike");
+    assert_int_equal(json_u64_of(strike, "until_us", 0), c->now_us + 10 * USEC_PER_SEC);
     done(c, "drill/d/strike", "\"result\":{}");
     tick(c, c->now_us + 30 * USEC_PER_SEC);
     assert_false(act_find(c, "drill/d/strike")->in_flight);
@@ -312,6 +336,33 @@ static void a_drill_listens_first_and_arms_only_when_all_is_still_well(void **st
     step(unwell, TICK, USEC_PER_SEC, NULL);
     assert_string_equal(json_text_of(world_get(&unwell->world, KEY_TASK, "d"), "state"), "failed");
     assert_null(drill_of(unwell));
+}
+
+static void assert_compares_silence(const json_t *commit)
+{
+    static const char *const keys[] = {"/mortar/v1/silent/host1", "/mortar/v1/silent/host2", "/mortar/v1/silent/host3"};
+    for (size_t k = 0; k < ELEMENTS(keys); k++) {
+        bool is_compared = false;
+        size_t i;
+        json_t *pair;
+        json_array_foreach(json_object_get(commit, "compares"), i, pair) {
+            is_compared = is_compared || str_eq(json_string_value(json_array_get(pair, 0)), keys[k]);
+        }
+        assert_true(is_compared);
+    }
+}
+
+static void what_fencers_do_not_hear_is_compared_when_a_drill_arms_and_when_it_goes(void **state)
+{
+    _cleanup_(core_freep) struct core *c = covered();
+    revision = 22;
+    step(c, ASK, 1, NULL);
+    _cleanup_json_ json_t *arm = asked(c, TICK, 5 * USEC_PER_SEC, "task/d/arm/arm");
+    assert_compares_silence(arm);
+
+    _cleanup_(core_freep) struct core *struck = armed(1000);
+    _cleanup_json_ json_t *go = asked(struck, "{\"ev\":\"done\",\"id\":\"drill/d/ready\",\"result\":{}}", 1, "drill/d/go");
+    assert_compares_silence(go);
 }
 
 static void a_drill_can_be_cancelled_until_the_strike(void **state)
@@ -516,6 +567,7 @@ int main(void)
         cmocka_unit_test(a_host_that_hears_too_late_or_cannot_refuses),
         cmocka_unit_test(without_a_running_task_nobody_listens_or_strikes),
         cmocka_unit_test(a_drill_listens_first_and_arms_only_when_all_is_still_well),
+        cmocka_unit_test(what_fencers_do_not_hear_is_compared_when_a_drill_arms_and_when_it_goes),
         cmocka_unit_test(a_drill_can_be_cancelled_until_the_strike),
         cmocka_unit_test(a_second_drill_waits_for_the_end_of_the_first),
         cmocka_unit_test(a_report_is_kept_and_the_oldest_beyond_ten_goes),

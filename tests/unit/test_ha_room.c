@@ -97,6 +97,42 @@ static void nothing_is_asked_for_while_all_wait(void **state)
     assert_int_equal(json_object_size(waiting), 0);
 }
 
+/* In how many of these seconds, each with another free memory, it is told of @vm that it waits. */
+static size_t tellings(struct core *c, const char *vm, unsigned from, unsigned to)
+{
+    size_t n = 0;
+    for (unsigned i = from; i < to; i++) {
+        size_t k;
+        json_t *fact;
+        _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host1/host\",%u,{\"cpus\":8,\"kvm\":true,\"memory_free_bytes\":%u}]",
+                                              20 + i, (600 + i) << 20);
+        fenced_watch(c, 20 + i, row, AT + i * USEC_PER_SEC);
+        json_array_foreach(c->facts, k, fact) {
+            n += str_eq(json_text_of(fact, "k"), "wait") && str_eq(json_text_of(fact, "vm"), vm);
+        }
+    }
+    return n;
+}
+
+static void why_a_machine_waits_is_told_at_most_once_a_minute(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(VM_2G("a", "") "," VM_2G("b", ""));
+    assert_int_equal(tellings(c, "a", 0, 121), 3);
+    _cleanup_json_ json_t *waiting = ha_waiting(c);
+    assert_non_null(strstr(json_text_of(waiting, "a"), "464 MiB"));
+}
+
+static void why_a_machine_waits_is_told_by_one_host(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(
+        "[\"/mortar/v1/node/host0\",11,{\"name\":\"host0\",\"role\":\"witness\",\"state\":\"online\",\"inc\":1,"
+        "\"boot_id\":\"b\",\"mgmt\":\"10.0.0.9\",\"storage\":\"10.0.0.9\"}],"
+        "[\"/mortar/v1/seen/host0/host\",11,{\"cpus\":8}]," VM_2G("a", ""));
+    assert_int_equal(tellings(c, "a", 0, 3), 0);
+    see(c, "reach", "{\"host0\":false,\"host2\":true,\"host3\":true}");
+    assert_int_equal(tellings(c, "a", 3, 6), 1);
+}
+
 static void machines_are_spread_by_the_room_that_is_left(void **state)
 {
     _cleanup_(core_freep) struct core *c = fenced_world(
@@ -194,6 +230,8 @@ int main(void)
         cmocka_unit_test(the_least_important_wait_when_there_is_no_room),
         cmocka_unit_test(a_smaller_machine_takes_the_room_that_a_larger_one_cannot),
         cmocka_unit_test(nothing_is_asked_for_while_all_wait),
+        cmocka_unit_test(why_a_machine_waits_is_told_at_most_once_a_minute),
+        cmocka_unit_test(why_a_machine_waits_is_told_by_one_host),
         cmocka_unit_test(machines_are_spread_by_the_room_that_is_left),
         cmocka_unit_test(a_host_like_the_lost_one_is_taken_first),
         cmocka_unit_test(those_that_wait_for_their_host_say_why),

@@ -240,13 +240,17 @@ static void what_was_done_is_told_with_its_epoch_and_time(void **state)
     assert_int_equal(json_u64_of(fact, "took_ms", 0), 250);
 }
 
-static void a_reason_to_wait_is_told_once_until_it_changes(void **state)
+static void a_reason_to_wait_is_told_once_and_another_one_a_minute_later(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     json_array_clear(c->facts);
     history_wait(c, "db1", "no room");
     history_wait(c, "db1", "no room");
     history_wait(c, "db1", "no right");
+    assert_int_equal(json_array_size(c->facts), 1);
+    c->now_us += 60 * USEC_PER_SEC;
+    history_wait(c, "db1", "no right");
+    assert_int_equal(json_array_size(c->facts), 2);
     history_wait(c, "db1", NULL);
     history_wait(c, "db1", "no right");
     assert_int_equal(json_array_size(c->facts), 3);
@@ -372,7 +376,7 @@ int main(void)
         cmocka_unit_test(what_the_guard_says_reaches_the_facts),
         cmocka_unit_test(failures_that_repeat_themselves_are_told_ever_more_seldom),
         cmocka_unit_test(what_was_done_is_told_with_its_epoch_and_time),
-        cmocka_unit_test(a_reason_to_wait_is_told_once_until_it_changes),
+        cmocka_unit_test(a_reason_to_wait_is_told_once_and_another_one_a_minute_later),
         cmocka_unit_test(facts_survive_a_restart_and_a_torn_line),
         cmocka_unit_test(the_files_are_bounded_and_the_answer_says_where_they_begin),
         cmocka_unit_test(one_answer_holds_the_newest_facts_only),

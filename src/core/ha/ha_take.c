@@ -15,27 +15,6 @@
 
 #define BATCH_MAX 30 /* machines: three compares each, and one for each host; etcd takes 128 operations of a kind */
 
-/* For 'mortar vm why': that nobody can take it, and what is in the way where. */
-static void tell_target(struct core *c, const char *vm, const char *lost, const char *to)
-{
-    const json_t *spec = vm_spec(c, vm);
-    const char *host = NULL;
-    char why[160];
-    struct err none = {0};
-    const struct place_need need = {
-        .vm = vm,
-        .pool = json_text_of(spec, "pool"),
-        .memory_bytes = vm_next_u64(spec, "memory_bytes"),
-        .cpus = vm_next_u64(spec, "cpus"),
-        .exclude = lost,
-    };
-    if (to) {
-        history_wait(c, vm, NULL);
-    } else if (place_vm(c, &need, &host, why, sizeof(why), &none) < 0) {
-        history_wait(c, vm, none.msg);
-    }
-}
-
 static void guard_once(struct core *c, struct commit *t, json_t *guarded, const char *host)
 {
     if (!json_object_get(guarded, host)) {
@@ -74,11 +53,13 @@ static void take_over(struct core *c, struct commit *t, const char *vm, const ch
 }
 
 /* The most important first: they get the room, and the first commit. Those that are let down come last, one by
- * one: their records are as large as a user's cloud-init. Return: machines decided on */
+ * one: their records are as large as a user's cloud-init. For 'mortar vm why' one host tells why others wait.
+ * Return: machines decided on */
 static size_t decide(struct core *c, struct commit *t, const char *lost, const struct smap *order)
 {
     _cleanup_json_ json_t *rooms = place_rooms(c, NULL);
     _cleanup_json_ json_t *guarded = json_object();
+    bool is_teller = node_is_first(c, node_is_online);
     const char *down = NULL;
     size_t n = 0;
     for (size_t i = 0; n < BATCH_MAX && i < order->n; i++) {
@@ -87,8 +68,11 @@ static size_t decide(struct core *c, struct commit *t, const char *lost, const s
             down = down ? down : vm;
             continue;
         }
-        const char *to = ha_seat(c, vm, lost, rooms, NULL);
-        tell_target(c, vm, lost, to);
+        struct err why = {0};
+        const char *to = ha_seat(c, vm, lost, rooms, is_teller ? &why : NULL);
+        if (to || is_teller) {
+            history_wait(c, vm, to ? NULL : why.msg);
+        }
         if (to) {
             guard_once(c, t, guarded, to);
             take_over(c, t, vm, lost, to);

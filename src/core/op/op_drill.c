@@ -72,9 +72,7 @@ static enum op_verdict arm(struct op *o)
     json_object_set_new(next, "state", json_string("armed"));
     json_object_set_new(next, "armed_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
     commit_put(c, &t, KEY_DRILL, o->id, next);
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        commit_guard(c, &t, KEY_NODE, it.name);
-    }
+    drill_guard(c, &t);
     return op_commit(o, "arm", &t);
 }
 

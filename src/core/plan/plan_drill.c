@@ -35,8 +35,8 @@ static void put_state(struct core *c, const json_t *drill, const char *what, con
         json_object_set(next, "instance", json_object_get(c->self, "instance"));
     }
     commit_put(c, &t, KEY_DRILL, json_text_of(drill, "id"), next);
-    for (struct world_iter it = {0}; !why && world_next(&c->world, KEY_NODE, &it);) {
-        commit_guard(c, &t, KEY_NODE, it.name); /* nobody has fallen out since it was planned */
+    if (!why) {
+        drill_guard(c, &t);
     }
     (void)commit_try(c, id, &t);
 }
@@ -80,8 +80,9 @@ static void strike(struct core *c, const json_t *drill)
         return;
     }
     const struct attempt *a = act_once(c, id, "drill.strike",
-                                       json_pack("{s:O,s:O}", "kind", json_object_get(drill, "kind"), "seconds",
-                                                 json_object_get(drill, "seconds")));
+                                       json_pack("{s:O,s:O,s:I}", "kind", json_object_get(drill, "kind"), "seconds",
+                                                 json_object_get(drill, "seconds"), "until_us",
+                                                 (json_int_t)(c->now_us + DRILL_STRIKE_US)));
     if (a->has_ended && a->error.code) {
         put_state(c, drill, "failed", "refused", a->error.msg);
     }
