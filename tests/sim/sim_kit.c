@@ -10,7 +10,7 @@
 
 #define STEP_US (20 * USEC_PER_MSEC)
 #define SETTLE_US (500 * USEC_PER_MSEC) /* all have heard of what was done */
-#define TRIES 100
+#define TRIES 400 /* of half a second: an agent that missed two events in a row waits for lists */
 
 uint64_t kit_first_seed(void)
 {
@@ -75,8 +75,10 @@ void kit_expect_running(struct sim *s, const char *vm)
     if (sim_running(s, vm) != 1) {
         _cleanup_free_ char *own_key = str_printf(KEY_VM "%s/own", vm);
         _cleanup_free_ char *act_key = str_printf(KEY_VM "%s/act", vm);
-        _cleanup_free_ char *own = json_format(sim_get(s, own_key));
-        _cleanup_free_ char *act = json_format(sim_get(s, act_key));
+        const json_t *own_record = sim_get(s, own_key);
+        const json_t *act_record = sim_get(s, act_key);
+        _cleanup_free_ char *own = own_record ? json_format(own_record) : str_dup("none");
+        _cleanup_free_ char *act = act_record ? json_format(act_record) : str_dup("none");
         sim_violated(s, "%s runs on %zu hosts, own %s act %s", vm, sim_running(s, vm), own, act);
     }
 }
