@@ -92,6 +92,13 @@ size_t sim_host_index(const struct sim *s, const char *name)
 
 /* --- models of actions --------------------------------------------------------------------- */
 
+/* A disk that ends no write ends no heal either. What is not in the model: a single request that stays in a
+ * brick while others pass it by, over the whole of a fence and a heal (docs/design/failover.md). */
+static bool is_heal_stuck(const struct sim *s, const struct sim_host *h)
+{
+    return s->ha && s->ha->hosts[h - s->hosts].is_stuck;
+}
+
 static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t *action)
 {
     const char *what = json_text_of(action, "do");
@@ -112,7 +119,8 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
     }
     bool is_ready = str_eq(h->brick_of, json_text_of(pool, "uuid"));
     return json_pack("{s:{s:s,s:i,s:i,s:O},s:{s:s,s:b}}", "brick", "state", is_ready ? "ready" : "absent",
-                     "sector_bytes", 512, "heal_pending_files", 0, "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
+                     "sector_bytes", 512, "heal_pending_files",
+                     (int)is_heal_stuck(s, h), "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
                      h->pool_mounted ? "mounted" : "absent", "quorum",
                      sim_ha_quorum(s, (size_t)(h - s->hosts)));
 }
