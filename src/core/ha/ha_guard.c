@@ -17,8 +17,26 @@ static json_t *addresses_of(const json_t *node)
     return addrs;
 }
 
-static json_t *config_of(const struct core *c)
+/* That failover is off may be something old that was read (I7): what guards this host and what fences others is
+ * taken away only after a commit has compared the record `ha`, which each switching on writes. */
+static bool is_off_for_sure(struct core *c)
 {
+    _cleanup_free_ char *id =
+        str_printf("ha/off-sure/%llu", (unsigned long long)world_mod(&c->world, KEY_ROOT, "ha"));
+    if (act_has_succeeded(c, id)) {
+        return true;
+    }
+    struct commit t = commit_new();
+    commit_guard(c, &t, KEY_ROOT, "ha");
+    commit_use(&t, "node", c->host);
+    (void)commit_try(c, id, &t);
+    return false;
+}
+
+static json_t *config_of(struct core *c)
+{
+    bool enforces = json_bool_of(ha_guard_seen(c), "enforce", false);
+    bool is_on = ha_is_on(c) || (enforces && !is_off_for_sure(c));
     const struct ha_timing *t = ha_timing(c);
     json_t *hosts = json_array();
     json_t *denies = json_object();
@@ -31,7 +49,7 @@ static json_t *config_of(const struct core *c)
         }
     }
     return json_pack("{s:s,s:O,s:b,s:[I,I,I,I,I],s:o,s:o}", "self", c->host, "inc",
-                     json_object_get(node_get(c, c->host), "inc"), "enforce", ha_is_on(c), "times",
+                     json_object_get(node_get(c, c->host), "inc"), "enforce", is_on, "times",
                      (json_int_t)t->beat_us, (json_int_t)t->silent_us, (json_int_t)t->freeze_us,
                      (json_int_t)t->watchdog_us, (json_int_t)t->promise_us, "hosts", hosts, "denies",
                      denies);
@@ -103,6 +121,9 @@ static void publish(struct core *c)
 /* Also what an earlier life of the agent, or of the host, left behind. */
 void ha_plan_off(struct core *c)
 {
+    if (!is_off_for_sure(c)) {
+        return;
+    }
     const struct attempt *a = act_find(c, "ha/off");
     bool is_known = smap_get(&c->seen, "ha/config") || smap_get(&c->seen, "ha/table");
     if (is_known && !(a && a->in_flight)) {

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Nothing of failover is taken off a host because of what was read alone (I7). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core_well.h"
+
+/* The action with this id prefix in the step of @text, or NULL. New reference. */
+static json_t *asked(struct core *c, const char *text, uint64_t at_us, const char *prefix)
+{
+    json_t *actions = NULL;
+    json_t *found = NULL;
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    size_t i;
+    json_t *a;
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        if (!found && str_starts(json_text_of(a, "id"), prefix)) {
+            found = json_incref(a);
+        }
+    }
+    json_decref(actions);
+    return found;
+}
+
+/* Found by the simulator (seed 506548 of failover): an agent that had just started read a list of before failover
+ * was switched on, its guard stopped to enforce, and a host that hung and revived ran its machine twice. */
+static void failover_goes_off_after_a_commit_has_compared_that_it_is(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    for (size_t i = smap_lower(&c->attempts, "ha/"); i < c->attempts.n && str_starts(c->attempts.items[i].key, "ha/");) {
+        (void)smap_del(&c->attempts, c->attempts.items[i].key); /* of the steps that made this world */
+    }
+    _cleanup_json_ json_t *sure = asked(c, "{\"ev\":\"tick\"}", 2 * USEC_PER_SEC, "ha/off");
+    assert_string_equal(json_text_of(sure, "id"), "ha/off-sure/0");
+    _cleanup_free_ char *compares = json_format(json_object_get(json_object_get(sure, "args"), "compares"));
+    assert_string_equal(compares, "[[\"/mortar/v1/ha\",0]]");
+    _cleanup_json_ json_t *off =
+        asked(c, "{\"ev\":\"done\",\"id\":\"ha/off-sure/0\",\"result\":{}}", 2 * USEC_PER_SEC + 1, "ha/off");
+    assert_string_equal(json_text_of(off, "do"), "ha.off");
+}
+
+static void failover_that_is_on_after_all_is_left_alone(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    _cleanup_json_ json_t *off =
+        asked(c, "{\"ev\":\"done\",\"id\":\"ha/off-sure/0\",\"error\":{\"name\":\"store.conflict\",\"message\":\"x\"}}",
+              2 * USEC_PER_SEC + 1, "ha/off");
+    assert_true(!off || !str_eq(json_text_of(off, "do"), "ha.off"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(failover_goes_off_after_a_commit_has_compared_that_it_is),
+        cmocka_unit_test(failover_that_is_on_after_all_is_left_alone),
+    };
+    return cmocka_run_group_tests_name("ha_off", tests, NULL, NULL);
+}
