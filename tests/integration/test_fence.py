@@ -285,7 +285,7 @@ class Fence(unittest.TestCase):
         h.run("ln", "-s", "holes", f"{MOUNT}/link")
         self.assertIn("symbolic link", self.launder("link", 0, fails="host.io"))
         self.launder("nothing", 0, fails="object.not-found")
-        self.launder("holes", 0, length=8192, fails="input.invalid")
+        self.launder("holes", 0, length=8192, fails="request.invalid")
         h.run("touch", "/run/local")
         self.tool(h, "gfid", "5000", LAUNDER, "/run/local", fails="host.io")
 
