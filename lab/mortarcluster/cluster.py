@@ -133,6 +133,13 @@ class Cluster:
         except (CommandFailed, LabError, ValueError):
             pass  # asked again
 
+    def has_store(self, host):
+        """Does this host's agent reach the store? What it shows besides may be of before."""
+        try:
+            return not any(alarm["object"] == "store" for alarm in self.show(host, "status")["alarms"])
+        except (CommandFailed, LabError, ValueError):
+            return False
+
     def wait_whole(self, through="host3", within_s=240):
         """Until the next fault may come."""
         def is_whole():

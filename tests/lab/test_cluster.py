@@ -530,6 +530,7 @@ def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, living):
                 cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
     for host in HOSTS:
         wait_agent(cluster, host)
+        cluster.wait_until(f"{host} reaches the store", lambda host=host: cluster.has_store(host))
     cluster.wait_until("the guest is seen running", lambda: living.seen()["state"] == "running")
 
 

@@ -265,14 +265,8 @@ def test_case_13_without_etcd_guests_run_on(cluster, guest):
     wait_whole(cluster)
 
 
-def has_store(cluster, host):
-    """Does this host's agent reach the store?"""
-    with contextlib.suppress(Exception):
-        return not any(alarm["object"] == "store" for alarm in cluster.show(host, "status")["alarms"])
-
-
 def test_failover_can_be_switched_off(cluster, guest):
-    cluster.wait_until("host1 reaches the store", lambda: has_store(cluster, "host1"))
+    cluster.wait_until("host1 reaches the store", lambda: cluster.has_store("host1"))
     cluster.mortar("host1", "vm", "stop", guest.name)
     cluster.mortar("host1", "pool", "ha", "vms", "--off")
     for host in HOSTS:

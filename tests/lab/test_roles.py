@@ -83,12 +83,15 @@ class TestStorageAndCompute:
             etcd = cluster.show("host5", "status")["cluster"]["etcd"]
             return etcd["members"], etcd["healthy"]
         cluster.wait_until("five members", lambda: members() == (5, 5), 120)
-        files = "--cacert ca.crt --cert host.crt --key host.key"
-        listed = sh(cluster, "host4", "cd /etc/mortar/pki && ETCDCTL_API=3 etcdctl "
-                    f"{files} --endpoints https://127.0.0.1:2379 member list")
-        fields = [line.split(", ") for line in listed.splitlines()]
-        assert sorted(f[2] for f in fields) == [f"host{n}" for n in range(1, 6)]
-        assert all(f[1] == "started" and f[5] == "false" for f in fields), "no learner is left"
+        def listed():
+            files = "--cacert ca.crt --cert host.crt --key host.key"
+            lines = sh(cluster, "host4", "cd /etc/mortar/pki && ETCDCTL_API=3 etcdctl "
+                       f"{files} --endpoints https://127.0.0.1:2379 member list")
+            return [line.split(", ") for line in lines.splitlines()]
+        assert sorted(f[2] for f in listed()) == [f"host{n}" for n in range(1, 6)]
+        # The last is counted while it still learns.
+        cluster.wait_until("no learner is left", lambda: all(
+            f[1] == "started" and f[5] == "false" for f in listed()))
 
     def test_compute_hosts_mount_what_storage_hosts_hold(self, cluster):
         cluster.create_pool()
