@@ -408,7 +408,7 @@ class Fence(unittest.TestCase):
             wait_for("write without answer", is_stuck)
             number = writer.last() + 1
             is_idle = self.h2.run(TOOL, "drain", "200", VOLUME, BRICK, check=False).returncode == 0
-            if is_idle and landed(self.h1, number):
+            if is_idle and landed(self.h1, number) and not landed(self.h2, number):
                 return hold, number
             # Stopped in the midst of a request, which has its frame; or a lock or mark waits, not a write.
             hold.communicate("")
