@@ -8,10 +8,10 @@
 #include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
+#include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/op/ops.h"
-#include "core/place/place.h"
 
 /* A drill that is being planned. */
 struct draft {
@@ -156,11 +156,10 @@ static const char *uncovered(const struct core *c, const char *vm)
 {
     const json_t *spec = vm_spec(c, vm);
     const json_t *act = vm_act(c, vm);
-    const char *policy = json_text_of(spec, "ha");
     if (!ha_pool_is_on(c, json_text_of(spec, "pool"))) {
         return "failover of its pool is off";
     }
-    if (policy && !str_eq(policy, "restart")) {
+    if (policy_of(spec) != POLICY_RESTART) {
         return "its policy says so";
     }
     if (!str_eq(json_text_of(act, "state"), "running") || vm_epoch(act) != vm_epoch(vm_own(c, vm))) {
@@ -190,30 +189,14 @@ static int add_vm(struct draft *d, const char *vm)
     return 0;
 }
 
-/* Room for all of them at once, the largest share first come: as T4 will place them. */
+/* As T4 would place them: the machines are those that it takes, because no others are on the host. */
 static int check_room(struct draft *d)
 {
-    _cleanup_json_ json_t *given = json_object();
-    size_t i;
-    json_t *item;
-    json_array_foreach(d->vms, i, item) {
-        const char *vm = json_text_of(item, "vm");
-        const json_t *spec = vm_spec(d->c, vm);
-        uint64_t memory = vm_next_u64(spec, "memory_bytes");
-        const char *found = NULL;
-        for (struct world_iter it = {0}; !found && world_next(&d->c->world, KEY_NODE, &it);) {
-            char why[160];
-            uint64_t has = json_u64_of(given, it.name, 0);
-            const struct place_need need = {.vm = vm, .pool = json_text_of(spec, "pool"),
-                                            .memory_bytes = memory + has, .cpus = vm_next_u64(spec, "cpus"),
-                                            .exclude = d->host, .only = it.name};
-            (void)place_vm(d->c, &need, &found, why, sizeof(why), NULL);
-        }
-        if (!found) {
-            return REFUSE(d, NO_ROOM, "free memory: stop or move machines, or add a host",
-                          "without %s there is no room for vm '%s'", d->host, vm);
-        }
-        json_object_set_new(given, found, json_integer((json_int_t)(json_u64_of(given, found, 0) + memory)));
+    _cleanup_json_ json_t *lacking = ha_no_spare(d->c);
+    const char *vm = json_string_value(json_array_get(json_object_get(lacking, d->host), 0));
+    if (vm) {
+        return REFUSE(d, NO_ROOM, "free memory: stop or move machines, or add a host",
+                      "without %s there is no room for vm '%s'", d->host, vm);
     }
     return 0;
 }
