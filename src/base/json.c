@@ -47,6 +47,18 @@ bool json_bool_of(const json_t *obj, const char *key, bool fallback)
     return json_is_boolean(v) ? json_is_true(v) : fallback;
 }
 
+bool json_has_text(const json_t *list, const char *text)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item) {
+        if (str_eq(json_string_value(item), text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int json_need_text(const json_t *obj, const char *key, const char **ret, struct err *e)
 {
     const char *s = json_text_of(obj, key);

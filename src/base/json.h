@@ -32,6 +32,9 @@ uint64_t json_u64_of(const json_t *obj, const char *key, uint64_t fallback);
 /** json_bool_of - boolean field; @fallback when absent or of another type */
 bool json_bool_of(const json_t *obj, const char *key, bool fallback);
 
+/** json_has_text - is @text one of the strings of the array @list? False for no array. */
+bool json_has_text(const json_t *list, const char *text);
+
 /** json_need_text - like json_text_of. Return: 0 or -ERR_INVALID naming the field */
 int json_need_text(const json_t *obj, const char *key, const char **ret, struct err *e);
 

@@ -35,11 +35,6 @@ static void raise(const struct core *c, json_t *list, struct alarm a)
     free(a.text);
 }
 
-static const json_t *seen_on(const struct core *c, const char *host, const char *what)
-{
-    return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
-}
-
 static void uplink_alarms(const struct core *c, const char *host, json_t *list)
 {
     const json_t *seen = node_seen(c, host, "uplink");
@@ -64,7 +59,7 @@ static void uplink_alarms(const struct core *c, const char *host, json_t *list)
 /* A host that failover has cut off, or whose part in it is not in place. */
 static void failover_alarms(const struct core *c, const char *host, const json_t *node, json_t *list)
 {
-    const json_t *seen = seen_on(c, host, "failover");
+    const json_t *seen = node_seen_now(c, host, "failover");
     if (ha_node_is_out(node)) {
         const char *why = json_text_of(node, "why");
         raise(c, list, (struct alarm){"host.fenced", "error", host, NULL,
@@ -88,7 +83,7 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
 /* src/agent/lab_unsafe.h: a lab may, nobody else. */
 static void unsafe_alarm(const struct core *c, const char *host, json_t *list)
 {
-    const json_t *parts = json_object_get(seen_on(c, host, "host"), "lab_unsafe");
+    const json_t *parts = json_object_get(node_seen_now(c, host, "host"), "lab_unsafe");
     _cleanup_sbuf_ struct sbuf words = {0};
     size_t i;
     json_t *part;
@@ -117,12 +112,12 @@ static void host_alarms(const struct core *c, const char *host, const json_t *no
                                       str_dup(node_silence(c, host, buf, sizeof(buf))), heard_ms});
         return; /* what it said of its domains is old */
     }
-    json_array_foreach(json_object_get(seen_on(c, host, "others"), "unclear"), i, name) {
+    json_array_foreach(json_object_get(node_seen_now(c, host, "others"), "unclear"), i, name) {
         raise(c, list, (struct alarm){"domain.unclear", "warning", host, json_string_value(name),
                                       str_printf("domain '%s' has metadata of Mortar's that cannot be read: "
                                                  "it is left alone", json_string_value(name))});
     }
-    json_object_foreach((json_t *)seen_on(c, host, "domains"), vm, domain) {
+    json_object_foreach((json_t *)node_seen_now(c, host, "domains"), vm, domain) {
         if (!json_bool_of(domain, "in_slice", true)) {
             raise(c, list, (struct alarm){"vm.outside_slice", "error", vm, host,
                                           str_printf("its QEMU on %s runs outside its slice: failover would "
@@ -146,7 +141,7 @@ static void brick_alarms(const struct core *c, const char *pool, const json_t *r
             raise(c, list, (struct alarm){"brick.offline", "warning", pool, host,
                                           str_printf("the brick on %s is offline", host)});
         }
-        const json_t *seen = json_object_get(seen_on(c, host, what), "brick");
+        const json_t *seen = json_object_get(node_seen_now(c, host, what), "brick");
         pending += node_is_silent(c, host) ? 0 : json_u64_of(seen, "heal_pending_files", 0);
     }
     if (!has_quorum) {

@@ -93,11 +93,6 @@ static int check_silence(struct draft *d)
     return 0;
 }
 
-static const json_t *seen_on(const struct core *c, const char *host, const char *what)
-{
-    return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
-}
-
 static int check_pool(struct draft *d, const char *pool, const json_t *record)
 {
     _cleanup_free_ char *what = str_printf("pool/%s", pool);
@@ -105,7 +100,7 @@ static int check_pool(struct draft *d, const char *pool, const json_t *record)
     json_t *brick;
     json_array_foreach(json_object_get(record, "bricks"), i, brick) {
         const char *host = json_text_of(brick, "host");
-        const json_t *seen = json_object_get(seen_on(d->c, host, what), "brick");
+        const json_t *seen = json_object_get(node_seen_now(d->c, host, what), "brick");
         uint64_t pending = json_u64_of(seen, "heal_pending_files", 0);
         if (!pool_brick_is_online(d->c, pool, host)) {
             return REFUSE(d, STATE, "see 'mortar pool show'", "the brick of pool '%s' on %s is offline", pool, host);

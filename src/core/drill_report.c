@@ -93,11 +93,9 @@ static json_t *missing_of(const json_t *parts)
     size_t i;
     json_t *part;
     json_array_foreach(parts, i, part) {
-        const char *why = json_text_of(part, "missing");
-        json_t *text = why ? json_sprintf("%s did not answer: its part is missing (%s)", json_text_of(part, "host"), why)
-                           : NULL;
+        _cleanup_free_ char *text = why_missing(part);
         if (text) {
-            json_array_append_new(missing, text);
+            json_array_append_new(missing, json_string(text));
         }
     }
     return missing;

@@ -78,18 +78,6 @@ static void node_changed(const struct change *h)
     }
 }
 
-static bool lists(const json_t *record, const json_t *name)
-{
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(record, "hosts"), i, item) {
-        if (json_equal(item, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void silent_changed(const struct change *h)
 {
     for (int round = 0; round < 2; round++) {
@@ -98,7 +86,7 @@ static void silent_changed(const struct change *h)
         size_t i;
         json_t *host;
         json_array_foreach(json_object_get(has, "hosts"), i, host) {
-            if (!lists(lacks, host)) {
+            if (!json_has_text(json_object_get(lacks, "hosts"), json_string_value(host))) {
                 add(h->c, "silent", json_pack("{s:s,s:O,s:b,s:I}", "by", h->name, "host", host, "silent",
                                               round == 0, "rev", h->rev));
             }

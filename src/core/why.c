@@ -283,6 +283,12 @@ static void lack(json_t *missing, const char *host, const char *text, uint64_t f
     }
 }
 
+char *why_missing(const json_t *part)
+{
+    const char *why = json_text_of(part, "missing");
+    return why ? str_printf("%s did not answer: its part is missing (%s)", json_text_of(part, "host"), why) : NULL;
+}
+
 static json_t *missing_of(const json_t *parts, uint64_t since_ms)
 {
     json_t *missing = json_array();
@@ -293,7 +299,7 @@ static json_t *missing_of(const json_t *parts, uint64_t since_ms)
         const char *why = json_text_of(part, "missing");
         uint64_t from_ms = json_u64_of(part, "from_ms", 0);
         _cleanup_free_ char *text =
-            why                                 ? str_printf("%s did not answer: its part is missing (%s)", host, why)
+            why                                 ? why_missing(part)
             : json_bool_of(part, "cut", false)  ? str_printf("%s has more to tell than fits; its part begins", host)
             : from_ms > since_ms                ? str_printf("%s has forgotten what was before", host)
                                                 : NULL;

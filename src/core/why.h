@@ -33,5 +33,8 @@ json_t *why_join(const json_t *question, const json_t *parts);
  */
 json_t *why_facts(const json_t *parts);
 
+/** why_missing - in words, that the host of a part did not answer; NULL when it did. Caller frees. */
+char *why_missing(const json_t *part);
+
 /** why_words - @fact, told by the host @on, in one line; false: it says nothing to people */
 bool why_words(const json_t *fact, const char *on, struct sbuf *out);

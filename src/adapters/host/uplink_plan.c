@@ -472,18 +472,6 @@ static bool move_addresses(const json_t *record, const json_t *at_from, const js
     return is_moved;
 }
 
-static bool has_text(const json_t *texts, const char *text)
-{
-    size_t i = 0;
-    json_t *t = NULL;
-    json_array_foreach(texts, i, t) {
-        if (str_eq(json_string_value(t), text)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool is_in_use(const json_t *record, const struct uplink_seen *s)
 {
     size_t i = 0;
@@ -502,7 +490,7 @@ static void add_missing(json_t *list, const json_t *more)
     json_t *v = NULL;
     json_array_foreach(more, i, v) {
         const char *id = json_text_of(v, "id");
-        if (id ? !has_id(list, id) : !has_text(list, json_string_value(v))) {
+        if (id ? !has_id(list, id) : !json_has_text(list, json_string_value(v))) {
             json_array_append(list, v);
         }
     }
@@ -536,7 +524,7 @@ static void move_routes(const json_t *record, const json_t *at_from, bool is_due
     json_t *route = NULL;
     json_array_foreach(json_object_get(record, "routes"), i, route) {
         const char *text = json_string_value(route);
-        bool is_there = has_text(at_from, text);
+        bool is_there = json_has_text(at_from, text);
         if (is_due || is_there) {
             sbuf_printf(&p->must, "route replace %s dev %s\n", text, to);
         }

@@ -83,6 +83,11 @@ const json_t *node_seen(const struct core *c, const char *host, const char *what
     return r ? r->value : NULL;
 }
 
+const json_t *node_seen_now(const struct core *c, const char *host, const char *what)
+{
+    return str_eq(host, c->host) ? smap_get(&c->seen, what) : node_seen(c, host, what);
+}
+
 bool node_is_first(const struct core *c, bool (*has)(const json_t *node))
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {

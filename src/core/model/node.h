@@ -26,6 +26,8 @@ bool node_is_out(const json_t *node);
 const json_t *node_get(const struct core *c, const char *host);
 /** node_seen - what @host's agent published under @what ("host", "domains", "pool/vms"), or NULL */
 const json_t *node_seen(const struct core *c, const char *host, const char *what);
+/** node_seen_now - the same, but of this host what it sees itself, published or not yet */
+const json_t *node_seen_now(const struct core *c, const char *host, const char *what);
 /**
  * node_is_first - is this host the first by name among the online hosts that are not silent and for
  * which @has is true? Used to let one host begin work that any may do; safety never rests on it.

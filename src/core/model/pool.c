@@ -45,10 +45,7 @@ bool pool_brick_is_ready(const json_t *pool, const json_t *seen)
 static const json_t *seen_of(const struct core *c, const char *name, const char *host)
 {
     _cleanup_free_ char *what = str_printf("pool/%s", name);
-    if (str_eq(host, c->host)) {
-        return smap_get(&c->seen, what);
-    }
-    return node_seen(c, host, what);
+    return node_seen_now(c, host, what);
 }
 
 bool pool_is_usable_on(const struct core *c, const char *name, const char *host)
