@@ -12,11 +12,12 @@
 static bool read_words(struct strv *ret)
 {
     _cleanup_free_ char *text = NULL;
-    if (!strike_is_container()) {
-        return false;
-    }
+    /* Asked with each word of the guard: the file first, which is nearly never there. */
     if (file_read(LAB_UNSAFE_FILE, FILE_LIMIT_BYTES, &text, NULL, NULL) < 0) {
         return false; /* also one that cannot be read: then everything is as it should be */
+    }
+    if (!strike_is_container()) {
+        return false;
     }
     strv_split(ret, text, " \t\n");
     return true;
