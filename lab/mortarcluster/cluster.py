@@ -114,6 +114,12 @@ class Cluster:
 
     # -- failover
 
+    def form_with_failover(self):
+        """form(), the pool "vms", and failover for it."""
+        self.form()
+        self.create_pool()
+        self.mortar("host1", "pool", "ha", "vms")
+
     def is_whole(self, through="host3", pool="vms"):
         """Are all hosts in good standing, and is the pool healed, as a host that answers knows it?"""
         try:

@@ -66,7 +66,7 @@ def make_lab():
         lab.down()
 
 
-EXPLAIN = ("mortar status; mortar task ls; ip -br addr; nft list table inet mortar_fence | head -40; "
+EXPLAIN = ("mortar status; mortar task ls; mortar vm why demo; ip -br addr; nft list table inet mortar_fence | head -40; "
            "journalctl -u 'mortar*' -n 60 --no-pager -o short-precise; "
            "tail -n 20 /var/log/mortar/console/*.log")
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A drill in a lab, and what 'vm why' tells of it afterwards."""
 
-import contextlib
-
 import pytest
 
 from mortarcluster import Cluster, Guest
@@ -11,16 +9,13 @@ from mortarcluster.cluster import CommandFailed
 from mortarlab.hook import PowerHook
 
 DRILL_S = 600  # strike, failover, boot, heal, report
-SETTLE_S = 240
 
 
 @pytest.fixture(scope="module")
 def cluster(make_lab, debs_dir):
     """The default lab, with failover."""
     cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form()
-    cluster.create_pool()
-    cluster.mortar("host1", "pool", "ha", "vms")
+    cluster.form_with_failover()
     return cluster
 
 
@@ -34,30 +29,6 @@ def guest(cluster):
     return guest
 
 
-@pytest.fixture(autouse=True)
-def explanation(request, cluster):
-    """After a failure: what the cluster knows of it."""
-    yield
-    if not request.node.report_call.failed:
-        return
-    for host in ("host1", "host2", "host3"):
-        argv = ["sh", "-c", "mortar host ls; mortar task ls; mortar vm why demo; "
-                "journalctl -u mortard -u mortar-strike -n 60 --no-pager -o short-precise"]
-        with contextlib.suppress(Exception):
-            done = cluster.lab.exec(host, argv, check=False, timeout=60)
-            print(f"--- {host}\n{done.stdout}{done.stderr}")
-
-
-def wait_whole(cluster):
-    """Until all hosts are in good standing and the pool is healed."""
-    def is_whole():
-        with contextlib.suppress(Exception):
-            states = {h["state"] for h in cluster.show("host3", "host", "ls")["items"]}
-            bricks = cluster.show("host3", "pool", "show", "vms")["bricks"]
-            return states == {"online"} and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks)
-    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
-
-
 def positions(lines, *words):
     """Where each word first stands in the lines; a missing one fails with all lines."""
     found = []
@@ -69,7 +40,7 @@ def positions(lines, *words):
 
 
 def test_a_drill_is_refused_without_confirmation_and_without_a_lab_at_the_switch(cluster, guest):
-    wait_whole(cluster)
+    cluster.wait_whole()
     victim = guest.seen("host3")["host"]
     with pytest.raises(CommandFailed, match="--yes"):
         cluster.mortar("host3", "drill", "--host", victim)
@@ -83,7 +54,7 @@ def test_a_drill_is_refused_without_confirmation_and_without_a_lab_at_the_switch
 
 
 def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster, guest):
-    wait_whole(cluster)
+    cluster.wait_whole()
     before = guest.seen("host3")
     with PowerHook(cluster.lab) as hook:
         done = cluster.mortar("host3", "drill", "--yes", timeout=DRILL_S)
@@ -113,7 +84,7 @@ def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster,
 
 
 def test_facts_survive_the_agent_and_a_host_that_does_not_answer_is_named(cluster, guest):
-    wait_whole(cluster)
+    cluster.wait_whole()
     here = cluster.show("host3", "vm", "why", "demo")
     cluster.lab.exec("host3", ["systemctl", "restart", "mortard"])
     cluster.wait_until("the agent answers", lambda: cluster.mortar("host3", "vm", "ls", check=False).returncode == 0)

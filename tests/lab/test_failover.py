@@ -63,11 +63,6 @@ def wait_moved(cluster, guest, old, through):
     return cluster.wait_until(f"{guest.name} runs on another host than {old}", seen, 90)
 
 
-def wait_whole(cluster, through="host3"):
-    """Until all hosts are in good standing and the pool is healed."""
-    cluster.wait_whole(through, SETTLE_S)
-
-
 def qemus(cluster, host, name):
     """Pids of QEMU processes of a VM in a host."""
     return cluster.lab.exec(host, ["pgrep", "-f", f"guest={name},"], check=False).stdout.split()
@@ -139,7 +134,7 @@ def test_case_1_power_cut(cluster, guest):
     assert states(cluster, "host3")[old] in ("fencing", "fenced")
     cluster.lab.boot(old)
     let_in(cluster, old)
-    wait_whole(cluster)
+    cluster.wait_whole()
     judge(cluster, guest)
 
 
@@ -169,7 +164,7 @@ def test_case_1_when_the_dead_host_led_the_store_too(cluster, guest):
     old, _ = fail_over(cluster, guest, cut_leader)
     cluster.lab.boot(old)
     let_in(cluster, old)
-    wait_whole(cluster)
+    cluster.wait_whole()
     judge(cluster, guest)
 
 
@@ -194,7 +189,7 @@ def test_case_32_all_hosts_cut_and_booted_in_any_order(cluster, guest):
         flushed = heart.last()[3]["flushed"]
         start = heart.mark()
         boot_all(cluster, order, [chance.uniform(0, 8) for _ in order])
-        wait_whole(cluster)
+        cluster.wait_whole()
         cluster.fenced.clear()  # who boots late may be fenced, and be let in
         heart.wait_for(lambda line: heart.mark() > start and line[3]["flushed"] > 10, SETTLE_S)
     assert guest.seen("host3")["epoch"] > before["epoch"]
@@ -217,7 +212,7 @@ def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
     cluster.lab.heal()
     cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
     let_in(cluster, old)
-    wait_whole(cluster)
+    cluster.wait_whole()
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
 
@@ -227,7 +222,7 @@ def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
     cluster.lab.resume(old)
     cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
     let_in(cluster, old)
-    wait_whole(cluster)
+    cluster.wait_whole()
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
 
@@ -251,7 +246,7 @@ def test_case_10_when_the_switch_is_down_all_stand_still_and_go_on(cluster, gues
         heart.wait_for(lambda line: line[3]["flushed"] > last[3]["flushed"] + 10, 60)
     after = guest.seen("host3")
     assert (after["host"], after["epoch"]) == (before["host"], before["epoch"]), "nobody was restarted"
-    wait_whole(cluster)
+    cluster.wait_whole()
 
 
 def test_case_13_without_etcd_guests_run_on(cluster, guest):
@@ -262,7 +257,7 @@ def test_case_13_without_etcd_guests_run_on(cluster, guest):
         heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 200)
         for host in HOSTS:
             cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
-    wait_whole(cluster)
+    cluster.wait_whole()
 
 
 def test_failover_can_be_switched_off(cluster, guest):

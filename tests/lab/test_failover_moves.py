@@ -31,9 +31,7 @@ def cluster(make_lab, debs_dir):
     """Three hosts, a mirrored pool with failover."""
     print(f"\nMORTAR_SEED={SEED}: {SAMPLED}")
     cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form()
-    cluster.create_pool()
-    cluster.mortar("host1", "pool", "ha", "vms")
+    cluster.form_with_failover()
     return cluster
 
 
@@ -50,14 +48,8 @@ def demo(cluster):
 @pytest.fixture
 def guest(cluster, demo):
     """The guest on a whole cluster."""
-    def is_whole():
-        with contextlib.suppress(Exception):
-            cluster.admit_held("host3")
-            bricks = cluster.show("host3", "pool", "show", "vms")["bricks"]
-            states = {h["state"] for h in cluster.show("host3", "host", "ls")["items"]}
-            return (states == {"online"} and demo.seen("host3")["state"] == "running"
-                    and all(b["online"] and b["heal_pending_files"] == 0 for b in bricks))
-    cluster.wait_until("all hosts are online and the pool is whole", is_whole, SETTLE_S)
+    cluster.wait_whole()
+    cluster.wait_until("the guest runs", lambda: demo.seen("host3")["state"] == "running", SETTLE_S)
     return demo
 
 

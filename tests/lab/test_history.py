@@ -31,9 +31,7 @@ WRITES = 200  # numbers of the new instance, so that old and new are on the disk
 def cluster(make_lab, debs_dir):
     """Three hosts, a mirrored pool with failover."""
     cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form()
-    cluster.create_pool()
-    cluster.mortar("host1", "pool", "ha", "vms")
+    cluster.form_with_failover()
     for host in DATA_HOSTS:
         make_guest(cluster).put_files(guest_module.build(), host)
     return cluster
