@@ -9,8 +9,7 @@
 
 #include "base/str.h"
 #include "core/model/keys.h"
-#include "sim_ha.h"
-#include "sim_impl.h"
+#include "sim_ha_impl.h"
 
 #define LATE_MAX_US (20 * USEC_PER_SEC)
 #define HUNG_STEP_US (20 * USEC_PER_MSEC)
@@ -196,7 +195,7 @@ static int step(struct sim *s, size_t host, const json_t *event, struct err *e)
     json_t *action;
     int r = core_step(s->hosts[host].core, event, s->now_us, s->now_us, &actions, e);
     json_array_foreach(actions, i, action) {
-        sim_push(s, sim_delay_us(s), host, NULL, json_incref(action));
+        sim_push(s, sim_delay_us(s), host, NULL, sim_brick_asked(s, host, action));
     }
     if (s->record && host == s->record_host) {
         _cleanup_json_ json_t *line =
@@ -233,15 +232,18 @@ static void check_invariants(struct sim *s)
 }
 
 /* What a dead agent has asked for may still happen, soon or late, or never. Migrations are libvirt's
- * and go on in any case, but nothing survives the host itself. */
+ * and go on in any case, but nothing survives the host itself. Laundering is a child of the agent and dies
+ * with it (PR_SET_PDEATHSIG); what it has sent goes on. */
 static bool is_executed(struct sim *s, struct sim_event *n)
 {
     const struct sim_host *h = &s->hosts[n->host];
     if (n->boot != h->boot) {
         return false;
     }
-    return n->life == h->life || str_eq(json_text_of(n->action, "do"), "sim.end_copy") ||
-           prng_below(&s->prng, 2);
+    if (n->life == h->life || str_eq(json_text_of(n->action, "do"), "sim.end_copy")) {
+        return true;
+    }
+    return !str_eq(json_text_of(n->action, "do"), "vm.clean") && prng_below(&s->prng, 2);
 }
 
 static bool is_held_up(struct sim *s, struct sim_event *n)

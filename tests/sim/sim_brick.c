@@ -224,7 +224,7 @@ static bool reaches_bricks(const struct sim *s, size_t host, const json_t *args)
     return sim_ha_quorum(s, host);
 }
 
-/* The owner's epoch as the agent that asks knows it: what is rewritten is written under it. */
+/* The owner's epoch as the agent knows it. */
 static uint64_t epoch_of(const struct sim *s, size_t host, const char *vm)
 {
     char name[96];
@@ -244,6 +244,18 @@ static bool is_laundering(const struct sim *s, size_t host, const char *uuid)
     return false;
 }
 
+/* What is rewritten is written under the epoch that was known when it was asked for, not when it is done. */
+json_t *sim_brick_asked(const struct sim *s, size_t host, json_t *action)
+{
+    if (!str_eq(json_text_of(action, "do"), "vm.clean")) {
+        return json_incref(action);
+    }
+    json_t *asked = json_copy(action);
+    const char *name = json_text_of(json_object_get(action, "args"), "name");
+    json_object_set_new(asked, "asked_epoch", json_integer((json_int_t)epoch_of(s, host, name)));
+    return asked;
+}
+
 /* What is listed is read and written again through the mount, and QEMU waits until that has an end. */
 const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
 {
@@ -259,7 +271,7 @@ const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
     }
     json_t *again = json_copy((json_t *)action);
     if (!epoch) {
-        epoch = epoch_of(s, host, name);
+        epoch = json_u64_of(action, "asked_epoch", 0);
         json_t *more = json_copy((json_t *)args);
         json_object_set_new(more, "epoch", json_integer((json_int_t)epoch));
         json_object_set_new(again, "args", more);

@@ -35,6 +35,8 @@ void sim_brick_start(struct sim *s, size_t host);
 void sim_brick_done(struct sim *s);
 /** sim_brick_drain - "fence.drain". Return: NULL or SIM_LATER */
 const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action);
+/** sim_brick_asked - what the core asks for; a "vm.clean" with the epoch it is asked under. New reference */
+json_t *sim_brick_asked(const struct sim *s, size_t host, json_t *action);
 /** sim_brick_launder - "vm.clean" and its second half. Return: NULL, the error's name, or SIM_LATER */
 const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action);
 /** sim_brick_launder_by_all - every host in good standing rewrites what @lost has left (a mutant) */
