@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The driver against libvirt's own test:///default, which lives in our process. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -76,6 +78,46 @@ static void ours_and_others_are_listed(void **state)
     assert_string_equal(d->info.meta.owner, "host1");
     assert_int_equal(d->state, VIRT_RUNNING);
     assert_true(d->id > 0);
+}
+
+struct coming_and_going {
+    struct virt *v;
+    atomic_bool is_over;
+};
+
+static void *come_and_go(void *arg)
+{
+    struct coming_and_going *c = arg;
+    while (!c->is_over) {
+        (void)virt_create(c->v, vm_xml, false, NULL);
+        (void)virt_destroy(c->v, "vm1", false, NULL);
+    }
+    return NULL;
+}
+
+/* 2,000 lists and more, until the domain was met in some and missed in others. */
+static void a_domain_that_ends_meanwhile_is_left_out(void **state)
+{
+    _cleanup_(virt_closep) struct virt *v = virt_open("test:///default", NULL);
+    struct coming_and_going c = {.v = v};
+    pthread_t thread;
+    size_t listed = 0;
+    size_t missed = 0;
+    assert_int_equal(virt_connect(v, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, come_and_go, &c), 0);
+    uint64_t deadline = clock_boottime_us() + 60 * USEC_PER_SEC;
+    for (int i = 0; (i < 2000 || !listed || !missed) && clock_boottime_us() < deadline; i++) {
+        _cleanup_virt_list_ struct virt_list list = {0};
+        struct err e = {0};
+        if (virt_observe(v, &list, &e) < 0) {
+            fail_msg("list %d: %s", i, e.msg);
+        }
+        listed += find_in(&list, "vm1") != NULL;
+        missed += find_in(&list, "vm1") == NULL;
+    }
+    c.is_over = true;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(listed && missed);
 }
 
 static void a_vm_lives_through_its_states(void **state)
@@ -229,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ours_and_others_are_listed),
+        cmocka_unit_test(a_domain_that_ends_meanwhile_is_left_out),
         cmocka_unit_test(a_vm_lives_through_its_states),
         cmocka_unit_test(events_reach_the_loop),
         cmocka_unit_test(no_libvirtd_is_an_error_with_a_hint),

@@ -244,21 +244,22 @@ int virt_dom_get(struct virt *v, const char *name, virDomainPtr *ret, struct err
 static int observe_dom(virDomainPtr dom, struct virt_domain *ret, struct err *e)
 {
     struct virt_domain d = {.id = -1};
+    const char *name = virDomainGetName(dom); /* asked for later, it would wipe out libvirt's last error */
     int state = 0;
     int reason = 0;
     if (virDomainGetState(dom, &state, &reason, 0) < 0) {
-        return virt_err(e, "cannot read the state of domain '%s'", virDomainGetName(dom));
+        return virt_err(e, "cannot read the state of domain '%s'", name);
     }
     _cleanup_free_ char *xml = virDomainGetXMLDesc(dom, 0);
     if (!xml) {
-        return virt_err(e, "cannot read domain '%s'", virDomainGetName(dom));
+        return virt_err(e, "cannot read domain '%s'", name);
     }
     d.state = virt_state_of(state, reason, &d.reason);
     if (state != VIR_DOMAIN_SHUTOFF) {
         d.id = (int)virDomainGetID(dom);
     }
     if (dom_xml_parse(xml, strlen(xml), &d.info, NULL) < 0) {
-        d.info.name = str_dup(virDomainGetName(dom)); /* listed all the same, and not touched */
+        d.info.name = str_dup(name); /* listed all the same, and not touched */
         d.info.ours = DOM_OURS_UNCLEAR;
         (void)virDomainGetUUIDString(dom, d.info.uuid);
     }
