@@ -28,11 +28,23 @@ static uint64_t my_node_changed_us(const struct core *c)
 
 /* --- the end of what ran here -------------------------------------------------------------- */
 
+/* Epochs come from the store: what runs under one that was not given yet began after the sentence that
+ * this host reads, in an old list of an agent that has just begun. */
+static bool is_newer_than_heard(const struct core *c, const char *vm, const json_t *dom)
+{
+    _cleanup_free_ char *own_key = str_printf("%s/own", vm);
+    const json_t *own = world_get(&c->world, KEY_VM, own_key);
+    return own && vm_epoch(dom) >= vm_next_epoch(c, own);
+}
+
 static void end_guests(struct core *c)
 {
     const char *name;
     json_t *dom;
     json_object_foreach(smap_get(&c->seen, "domains"), name, dom) {
+        if (is_newer_than_heard(c, name, dom)) {
+            continue;
+        }
         _cleanup_free_ char *id = str_printf("vm/%s/kill", name);
         (void)act_try(c, id, "vm.destroy",
                       json_pack("{s:s,s:I}", "name", name, "epoch", (json_int_t)vm_epoch(dom)),
