@@ -171,7 +171,7 @@ bool ha_is_my_turn(struct core *c, const char *what)
         if (str_eq(it.name, c->host)) {
             break;
         }
-        rank += node_is_online(it.value);
+        rank += node_is_online(it.value) && !ha_is_reported(c, it.name); /* a silent one does nothing in its turn */
     }
     return node_is_online(node_get(c, c->host)) && since_us >= rank * HA_RANK_US;
 }

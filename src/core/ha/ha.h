@@ -93,7 +93,7 @@ void ha_plan_off(struct core *c);   /* failover is used nowhere: neither guard n
 void ha_plan_self(struct core *c);  /* this host was fenced: end its guests, come back (T9, T11) */
 
 /**
- * ha_is_my_turn - has this host's rank among the online hosts come, for a duty that began to be due?
+ * ha_is_my_turn - has this host's rank among the online hosts that are heard come, for a duty that began to be due?
  * @what: names the duty; asked for again while it is due, else its clock starts anew
  */
 bool ha_is_my_turn(struct core *c, const char *what);

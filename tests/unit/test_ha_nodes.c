@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whose turn it is to say that a host is out (T1). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/ha/timing.h"
+#include "core_well.h"
+
+#define ROW(key, value) "[\"/mortar/v1/" key "\",20," value "]"
+#define HA_POOL                                                                                     \
+    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,"   \
+        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":"     \
+        "\"host2\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":"       \
+        "\"arbiter\"}]}")
+#define SAYS(host, other) ROW("silent/" host, "{\"hosts\":[\"" other "\"],\"inc\":1}")
+#define DUE_US (20 * USEC_PER_SEC)
+
+static bool does_t1(struct core *c, const char *text, uint64_t at_us)
+{
+    bool is_found = false;
+    json_t *actions = NULL;
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    size_t i;
+    json_t *a;
+    assert_non_null(event);
+    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        is_found = is_found || strncmp(json_text_of(a, "id"), "ha/t1/", 6) == 0;
+    }
+    json_decref(actions);
+    return is_found;
+}
+
+/* When after both reports does @host say that @silent is out? In steps of 10 ms */
+static uint64_t delay_us(const char *host, const char *reports)
+{
+    static const char tick_event[] = "{\"ev\":\"tick\"}";
+    _cleanup_(core_freep) struct core *c = well();
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL ",%s],\"dels\":[]}",
+                                           reports);
+    free(c->host);
+    c->host = str_dup(host);
+    uint64_t at_us = DUE_US;
+    for (bool is_done = does_t1(c, text, at_us); !is_done; is_done = does_t1(c, tick_event, at_us)) {
+        at_us += 10 * USEC_PER_MSEC;
+        assert_true(at_us < DUE_US + 5 * USEC_PER_SEC);
+    }
+    return at_us - DUE_US;
+}
+
+static void nobody_waits_for_the_turn_of_the_silent_host(void **state)
+{
+    assert_int_equal(delay_us("host2", SAYS("host2", "host1") "," SAYS("host3", "host1")), 0);
+    assert_int_equal(delay_us("host3", SAYS("host1", "host2") "," SAYS("host3", "host2")), HA_RANK_US);
+}
+
+static void each_waits_for_those_before_it_that_are_heard(void **state)
+{
+    assert_int_equal(delay_us("host1", SAYS("host1", "host3") "," SAYS("host2", "host3")), 0);
+    assert_int_equal(delay_us("host2", SAYS("host1", "host3") "," SAYS("host2", "host3")), HA_RANK_US);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_waits_for_the_turn_of_the_silent_host),
+        cmocka_unit_test(each_waits_for_those_before_it_that_are_heard),
+    };
+    return cmocka_run_group_tests_name("ha_nodes", tests, NULL, NULL);
+}
