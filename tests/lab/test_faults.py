@@ -334,6 +334,38 @@ def test_a_move_survives_a_mute_libvirtd(guest):
     wait_one_runs(guest.cluster, guest.name)
 
 
+def test_force_ends_the_move_of_a_host_that_is_silent(guest):
+    """The source is cut off from the others in the middle of a move: it works on the task and hears no
+    cancel. Another host ends it by force, once the source has been silent for 90 s, and not before."""
+    if not IS_FULL:
+        pytest.skip("takes minutes; MORTAR_FULL=1 tries it")
+    cluster, lab = guest.cluster, guest.cluster.lab
+    source = guest.seen("host3")["host"]
+    target = {"host1": "host2", "host2": "host1"}[source]
+
+    def task(number):
+        return next(t for t in cluster.show("host3", "task", "ls")["items"] if t["id"] == number)
+
+    with Recorder(lab, guest.name) as heart:
+        wait_heartbeat(heart)
+        with AtPhase(lab, "host3", "vm.migrate", "copy", lambda: lab.partition(source, None, "mgmt")) as trap:
+            number = cluster.mortar("host3", "vm", "migrate", guest.name, "--to", target, "--no-wait").stdout.strip()
+            cluster.wait_until("the move has met the cut", lambda: trap.met)
+        try:
+            cluster.mortar("host3", "task", "cancel", number)
+            assert task(number)["state"] == "running", "a silent host is waited for"
+            cluster.mortar("host3", "task", "cancel", number, "--force")
+            cluster.wait_until("another host has ended it", lambda: task(number)["state"] != "running", SETTLE_S)
+            assert task(number)["state"] == "cancelled"
+            assert task(number)["runner"] != source
+        finally:
+            lab.heal()
+        wait_idle(cluster)
+        wait_one_runs(cluster, guest.name)
+        wait_heartbeat(heart)
+    wait_healed(cluster)
+
+
 def wake_libvirtd(cluster, host):
     """It ends after two idle minutes; its socket starts it again."""
     cluster.lab.exec(host, ["virsh", "-q", "list"])
