@@ -227,6 +227,19 @@ def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
     judge(cluster, guest)
 
 
+def test_case_7_a_host_without_its_storage_network_gives_its_guests_away(cluster, guest):
+    """It is heard on the other network, so nobody calls it silent; it says itself that it does not reach the disks."""
+    old, new = fail_over(cluster, guest, lambda host: cluster.lab.partition(host, None, "storage"))
+    why = "\n".join(item["text"] for item in cluster.show("host3", "vm", "why", guest.name)["items"])
+    assert f"has not reached the disks in pool 'vms' for 20 s, and {new} does" in why, why
+    cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
+    cluster.lab.heal()
+    let_in(cluster, old)
+    cluster.wait_whole()
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
 @pytest.mark.parametrize("outage_s", [20, 150])
 def test_case_10_when_the_switch_is_down_all_stand_still_and_go_on(cluster, guest, outage_s):
     if outage_s > 60 and not IS_FULL:

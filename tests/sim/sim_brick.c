@@ -14,6 +14,7 @@
 #define FLIGHT_US (5 * USEC_PER_MSEC)  /* longest way of a packet */
 #define AGAIN_US (50 * USEC_PER_MSEC)  /* TCP sends once more; twice as late each time, */
 #define AGAIN_DOUBLED_MAX 6            /* up to 3.2 s */
+#define TCP_US (10 * USEC_PER_SEC)     /* client.tcp-user-timeout: what nobody acknowledges is thrown away */
 #define DISK_US (100 * USEC_PER_MSEC)  /* longest stay in a brick's queue, but now and then */
 #define SLOW_DISK_US (15 * USEC_PER_SEC)
 
@@ -27,6 +28,7 @@ struct write {
     unsigned conn;
     unsigned brick_boot;
     unsigned tries;
+    uint64_t sent_us;
     bool is_laundering;
 };
 
@@ -135,8 +137,9 @@ static bool is_cut_off(const struct sim *s, size_t brick, const struct write *w)
 static void arrive(struct sim *s, size_t brick, void *payload)
 {
     const struct write *w = payload;
+    bool is_linked = sim_ha_is_linked(s, SIM_STORAGE, w->from, brick);
     bool is_sent_on = !ha_host(s, w->from)->is_off && s->hosts[w->from].boot == w->boot &&
-                      sim_ha_lets_in(s, w->from, brick);
+                      sim_ha_lets_in(s, w->from, brick) && (is_linked || s->now_us - w->sent_us <= TCP_US);
     if (ha_host(s, brick)->is_off) {
         end_write(s, w);
         return;
@@ -146,7 +149,7 @@ static void arrive(struct sim *s, size_t brick, void *payload)
         end_write(s, w);
         return;
     }
-    if (!sim_ha_is_linked(s, SIM_STORAGE, w->from, brick) || ha_host(s, brick)->is_hung) {
+    if (!is_linked || ha_host(s, brick)->is_hung) {
         if (is_sent_on) {
             struct write again = *w;
             again.tries += again.tries < AGAIN_DOUBLED_MAX;
@@ -163,7 +166,7 @@ static void arrive(struct sim *s, size_t brick, void *payload)
 static void write_all(struct sim *s, size_t host, size_t writer, bool is_laundering)
 {
     struct write w = {.from = host, .writer = writer, .boot = s->hosts[host].boot,
-                      .mount = ha_host(s, host)->mounts, .is_laundering = is_laundering};
+                      .mount = ha_host(s, host)->mounts, .sent_us = s->now_us, .is_laundering = is_laundering};
     for (size_t brick = 0; brick < SIM_BRICKS; brick++) {
         w.conn = ha_host(s, brick)->conns[host];
         s->ha->writers[writer].in_flight++;

@@ -211,14 +211,48 @@ static void case_22_suspended_host_writes_nothing_when_it_wakes(void **state)
 
 /* --- networks ------------------------------------------------------------------------------- */
 
-/* Built is the first half: it is heard, so it is not fenced. Its orderly stop after 20 s is not. */
-static void case_7_without_storage_network_a_host_that_is_heard_is_not_fenced(void **state)
+/* It is heard, so nobody fences it; its guests stand still. */
+static void case_7_without_its_storage_network_a_host_gives_its_machine_away(void **state)
 {
-    for (int i = 0; i < kit_schedules(5); i++) {
+    for (int i = 0; i < kit_schedules(20); i++) {
         struct fix f;
         begin(&f, i);
         sim_ha_cut(&f.s, f.old, SIM_STORAGE);
+        sim_run(&f.s, 19 * USEC_PER_SEC);
+        nothing_has_happened(&f);
+        if (time_until_moved(&f) > 30 * USEC_PER_SEC) {
+            fail_msg("seed %llu", (unsigned long long)f.s.seed);
+        }
+        sim_run(&f.s, prng_below(&f.s.prng, 60 * USEC_PER_SEC));
+        sim_ha_heal(&f.s);
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
+static void case_7_a_storage_network_that_comes_back_soon_costs_nothing(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        sim_ha_cut(&f.s, f.old, SIM_STORAGE);
+        sim_run(&f.s, 15 * USEC_PER_SEC);
+        sim_ha_heal(&f.s);
         sim_run(&f.s, 60 * USEC_PER_SEC);
+        nothing_has_happened(&f);
+        end(&f);
+    }
+}
+
+static void case_7_where_nobody_reaches_the_disks_nobody_is_fenced(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        for (size_t h = 0; h < f.s.hosts_n; h++) {
+            sim_ha_cut(&f.s, h, SIM_STORAGE);
+        }
+        sim_run(&f.s, 120 * USEC_PER_SEC);
         sim_ha_heal(&f.s);
         sim_run(&f.s, 10 * USEC_PER_SEC);
         nothing_has_happened(&f);
@@ -610,7 +644,9 @@ int main(void)
         cmocka_unit_test(case_5_guard_that_crashes_during_a_fence_delays_it_only),
         cmocka_unit_test(case_20_disk_of_one_host_that_hangs_fences_nobody),
         cmocka_unit_test(case_22_suspended_host_writes_nothing_when_it_wakes),
-        cmocka_unit_test(case_7_without_storage_network_a_host_that_is_heard_is_not_fenced),
+        cmocka_unit_test(case_7_without_its_storage_network_a_host_gives_its_machine_away),
+        cmocka_unit_test(case_7_a_storage_network_that_comes_back_soon_costs_nothing),
+        cmocka_unit_test(case_7_where_nobody_reaches_the_disks_nobody_is_fenced),
         cmocka_unit_test(case_8_without_management_network_nothing_is_fenced),
         cmocka_unit_test(case_9_cut_host_freezes_and_its_machine_moves),
         cmocka_unit_test(case_10_whole_switch_down_freezes_all_and_kills_nobody),

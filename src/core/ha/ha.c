@@ -183,6 +183,7 @@ void ha_plan(struct core *c)
         ha_plan_fence(c);
         if (!c->store_is_lost && ha_is_on(c)) {
             ha_plan_nodes(c);
+            ha_plan_stranded(c);
             ha_plan_take(c);
         }
         ha_plan_self(c);

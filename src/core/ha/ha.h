@@ -7,6 +7,8 @@
 #include "core/core.h"
 #include "core/ha/timing.h"
 
+struct commit;
+
 #define HA_FENCERS_MAX 3 /* HA covers pools on one triple of brick hosts (A7) */
 
 /* What follows from the world alone is worked out once for each state of it. Borrowed; nobody changes it. */
@@ -55,6 +57,13 @@ bool ha_node_is_out(const json_t *node);
 bool ha_node_is_flushing(const json_t *node);
 /** ha_is_reported - do enough fencers say that they hear nothing of @host? Then T1 is due. */
 bool ha_is_reported(const struct core *c, const char *host);
+/**
+ * ha_put_fencing - add T1 of @host to @t, which has to compare what that rests on
+ * @why: for people, said of the host ("it …"). @is_fault: counts for the flapping guard, unless it is a drill's
+ */
+void ha_put_fencing(struct core *c, struct commit *t, const char *host, const char *why, bool is_fault);
+/** ha_may_fence_now - was no host fenced just now, and are not too many silent (storm guard)? */
+bool ha_may_fence_now(const struct core *c);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
 bool ha_node_is_held(const json_t *node);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
@@ -88,6 +97,7 @@ void ha_plan(struct core *c);
 void ha_plan_guard(struct core *c); /* configuration and report of this host's guard */
 void ha_plan_fence(struct core *c); /* what this host does about others: cut, deny, drain, T2, open */
 void ha_plan_nodes(struct core *c); /* as coordinator: T1, T3 */
+void ha_plan_stranded(struct core *c); /* this host does not reach its guests' disks: it declares itself out */
 void ha_plan_take(struct core *c);  /* as coordinator: T4 */
 void ha_plan_off(struct core *c);   /* failover is used nowhere: neither guard nor table */
 void ha_plan_self(struct core *c);  /* this host was fenced: end its guests, come back (T9, T11) */

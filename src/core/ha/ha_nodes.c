@@ -89,27 +89,38 @@ static bool is_rehearsed(const struct core *c, const char *host, const json_t *n
            json_u64_of(drill, "inc", 0) == json_u64_of(node, "inc", 0);
 }
 
-static void fence(struct core *c, const char *host, const json_t *node, const char *const *by, size_t n)
+void ha_put_fencing(struct core *c, struct commit *t, const char *host, const char *why, bool is_fault)
+{
+    const json_t *node = node_get(c, host);
+    json_t *next = json_deep_copy(node);
+    json_object_set_new(next, "state", json_string("fencing"));
+    json_object_del(next, "flush"); /* the fence drains both lives */
+    json_object_set_new(next, "why", json_string(why));
+    json_object_set_new(next, "fenced_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
+    json_object_set_new(next, "by", json_string(c->host));
+    if (is_fault && !is_rehearsed(c, host, node)) {
+        json_object_set_new(next, "fences", json_integer((json_int_t)json_u64_of(node, "fences", 0) + 1));
+    }
+    commit_put(c, t, KEY_NODE, host, next);
+}
+
+bool ha_may_fence_now(const struct core *c)
+{
+    return !was_fenced_just_now(c) && !is_storm(c);
+}
+
+static void fence(struct core *c, const char *host, const char *const *by, size_t n)
 {
     _cleanup_free_ char *id = str_printf("ha/t1/%s", host);
-    _cleanup_sbuf_ struct sbuf who = {0};
+    _cleanup_sbuf_ struct sbuf why = {0};
     struct commit t = commit_new();
-    json_t *next = json_deep_copy(node);
     for (size_t i = 0; i < n; i++) {
-        sbuf_printf(&who, "%s%s", i ? " and " : "", by[i]);
+        sbuf_printf(&why, "%s%s", i ? " and " : "", by[i]);
         commit_guard(c, &t, KEY_SILENT, by[i]);
         commit_guard(c, &t, KEY_NODE, by[i]);
     }
-    json_object_set_new(next, "state", json_string("fencing"));
-    json_object_del(next, "flush"); /* the fence drains both lives */
-    sbuf_printf(&who, " heard nothing of it on any network");
-    json_object_set_new(next, "why", json_string(who.data));
-    json_object_set_new(next, "fenced_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
-    json_object_set_new(next, "by", json_string(c->host));
-    if (!is_rehearsed(c, host, node)) {
-        json_object_set_new(next, "fences", json_integer((json_int_t)json_u64_of(node, "fences", 0) + 1));
-    }
-    commit_put(c, &t, KEY_NODE, host, next);
+    sbuf_printf(&why, " heard nothing of it on any network");
+    ha_put_fencing(c, &t, host, why.data, true);
     commit_guard(c, &t, KEY_NODE, c->host);
     (void)commit_try(c, id, &t);
 }
@@ -128,7 +139,7 @@ static void consider(struct core *c, const char *host, const json_t *node) /* T1
     bool is_storm_now = is_storm(c);
     if (ha_is_my_turn(c, what) && !was_fenced_just_now(c) &&
         (!is_storm_now || ha_since_us(c, what) >= HA_STORM_WAIT_US)) {
-        fence(c, host, node, by, n);
+        fence(c, host, by, n);
     }
 }
 

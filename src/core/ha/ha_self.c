@@ -123,6 +123,9 @@ static bool is_healed(const struct core *c)
         if (!str_eq(json_text_of(it.value, "ha"), "on")) {
             continue;
         }
+        if (node_has_vms(my_node(c)) && !pool_is_usable_on(c, it.name, c->host)) {
+            return false; /* it could give nothing to its guests */
+        }
         json_array_foreach(json_object_get(it.value, "bricks"), i, brick) {
             const json_t *seen = node_seen(c, json_text_of(brick, "host"), what);
             if (json_u64_of(json_object_get(seen, "brick"), "heal_pending_files", 1) != 0 ||

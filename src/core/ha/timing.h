@@ -23,6 +23,9 @@ struct ha_timing {
 /* Never fence hosts faster than this one after the other (4.3). */
 #define HA_FENCE_PAUSE_US (UINT64_C(5) * 1000000)
 
+/* A host that is heard, but does not reach its guests' disks for so long, gives them away (3.9 case 7). */
+#define HA_STRANDED_US (UINT64_C(20) * 1000000)
+
 /* Flapping guard (4.3): fenced so often, it stays out until its administrator lets it in. An hour as a
  * full member without a reboot is the burn-in that clears the count. */
 #define HA_FLAP_FENCES 2

@@ -17,6 +17,7 @@
 #define GLANCE_US (5 * USEC_PER_SEC)
 #define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
+#define OBSERVE_POOL_AWAY_US (2 * USEC_PER_SEC) /* its mount has no quorum: the end of that is to be noticed */
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
 #define OBSERVE_UPLINK_US (5 * USEC_PER_SEC)
@@ -148,7 +149,9 @@ void plan_observe(struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         if (is_concerned(c, it.name, it.value)) {
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
-            uint64_t pause_us = fast ? FAST_US : OBSERVE_POOL_US;
+            uint64_t pause_us = fast                                    ? FAST_US
+                                : pool_is_usable_on(c, it.name, c->host) ? OBSERVE_POOL_US
+                                                                         : OBSERVE_POOL_AWAY_US;
             if (act_is_due(c, id, pause_us)) {
                 (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
             }
