@@ -349,6 +349,7 @@ static const struct route routes[] = {
     {"POST", "/v1/tokens", .fn = api_token},
     {"POST", "/v1/hosts/*/evacuate", .verb = "host.evacuate"},
     {"POST", "/v1/hosts/*/activate", .verb = "host.activate"},
+    {"POST", "/v1/hosts/*/fence", .verb = "host.fence"},
     {"POST", "/v1/hosts/*/admit", .verb = "host.admit"},
     {"POST", "/v1/pools", .verb = "pool.create"},
     {"DELETE", "/v1/pools/*", .verb = "pool.remove"},

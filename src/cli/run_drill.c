@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A drill: say what will happen, have it confirmed, follow it, show the report beside the one before. */
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "cli/confirm.h"
 #include "cli/handlers.h"
 #include "cli/run.h"
 #include "cli/table.h"
 #include "cli/view.h"
 #include "wire/path.h"
-
-#define ANSWER_SIZE 128
 
 /* The newest report, or that of @id, with the one before it of the same kind. Borrowed from @list. */
 static const json_t *find_report(const json_t *list, const char *id, const json_t **ret_before)
@@ -53,20 +50,6 @@ static int show_report(struct cli *c, const struct verb *v, const char *id, stru
     return cli_print(&out, e);
 }
 
-static int read_answer(const char *host, struct err *e)
-{
-    char answer[ANSWER_SIZE] = "";
-    (void)fprintf(stderr, "Type the host's name to go on: ");
-    if (!fgets(answer, sizeof(answer), stdin)) {
-        answer[0] = '\0';
-    }
-    answer[strcspn(answer, "\n")] = '\0';
-    if (!str_eq(answer, host)) {
-        return ERR_SET(e, CANCELLED, "not confirmed; nothing was done");
-    }
-    return 0;
-}
-
 /* What will happen is said in any case; the host is the one that was meant then. */
 static int confirm(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 {
@@ -86,14 +69,7 @@ static int confirm(struct cli *c, const struct verb *v, struct args *a, struct e
         _cleanup_free_ char *clean = text_clean(text);
         (void)fprintf(stderr, "%s\n", clean);
     }
-    if (json_bool_of(a->values, "yes", false)) {
-        return 0;
-    }
-    if (!isatty(STDIN_FILENO)) {
-        (void)ERR_SET(e, USAGE, "a drill is confirmed at a terminal, or with --yes; nothing was done");
-        return -ERR_USAGE;
-    }
-    return read_answer(host, e);
+    return confirm_host(a, host, "a drill", e);
 }
 
 int run_drill(struct cli *c, const struct verb *v, struct args *a, struct err *e)
@@ -105,7 +81,6 @@ int run_drill(struct cli *c, const struct verb *v, struct args *a, struct err *e
         return show_report(c, v, NULL, e);
     }
     int r = confirm(c, v, a, e);
-    json_object_del(a->values, "yes");
     r = r < 0 ? r : change_send(c, v, a, &reply, e);
     r = r < 0 ? r : json_need_text(reply, "task", &id, e);
     if (r < 0) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/confirm.h"
 #include "cli/handlers.h"
 #include "cli/help.h"
 #include "cli/run.h"
@@ -81,6 +82,16 @@ int run_status(struct cli *c, const struct verb *v, struct args *a, struct err *
     }
     view_status(reply, c->color, &out);
     return cli_print(&out, e);
+}
+
+int run_host_fence(struct cli *c, const struct verb *v, struct args *a, struct err *e)
+{
+    const char *host = a->pos[0];
+    if (!c->globals.quiet) {
+        (void)fprintf(stderr, "Virtual machines that run on %s are ended, and started on other hosts.\n", host);
+    }
+    int r = confirm_host(a, host, "a fence", e);
+    return r < 0 ? r : run_change(c, v, a, e);
 }
 
 int run_pool_create(struct cli *c, const struct verb *v, struct args *a, struct err *e)

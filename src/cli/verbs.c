@@ -190,6 +190,10 @@ static const struct param drill_options[] = {
     {.name = "last", .kind = VAL_FLAG, .field = "last", .help = "show the last report, begin nothing"},
     {0},
 };
+static const struct param fence_options[] = {
+    {.name = "yes", .kind = VAL_FLAG, .field = "yes", .help = "do not ask for confirmation"},
+    {0},
+};
 static const struct param cancel_options[] = {
     FORCE("break off what does not hear, also when the host that works on it is silent"),
     {0},
@@ -245,6 +249,13 @@ static const struct verb verbs[] = {
      .help = "let a host run virtual machines again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/activate", .done = "host '{}' is active"},
 
+    {.words = "host fence", .args = {OBJECT(NOUN_HOST)}, .options = fence_options,
+     .help = "declare a host dead: its virtual machines start elsewhere", .run = run_host_fence, .method = "POST",
+     .path = "/v1/hosts/{}/fence", .done = "host '{}' is being fenced; 'mortar vm ls' shows where its machines start",
+     .more = "For a host that is broken in a way that failover does not notice: it answers, but does no work. It is cut "
+             "off from the storage as if it had fallen silent, and every other brick host must have done so and drained "
+             "before a machine starts elsewhere: there is no way to skip that. A host that still runs ends its machines, "
+             "and comes back by itself. To empty a host that is well, use 'mortar host evacuate'."},
     {.words = "host admit", .args = {OBJECT(NOUN_HOST)},
      .help = "let a host in again that was fenced again and again", .run = run_change, .method = "POST",
      .path = "/v1/hosts/{}/admit", .done = "host '{}' is let in when it runs",

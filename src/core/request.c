@@ -306,17 +306,27 @@ static int req_activate(struct req *q)
     return req_finish(q, &t);
 }
 
-static int req_host_admit(struct req *q)
+static int ask_ha(struct req *q, int (*ask)(struct core *c, const char *host, struct commit *t, struct err *e))
 {
     const char *host = NULL;
     struct commit t = commit_new();
     int r = json_need_text(q->args, "name", &host, q->e);
-    r = r < 0 ? r : ha_request_admit(q->c, host, &t, q->e);
+    r = r < 0 ? r : ask(q->c, host, &t, q->e);
     if (r < 0) {
         commit_drop(&t);
         return r;
     }
     return req_finish(q, &t);
+}
+
+static int req_host_admit(struct req *q)
+{
+    return ask_ha(q, ha_request_admit);
+}
+
+static int req_host_fence(struct req *q)
+{
+    return ask_ha(q, ha_request_fence);
 }
 
 static int req_task_cancel(struct req *q)
@@ -368,6 +378,7 @@ static const struct verb verbs[] = {
     {"host.evacuate", req_evacuate, true},
     {"host.activate", req_activate, true},
     {"host.admit", req_host_admit, true},
+    {"host.fence", req_host_fence, true},
     {"pool.create", req_pool_create, true},
     {"pool.ha", req_pool_ha, true},
     {"pool.remove", req_pool_remove, true},

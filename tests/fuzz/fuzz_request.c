@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const verbs[] = {
     "init",          "join",         "leave",        "token.create", "join.admit",  "host.evacuate",
-    "host.activate", "host.admit",  "pool.create",  "pool.remove",  "image.import", "image.remove", "image.export",
+    "host.activate", "host.admit", "host.fence",  "pool.create",  "pool.remove",  "image.import", "image.remove", "image.export",
     "vm.create",     "vm.start",     "vm.stop",      "vm.reset",     "vm.migrate",  "vm.remove",
     "vm.set",        "task.cancel",  "uplink.set",   "uplink.confirm", "uplink.remove", "pool.ha",
     "no.such.verb",

@@ -240,6 +240,14 @@ def test_case_7_a_host_without_its_storage_network_gives_its_guests_away(cluster
     judge(cluster, guest)
 
 
+def test_case_28_a_host_that_a_user_declares_dead_is_fenced_while_its_guest_writes(cluster, guest):
+    old, new = fail_over(cluster, guest, lambda host: cluster.mortar("host3", "host", "fence", host, "--yes"))
+    cluster.fenced[old] -= 1  # what a user asked for is not counted
+    cluster.wait_whole()  # it comes back by itself
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
 @pytest.mark.parametrize("outage_s", [20, 150])
 def test_case_10_when_the_switch_is_down_all_stand_still_and_go_on(cluster, guest, outage_s):
     if outage_s > 60 and not IS_FULL:

@@ -493,6 +493,29 @@ static void case_29_fencer_that_boots_again_boots_closed(void **state)
     }
 }
 
+/* A user says so, again when the commit met another one. */
+static void declare_dead(struct fix *f)
+{
+    struct err e = {0};
+    for (int i = 0; i < 20 && !is_out(&f->s, &f->old); i++) {
+        free(sim_request(&f->s, WITNESS, "host.fence", json_pack("{s:s}", "name", f->s.hosts[f->old].name), &e));
+        (void)kit_until(&f->s, is_out, &f->old, 500 * USEC_PER_MSEC);
+    }
+    assert_true(is_out(&f->s, &f->old));
+}
+
+static void case_28_host_that_is_declared_dead_is_fenced_like_a_silent_one(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin(&f, i);
+        declare_dead(&f);
+        assert_true(time_until_moved(&f) <= 30 * USEC_PER_SEC); /* its guests wrote until then: slow disks drain 15 s */
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
 /* The mutant of case 29. Random schedules find it once in hundreds, so it is looked for where it does harm.
  * Always by the same seeds, as in test_mutants.c: a bound on luck would be none. */
 static void case_29_an_open_boot_would_be_found(void **state)
@@ -658,6 +681,7 @@ int main(void)
         cmocka_unit_test(cases_16_and_17_coordinators_may_crash_or_stop_between_any_two_commits),
         cmocka_unit_test(case_18_second_host_that_dies_during_a_fence_stops_the_restart),
         cmocka_unit_test(case_19_no_fence_is_proven_while_a_brick_cannot_drain),
+        cmocka_unit_test(case_28_host_that_is_declared_dead_is_fenced_like_a_silent_one),
         cmocka_unit_test(case_29_fencer_that_boots_again_boots_closed),
         cmocka_unit_test(case_29_an_open_boot_would_be_found),
         cmocka_unit_test(case_30_many_silent_at_once_are_waited_for_and_fenced_one_by_one),

@@ -32,6 +32,7 @@ static const struct {
     {"host.evacuate", "{\"name\":\"host1\"}"},
     {"host.activate", "{\"name\":\"host1\"}"},
     {"host.admit", "{\"name\":\"host1\"}"},
+    {"host.fence", "{\"name\":\"host1\"}"},
     {"pool.create", "{\"name\":\"p2\",\"kind\":\"gluster\",\"copies\":2,\"hosts\":[\"host1\","
                     "\"host2\"],\"arbiter\":\"host3\",\"device\":\"/dev/sdb\",\"path\":\"/b2\","
                     "\"wipe\":true,\"force\":true,\"no_ha\":false}"},

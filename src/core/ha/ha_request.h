@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a user asks of failover: "pool.ha" {name, on, profile}, "host.admit" {name}. */
+ * What a user asks of failover: "pool.ha" {name, on, profile}, "host.admit" and "host.fence" {name}. */
 #pragma once
 
 #include "core/act.h"
@@ -9,6 +9,12 @@
  * Return: 0, -ERR_NOT_FOUND or -ERR_STATE
  */
 int ha_request_admit(struct core *c, const char *host, struct commit *t, struct err *e);
+
+/**
+ * ha_request_fence - may @host be declared dead (T1)? Adds that to @t. What follows is the fence of a silent host
+ * Return: 0, -ERR_NOT_FOUND or -ERR_STATE with the reason
+ */
+int ha_request_fence(struct core *c, const char *host, struct commit *t, struct err *e);
 
 /**
  * ha_request_pool - may failover of this pool be switched so?

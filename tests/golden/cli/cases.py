@@ -244,13 +244,15 @@ CASES = {
         "answers": {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/leave": [STARTED],
             "POST /v1/hosts/host1/evacuate": [STARTED], "POST /v1/hosts/host1/admit": ok({}),
+            "POST /v1/hosts/host1/fence": ok({}),
             "POST /v1/tokens": ok({"token": "mt1-abc", "command": "mortar join 10.77.0.11 --token mt1-abc",
                                    "valid_s": 3600}),
             "GET /v1/tasks/t7": ok(task("done", "handover"))},
         "runs": [["init", "lab", "--storage", "10.78.0.11", "--allow-emulation", "--quiet"],
                  ["init"], ["join", "10.77.0.11", "--token", "mt1-abc", "--role", "witness"],
                  ["token", "create", "--valid", "10m"], ["token", "create", "--quiet"],
-                 ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"]],
+                 ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"],
+                 ["host", "fence", "host1", "--yes"], ["host", "fence", "host1"]],
     },
     "uplink": {
         "answers": {
