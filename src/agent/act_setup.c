@@ -17,6 +17,7 @@
 #include "agent/env.h"
 #include "agent/files.h"
 #include "agent/store_open.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "io/clock.h"
@@ -218,6 +219,16 @@ int act_gluster_setup(const struct env *env, const json_t *args, struct act_ctx 
     r = r < 0 ? r : unit_enable("glusterd.service", e);
     return r < 0 ? r : unit_start("glusterd.service", 0, e);
 }
+
+/* It may hold a stop up for as long as it is mute. QEMUs are not its children in systemd's eyes, and go on. */
+int act_libvirt_restart(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    log_warning("libvirtd does not answer; it is ended and started anew", "unit=%s", "libvirtd.service");
+    int r = unit_kill_main("libvirtd.service", e);
+    return r < 0 ? r : unit_restart("libvirtd.service", 0, e);
+}
+
 
 int act_virt_setup(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                    struct err *e)

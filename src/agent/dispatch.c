@@ -23,7 +23,7 @@ enum lane_id {
     LANE_GUARD,   /* one thread: commands to the guard, in order; and a strike: nothing here waits for libvirt */
     LANE_DRAIN,   /* proofs: may wait for a disk */
     LANE_CLEAN,   /* start rule: may hang in a mount for ever, and shall not keep a proof up */
-    LANE_ASK,     /* questions to other hosts: waits for those that are dead */
+    LANE_ASK,     /* questions to other hosts: waits for those that are dead; a mute libvirtd's end */
     LANE_LISTEN,  /* one thread: hears demo guests while a drill runs */
     LANE_COUNT
 };
@@ -94,6 +94,7 @@ static const struct action_row {
     {"fence.index", LANE_DRAIN, act_fence_index},
     {"history.read", LANE_HOST, act_history_read},
     {"vm.why", LANE_ASK, act_vm_why},
+    {"libvirt.restart", LANE_ASK, act_libvirt_restart},
     {"drill.ready", LANE_HOST, act_drill_ready},
     {"drill.strike", LANE_GUARD, act_drill_strike},
     {"drill.listen", LANE_LISTEN, act_drill_listen},

@@ -112,6 +112,12 @@ static void host_alarms(const struct core *c, const char *host, const json_t *no
                                       str_dup(node_silence(c, host, buf, sizeof(buf))), heard_ms});
         return; /* what it said of its domains is old */
     }
+    if (json_bool_of(node_seen_now(c, host, "libvirt"), "mute", false)) {
+        raise(c, list, (struct alarm){"host.libvirt", "error", host, NULL,
+                                      str_dup("its libvirtd does not answer: guests go on, but none can be started, "
+                                              "moved or ended there. It is started anew once an hour; see "
+                                              "'journalctl -u libvirtd'")});
+    }
     json_array_foreach(json_object_get(node_seen_now(c, host, "others"), "unclear"), i, name) {
         raise(c, list, (struct alarm){"domain.unclear", "warning", host, json_string_value(name),
                                       str_printf("domain '%s' has metadata of Mortar's that cannot be read: "

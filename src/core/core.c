@@ -329,6 +329,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
         alarms_note(c);
     }
     plan_observe(c);
+    plan_libvirt(c);
     if (c->host && c->world.is_listed && node_get(c, c->host)) {
         plan_publish(c);
     }

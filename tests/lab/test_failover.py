@@ -9,8 +9,10 @@ import collections
 import contextlib
 import os
 import random
+import signal
 import time
 
+import phase_kill
 import pytest
 
 from mortarcluster import Cluster, Guest, Recorder
@@ -224,6 +226,29 @@ def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
     let_in(cluster, old)
     cluster.wait_whole()
     assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
+def test_case_6_a_libvirtd_that_hangs_harms_no_guest_and_is_started_anew(cluster, guest):
+    if not IS_FULL:
+        pytest.skip("takes two minutes; MORTAR_FULL=1 tries it")
+    before = guest.seen("host3")
+    host = before["host"]
+    cluster.lab.exec(host, ["virsh", "-q", "list"])  # its socket starts it
+    mute = phase_kill.pids(cluster.lab, host, "libvirtd")[0]
+
+    def alarms():
+        return [a["object"] for a in cluster.show("host3", "status")["alarms"] if a["alarm"] == "host.libvirt"]
+    with Recorder(cluster.lab, guest.name) as heart:
+        heart.wait_for(lambda line: True)
+        os.kill(mute, signal.SIGSTOP)
+        cluster.wait_until("the host says so", lambda: alarms() == [host], 120)
+        cluster.wait_until("libvirtd is another one", lambda: mute not in phase_kill.pids(cluster.lab, host, "libvirtd"))
+        cluster.wait_until("it answers again", lambda: not alarms(), 120)
+        last = heart.last()
+        heart.wait_for(lambda line: line[3]["flushed"] > last[3]["flushed"] + 10)
+    after = guest.seen("host3")
+    assert (after["host"], after["epoch"], after["state"]) == (host, before["epoch"], "running")
     judge(cluster, guest)
 
 

@@ -53,6 +53,15 @@ int unit_stop(const char *name, uint64_t timeout_us, struct err *e)
     return run_verb("stop", name, timeout_us, e);
 }
 
+int unit_kill_main(const char *name, struct err *e)
+{
+    int r = run_systemctl(CMD("systemctl", "--no-ask-password", "kill", "--kill-who=main", "--signal=KILL", "--", name), 0, NULL, e);
+    if (r < 0) {
+        err_prepend(e, "cannot kill %s", name);
+    }
+    return r;
+}
+
 int unit_restart(const char *name, uint64_t timeout_us, struct err *e)
 {
     return run_verb("restart", name, timeout_us, e);

@@ -77,6 +77,9 @@ static const char *host_obstacle(const struct core *c, const char *host, const j
     if (node_is_silent(c, host)) {
         return node_silence(c, host, buf, size);
     }
+    if (json_bool_of(node_seen_now(c, host, "libvirt"), "mute", false)) {
+        return "has a libvirtd that does not answer";
+    }
     if (node_some_uplink(c) && !node_uplink(c, host)) {
         return "has no uplink, while others have";
     }

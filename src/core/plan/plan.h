@@ -7,6 +7,8 @@
 
 /** plan_observe - keep this host's observations fresh */
 void plan_observe(struct core *c);
+/** plan_libvirt - notice that libvirtd does not answer, and have it started anew */
+void plan_libvirt(struct core *c);
 /** plan_publish - commit changed observations to seen/HOST/… */
 void plan_publish(struct core *c);
 /** plan_host - node record, glusterd peers, etcd members, networks */
