@@ -265,6 +265,15 @@ def test_case_7_a_host_without_its_storage_network_gives_its_guests_away(cluster
     judge(cluster, guest)
 
 
+def test_case_27_a_disk_in_use_is_refused_to_who_starts_it_by_hand(cluster, guest):
+    vm = guest.seen("host3")
+    disk = vm["disks"][0]["path"]
+    by_hand = ["qemu-system-x86_64", "-S", "-display", "none", "-drive", f"file={disk},format=qcow2,if=virtio"]
+    done = cluster.lab.exec(other(vm["host"]), ["timeout", "20", *by_hand], check=False)
+    assert done.returncode == 1 and "lock" in done.stderr, done
+    assert guest.seen("host3")["epoch"] == vm["epoch"]
+
+
 def test_case_28_a_host_that_a_user_declares_dead_is_fenced_while_its_guest_writes(cluster, guest):
     old, new = fail_over(cluster, guest, lambda host: cluster.mortar("host3", "host", "fence", host, "--yes"))
     cluster.fenced[old] -= 1  # what a user asked for is not counted

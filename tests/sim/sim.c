@@ -188,19 +188,25 @@ static void execute(struct sim *s, size_t host, const json_t *action)
 
 /* --- running ------------------------------------------------------------------------------- */
 
+static uint64_t wall_us(const struct sim *s, size_t host)
+{
+    int64_t us = (int64_t)s->now_us + s->hosts[host].wall_off_us;
+    return us > 0 ? (uint64_t)us : 0;
+}
+
 static int step(struct sim *s, size_t host, const json_t *event, struct err *e)
 {
     json_t *actions = NULL;
     size_t i;
     json_t *action;
-    int r = core_step(s->hosts[host].core, event, s->now_us, s->now_us, &actions, e);
+    int r = core_step(s->hosts[host].core, event, s->now_us, wall_us(s, host), &actions, e);
     json_array_foreach(actions, i, action) {
         sim_push(s, sim_delay_us(s), host, NULL, sim_brick_asked(s, host, action));
     }
     if (s->record && host == s->record_host) {
         _cleanup_json_ json_t *line =
             json_pack("{s:I,s:I,s:O,s:O}", "now_us", (json_int_t)s->now_us, "wall_us",
-                      (json_int_t)s->now_us, "event", event, "actions", actions);
+                      (json_int_t)wall_us(s, host), "event", event, "actions", actions);
         _cleanup_free_ char *text = json_format(line);
         bool is_idle = str_eq(json_text_of(event, "ev"), "tick") && !json_array_size(actions);
         (void)(is_idle ? 0 : fprintf(s->record, "%s\n", text)); /* as src/agent/recorder.c does */

@@ -56,6 +56,7 @@ struct sim_host {
     struct sim_domain domains[SIM_VMS_MAX]; /* by the index of sim_vm_index() */
     struct smap epochs;  /* uuid → uint64_t: persisted (I5) */
     bool pool_mounted;
+    int64_t wall_off_us; /* its wall clock is wrong by so much */
     uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };

@@ -140,6 +140,49 @@ static void case_2_hung_host_that_revives_writes_nothing(void **state)
     }
 }
 
+/* The kernel that dumps the memory neither beats nor writes, and boots when it is done. */
+static void case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        f.s.ha->has_watchdog = false; /* nobody resets it meanwhile */
+        sim_ha_hang(&f.s, f.old);
+        assert_true(time_until_moved(&f) <= 12 * USEC_PER_SEC);
+        sim_run(&f.s, prng_below(&f.s.prng, 120 * USEC_PER_SEC));
+        sim_ha_power_off(&f.s, f.old);
+        sim_ha_power_on(&f.s, f.old);
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
+/* I7: nobody decides by a wall clock. Those of all hosts jump by up to a day, to and fro, before and during a fence. */
+static void case_21_wall_clocks_that_jump_change_nothing(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        uint64_t took_us[2];
+        for (int is_jumping = 0; is_jumping < 2; is_jumping++) {
+            struct fix f;
+            struct prng jumps = {(uint64_t)i + 1}; /* of their own: all else happens as without them */
+            begin(&f, i);
+            sim_ha_power_off(&f.s, f.old);
+            uint64_t from = f.s.now_us;
+            for (int k = 0; k < 1000 && !has_moved(&f.s, &f.old); k++) {
+                int64_t day_us = INT64_C(86400) * USEC_PER_SEC;
+                f.s.hosts[k % 3].wall_off_us =
+                    is_jumping ? (int64_t)prng_below(&jumps, 2 * (uint64_t)day_us) - day_us : 0;
+                sim_run(&f.s, 20 * USEC_PER_MSEC);
+            }
+            took_us[is_jumping] = f.s.now_us - from;
+            sim_ha_power_on(&f.s, f.old);
+            all_is_well_again(&f);
+            end(&f);
+        }
+        assert_int_equal(took_us[0], took_us[1]);
+    }
+}
+
 static void case_4_agent_that_crashes_costs_nothing(void **state)
 {
     for (int i = 0; i < kit_schedules(10); i++) {
@@ -662,7 +705,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(case_1_power_cut_restarts_the_machine_within_ten_seconds),
         cmocka_unit_test(case_2_hung_host_that_revives_writes_nothing),
+        cmocka_unit_test(case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot),
         cmocka_unit_test(case_4_agent_that_crashes_costs_nothing),
+        cmocka_unit_test(case_21_wall_clocks_that_jump_change_nothing),
         cmocka_unit_test(case_5_guard_that_crashes_costs_nothing),
         cmocka_unit_test(case_5_guard_that_crashes_during_a_fence_delays_it_only),
         cmocka_unit_test(case_20_disk_of_one_host_that_hangs_fences_nobody),
