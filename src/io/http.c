@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -21,6 +23,7 @@ struct http {
     char *pinned_key;
     bool unverified;
     uint64_t connect_timeout_us;
+    unsigned mute_timeout_ms;
     CURLM *multi; /* owns the kept connection */
     CURL *easy;
     atomic_bool cancelled;
@@ -65,6 +68,7 @@ int http_new(const struct http_opts *o, struct http **ret, struct err *e)
     h->pinned_key = str_dup(o->pinned_key);
     h->unverified = o->unverified;
     h->connect_timeout_us = o->connect_timeout_us ? o->connect_timeout_us : CONNECT_TIMEOUT_US;
+    h->mute_timeout_ms = (unsigned)(o->mute_timeout_us / USEC_PER_MSEC);
     /* Counted by libcurl, thread-safe since 7.84. It fails only without memory, as the next two. */
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(h->multi = curl_multi_init()) ||
         !(h->easy = curl_easy_init())) {
@@ -135,6 +139,13 @@ static size_t on_body(char *piece, size_t size, size_t count, void *arg)
     return c->too_large ? CURL_WRITEFUNC_ERROR : len;
 }
 
+static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+    const struct http *h = arg; /* tcp(7): with keepalive it overrides the number of probes. No TCP, no harm */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &h->mute_timeout_ms, sizeof(h->mute_timeout_ms));
+    return CURL_SOCKOPT_OK;
+}
+
 /* Options that can only fail for lack of memory or by our mistake are checked together. */
 #define SET(option, value) (bad |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
@@ -149,6 +160,10 @@ bool http_curl_set_transport(const struct http *h, CURL *easy)
     SET(CURLOPT_TCP_KEEPIDLE, 1L); /* 1/1 s: facts/ha.md 2.3 */
     SET(CURLOPT_TCP_KEEPINTVL, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(h->connect_timeout_us / USEC_PER_MSEC));
+    if (h->mute_timeout_ms) {
+        SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+        SET(CURLOPT_SOCKOPTDATA, (void *)h);
+    }
     if (h->unix_path) {
         SET(CURLOPT_UNIX_SOCKET_PATH, h->unix_path);
     }

@@ -32,6 +32,9 @@ struct http_opts {
     /* Believe any server. Only to fetch what is then checked against a fingerprint (join). */
     bool unverified;
     uint64_t connect_timeout_us; /* TCP and TLS together; 0 means 3 s */
+    /* A server whose kernel acknowledges nothing for so long, keepalive probes included, is given up; 0 means the
+     * kernel's ten seconds and more. For streams in which silence is normal. */
+    uint64_t mute_timeout_us;
 };
 
 struct http_reply {

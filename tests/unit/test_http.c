@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -230,6 +232,44 @@ static void no_first_byte_ends_a_stream(void **state)
     server_stop(&s);
 }
 
+/* As the client's process sees it while an answer comes. */
+static bool see_timeout(void *arg, const struct http_reply *head, const char *piece, size_t len)
+{
+    unsigned *found_ms = arg;
+    for (int fd = 0; fd < 256; fd++) {
+        unsigned ms = 0;
+        socklen_t size = sizeof(ms);
+        bool is_tcp = getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &size) == 0;
+        *found_ms = is_tcp && ms ? ms : *found_ms;
+    }
+    return true;
+}
+
+/* What the kernel does with it no test without a second host can see. */
+static void the_kernel_is_told_when_a_mute_server_is_dead(void **state)
+{
+    struct server s = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(addr);
+    struct err e = {0};
+    unsigned found_ms = 0;
+    _cleanup_http_reply_ struct http_reply r = {0};
+    _cleanup_(http_freep) struct http *h = NULL;
+    s.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s.fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(s.fd, 4), 0);
+    assert_int_equal(getsockname(s.fd, (struct sockaddr *)&addr, &size), 0);
+    s.lane = lane_new("server", 1, 4);
+    assert_int_equal(lane_run(s.lane, serve, &s, &e), 0);
+    _cleanup_free_ char *base = str_printf("http://127.0.0.1:%u", ntohs(addr.sin_port));
+    assert_int_equal(http_new(&(struct http_opts){.base = base, .mute_timeout_us = 3 * USEC_PER_SEC}, &h, &e), 0);
+    struct http_request q = {.path = "/", .deadline_us = in_ms(5000), .on_data = see_timeout, .on_data_arg = &found_ms};
+    assert_int_equal(http_call(h, &q, &r, &e), 0);
+    lane_free(s.lane);
+    close_fdp(&s.fd);
+    assert_int_equal(found_ms, 3000);
+}
+
 static void cancel_soon(void *arg)
 {
     (void)poll(NULL, 0, 20); /* the other thread is in its call by now; if not, it works as well */
@@ -314,6 +354,7 @@ int main(void)
         cmocka_unit_test(a_stream_ends_when_its_receiver_says_so),
         cmocka_unit_test(silence_in_a_stream_ends_it),
         cmocka_unit_test(no_first_byte_ends_a_stream),
+        cmocka_unit_test(the_kernel_is_told_when_a_mute_server_is_dead),
         cmocka_unit_test(a_waiting_call_is_cancelled_from_another_thread),
         cmocka_unit_test(a_request_is_not_repeated_when_its_kept_connection_is_lost),
         cmocka_unit_test(wrong_options_are_refused),

@@ -22,6 +22,7 @@
 #define PATIENCE_MAX_US (4 * USEC_PER_SEC)    /* etcd's own limit is 7 s */
 #define ROUND_PAUSE_MS 100                    /* when all endpoints failed in a row */
 #define FIRST_ILL_US (120 * USEC_PER_SEC)
+#define MUTE_US (3 * USEC_PER_SEC) /* a watch hears nothing for hours; who died with its power answers no probe */
 #define WATCH_CREATED_TIMEOUT_US (2 * USEC_PER_SEC) /* etcd ignores unknown bodies: probes.md 1.3 */
 #define PAGE_KEYS 256
 #define RANGE_RESTARTS_MAX 3
@@ -57,13 +58,14 @@ static const char *const gateway_headers[] = {
     NULL,
 };
 
-static int client_new(const struct etcd *d, const char *url, struct http **ret, struct err *e)
+static int client_new(const struct etcd *d, const char *url, uint64_t mute_us, struct http **ret, struct err *e)
 {
     return http_new(&(struct http_opts){.base = url,
                                         .ca_file = d->ca_file,
                                         .cert_file = d->cert_file,
                                         .key_file = d->key_file,
-                                        .connect_timeout_us = CONNECT_TIMEOUT_US},
+                                        .connect_timeout_us = CONNECT_TIMEOUT_US,
+                                        .mute_timeout_us = mute_us},
                     ret, e);
 }
 
@@ -118,7 +120,7 @@ static int ask_once(struct etcd *d, const char *path, const char *body, uint64_t
                     struct http_reply *ret, struct err *e)
 {
     struct http **client = &d->clients[d->at];
-    int r = *client ? 0 : client_new(d, d->urls.v[d->at], client, e);
+    int r = *client ? 0 : client_new(d, d->urls.v[d->at], 0, client, e);
     if (r == 0) {
         r = http_call(*client,
                       &(struct http_request){.path = path,
@@ -319,7 +321,7 @@ static int ask_member(struct etcd *d, const char *url, const char *path, uint64_
 {
     _cleanup_(http_freep) struct http *client = NULL;
     struct err why = {0};
-    int r = client_new(d, url, &client, &why);
+    int r = client_new(d, url, 0, &client, &why);
     if (r == 0) {
         r = http_call(client,
                       &(struct http_request){.path = path,
@@ -514,7 +516,7 @@ static int watch_connect(struct etcd_watch *w, struct err *e)
     (void)pthread_mutex_lock(&w->d->lock);
     _cleanup_free_ char *url = str_dup(w->d->urls.v[w->at % w->d->urls.n]);
     (void)pthread_mutex_unlock(&w->d->lock);
-    int r = client_new(w->d, url, &client, e);
+    int r = client_new(w->d, url, MUTE_US, &client, e);
     if (r < 0) {
         return r;
     }
