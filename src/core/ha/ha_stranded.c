@@ -12,6 +12,14 @@
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 
+/* It must say so itself. One that does not answer in time may be busy only, and so may the host be. */
+static bool is_cut_off(const struct core *c, const char *pool)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    const json_t *mount = json_object_get(smap_get(&c->seen, what), "mount");
+    return str_eq(json_text_of(mount, "state"), "mounted") && !json_bool_of(mount, "quorum", true);
+}
+
 /* Does a guest run here that failover covers, with its disk on @pool? */
 static bool has_guest_on(const struct core *c, const char *pool)
 {
@@ -59,10 +67,8 @@ void ha_plan_stranded(struct core *c)
         return;
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
-        _cleanup_free_ char *what = str_printf("pool/%s", it.name);
         _cleanup_free_ char *clock = str_printf("stranded/%s", it.name);
-        if (!ha_pool_is_on(c, it.name) || !smap_get(&c->seen, what) || pool_is_usable_on(c, it.name, c->host) ||
-            !has_guest_on(c, it.name)) {
+        if (!ha_pool_is_on(c, it.name) || !is_cut_off(c, it.name) || !has_guest_on(c, it.name)) {
             continue;
         }
         /* Both for so long: when a network comes back for all, some notice it a moment before others. */

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * When a host that does not reach its guests' disks says that it is out (case 7); the simulator plays the rest. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/ha/timing.h"
+#include "core_fenced.h"
+
+#define DUE_US (100 * USEC_PER_SEC)
+#define CUT "{\"mount\":{\"state\":\"mounted\",\"quorum\":false,\"bricks_up\":1}}"
+#define WELL "{\"mount\":{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}"
+#define HERE(desired, freezable)                                                                     \
+    "[\"/mortar/v1/vm/x/spec\",30,{\"name\":\"x\",\"uuid\":\"u-x\",\"desired\":\"" desired "\",\"pool\":\"vms\"}]," \
+    "[\"/mortar/v1/vm/x/own\",30,{\"owner\":\"host1\",\"inc\":1,\"epoch\":5,\"mig\":null}],"        \
+    "[\"/mortar/v1/vm/x/act\",30,{\"state\":\"running\",\"host\":\"host1\",\"epoch\":5,\"ha\":" freezable "}]"
+
+/* Does host1 do T1 on itself, 20 s after its mount was seen as @mine says and host2's as @others? */
+static bool gives_up(const char *mine, const char *others, const char *vm)
+{
+    bool is_found = false;
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    json_t *node = json_deep_copy(world_get(&c->world, "/mortar/v1/node/", "host2"));
+    json_object_set_new(node, "state", json_string("online"));
+    _cleanup_free_ char *text = json_format(node);
+    _cleanup_free_ char *rows = str_printf("[\"/mortar/v1/node/host2\",30,%s],[\"/mortar/v1/seen/host2/pool/vms\",30,%s],%s",
+                                           text, others, vm);
+    json_decref(node);
+    see(c, "pool/vms", mine);
+    see(c, "domains", "{\"x\":{\"state\":\"running\",\"reason\":\"x\",\"epoch\":5}}");
+    fenced_watch(c, 30, rows, DUE_US - HA_STRANDED_US);
+    for (int i = 0; i < 2; i++) {
+        _cleanup_json_ json_t *actions =
+            fenced_step(c, "{\"ev\":\"tick\"}", i ? DUE_US : DUE_US - 100 * USEC_PER_MSEC);
+        size_t k;
+        json_t *a;
+        json_array_foreach(actions, k, a) {
+            bool is_it = str_starts(json_text_of(a, "id"), "ha/stranded/");
+            assert_false(is_it && i == 0); /* not before 20 s are over */
+            is_found = is_found || is_it;
+        }
+    }
+    return is_found;
+}
+
+static void only_who_is_alone_cut_off_from_a_running_guests_disk_gives_up(void **state)
+{
+    assert_true(gives_up(CUT, WELL, HERE("running", "true")));
+    assert_false(gives_up(WELL, WELL, HERE("running", "true")));
+    assert_false(gives_up(CUT, CUT, HERE("running", "true"))); /* the others would have no better luck */
+    assert_false(gives_up(CUT, WELL, HERE("stopped", "true")));
+    assert_false(gives_up(CUT, WELL, HERE("running", "false"))); /* it could not be started elsewhere */
+}
+
+static void who_only_does_not_answer_in_time_does_not(void **state)
+{
+    assert_false(gives_up("{\"mount\":{\"state\":\"hanging\"}}", WELL, HERE("running", "true")));
+    assert_false(gives_up("{\"mount\":{\"state\":\"absent\"}}", WELL, HERE("running", "true")));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_who_is_alone_cut_off_from_a_running_guests_disk_gives_up),
+        cmocka_unit_test(who_only_does_not_answer_in_time_does_not),
+    };
+    return cmocka_run_group_tests_name("stranded", tests, NULL, NULL);
+}
