@@ -211,14 +211,18 @@ static bool has_lost_host(const struct core *c, const json_t *own)
     return node_is_out(node) || json_u64_of(own, "inc", 0) < json_u64_of(node, "inc", 0);
 }
 
-/* Of one that has run and shall run: under another epoch it has moved, or was taken over. */
+/* Of one that has run, or whose copy waits to be resumed, and that shall run: under another epoch it was taken
+ * over, or moved by an agent of before VM_RESUMING. */
 static const char *running_state(const struct core *c, const json_t *own, const json_t *act)
 {
     const char *phase = json_text_of(json_object_get(own, "mig"), "phase");
     if (has_lost_host(c, own)) {
         return "lost";
     }
-    return vm_epoch(act) == vm_epoch(own) ? "running" : str_eq(phase, "done") ? "resuming" : "starting";
+    if (vm_epoch(act) == vm_epoch(own)) {
+        return json_text_of(act, "state");
+    }
+    return str_eq(phase, "done") ? VM_RESUMING : "starting";
 }
 
 const char *vm_state(const struct core *c, const char *name)
@@ -234,7 +238,7 @@ const char *vm_state(const struct core *c, const char *name)
     if (vm_mig_is_active(own)) {
         return "migrating";
     }
-    if (str_eq(state, "running")) {
+    if (str_eq(state, "running") || str_eq(state, VM_RESUMING)) {
         return wants_running ? running_state(c, own, act) : "stopping";
     }
     if (vm_is_given_up(c, name)) {

@@ -3,7 +3,8 @@
  *   vm/NAME/spec  what the user wants, with desired = running | stopped
  *   vm/NAME/own   {owner, inc, epoch, mig}: who may run it. Every change is one CAS; the epoch
  *                 grows at every cold start and every change of owner (I1)
- *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5. fails
+ *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5, resuming(e)
+ *                 what T7 leaves the target to do: nothing was started under e, a copy waits there. fails
  *                 counts starts in a row that failed, crashes {count, message, host, when_ms} ends of
  *                 QEMU without VM_WELL_US of running in between; both outlive a change of owner */
 #pragma once
@@ -52,6 +53,8 @@ uint64_t vm_next_epoch(const struct core *c, const json_t *own);
 
 /** vm_is_of_former_store - is @own's epoch of a store that was restored since? Nothing starts under it. */
 bool vm_is_of_former_store(const struct core *c, const json_t *own);
+
+#define VM_RESUMING "resuming"
 
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
