@@ -218,6 +218,21 @@ static void a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash(v
     assert_false(has_action(actions, "vm/db1/create/u-db1/4"));
 }
 
+static void a_copy_that_was_resumed_runs_before_a_list_says_so(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    _cleanup_json_ json_t *asked = step(c, WATCH(HAS_COME "," RESUMING("")), PAUSED(""), 1, 2);
+    _cleanup_json_ json_t *early = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 1, 3);
+    assert_false(has_action(early, "vm/db1/running"));
+    static const char done[] = "{\"ev\":\"done\",\"id\":\"vm/db1/resume\",\"result\":{}}";
+    _cleanup_json_ json_t *resumed = step(c, done, PAUSED(""), 3, 4);
+    _cleanup_free_ char *commit = commit_of(resumed, "vm/db1/running");
+    assert_non_null(strstr(commit, "\"epoch\":4"));
+    (void)smap_del(&c->attempts, "vm/db1/running");
+    _cleanup_json_ json_t *paused = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 5, 6); /* a list of after it */
+    assert_false(has_action(paused, "vm/db1/running"));
+}
+
 /* The file would go back in time: what was asked for first may be written last. */
 static void no_claim_while_the_epoch_of_a_copy_is_being_written(void **state)
 {
@@ -246,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
         cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),
         cmocka_unit_test(a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash),
+        cmocka_unit_test(a_copy_that_was_resumed_runs_before_a_list_says_so),
         cmocka_unit_test(no_claim_while_the_epoch_of_a_copy_is_being_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

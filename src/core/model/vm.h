@@ -66,6 +66,11 @@ bool vm_mig_is_active(const json_t *own);
  * waits for a switch-over that hangs.
  */
 bool vm_is_switching_over(const struct core *c);
+/**
+ * vm_list_may_wait - does a guest stand still so, and is no list of domains needed to let it run again?
+ * A list keeps libvirtd and a processor from the switch-over for 10 ms and more.
+ */
+bool vm_list_may_wait(const struct core *c);
 
 #define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
 #define VM_CRASHES_MAX 8     /* the same, after pauses of 1, 2, 4 … 60 s (facts/ha.md 3.8) */

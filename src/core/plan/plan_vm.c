@@ -414,6 +414,15 @@ static void resume(struct vm *v)
     }
 }
 
+/* The list that says "paused" was asked for before libvirt resumed it. */
+static bool is_resumed(const struct vm *v)
+{
+    char id[96];
+    id_of(v, "resume", id, sizeof(id));
+    const struct attempt *a = act_find(v->c, id);
+    return a && a->has_ended && !a->error.code && v->c->domains_at_us <= a->not_before_us;
+}
+
 static uint64_t changed_us(const struct vm *v, const char *which)
 {
     _cleanup_free_ char *key = str_printf(KEY_VM "%s/%s", v->name, which);
@@ -443,7 +452,7 @@ static void plan_present(struct vm *v)
 {
     const char *state = json_text_of(v->act, "state");
     bool is_claimed = vm_epoch(v->act) == vm_epoch(v->own);
-    if (dom_is(v, "running")) {
+    if (dom_is(v, "running") || (dom_is(v, "paused") && is_claimed && is_resumed(v))) {
         if (!is_claimed || !str_eq(state, "running")) {
             commit_act(v, "running", vm_new_act(v->c, "running", vm_epoch(v->own)));
         } else {
