@@ -273,11 +273,10 @@ int act_vm_resume(const struct env *env, const json_t *args, struct act_ctx *ctx
                   struct err *e)
 {
     const char *uuid = json_text_of(args, "uuid");
-    bool is_here = false;
-    int r = find_meant(env, args, &is_here, e);
-    if (r == 0 && !is_here) {
-        r = ERR_SET(e, STATE, "there is no domain '%s' to resume", json_text_of(args, "name"));
-    }
-    r = r < 0 ? r : take_epoch(uuid, json_u64_of(args, "epoch", 0), true, e);
-    return r < 0 ? r : virt_resume(env->virt, json_text_of(args, "name"), e);
+    uint64_t epoch = json_u64_of(args, "epoch", 0);
+    struct dom_meta meant = {0};
+    act_vm_fill_meta(&meant, uuid, "", 0, epoch);
+    int r = take_epoch(uuid, epoch, true, e);
+    r = r < 0 ? r : virt_resume(env->virt, json_text_of(args, "name"), &meant, e);
+    return r;
 }

@@ -75,14 +75,14 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
     _cleanup_json_ json_t *packed = flight_pack(a->core, event);
     int r = core_step(a->core, event, now, wall, &actions, e);
     a->is_stepping = false;
-    recorder_add(a->recorder, a->core, packed, actions);
-    history_add(a->history, a->core->facts);
     size_t i;
     json_t *action;
     json_array_foreach(actions, i, action) {
         log_debug("action", "id=%s do=%s", json_text_of(action, "id"), json_text_of(action, "do"));
         dispatch(a->dispatcher, action);
     }
+    recorder_add(a->recorder, a->core, packed, actions); /* files come last: a guest may wait for what was asked */
+    history_add(a->history, a->core->facts);
     wake_earlier(a);
     return r;
 }

@@ -215,6 +215,7 @@ static void tell_act(const struct telling *t)
         const char *after;
     } rows[] = {
         {"starting", "", " claims its start (T5)"},
+        {"resuming", "its copy waits to be resumed on ", ""},
         {"running", "it runs on ", ""},
         {"stopped", "it has stopped on ", ""},
         {"stopping", "", " ends it, as the user wants"},

@@ -18,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     _cleanup_strv_ struct strv models = {0};
     _cleanup_dom_info_ struct dom_info d = {0};
     struct dom_status status;
+    struct dom_meta mark;
     bool emulation;
     bool kvm;
     /* Refusing is fine everywhere; what is accepted must hold together. */
@@ -32,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         }
     }
+    (void)dom_meta_parse(bytes, size, &mark, NULL);
     (void)dom_status_parse(bytes, size, &status, NULL);
     (void)dom_caps_parse_models(bytes, size, &models, NULL);
     (void)dom_caps_parse_host(bytes, size, &emulator, &machines, &emulation, &kvm, NULL);

@@ -97,7 +97,7 @@ static int do_destroy(struct virt *v, char **a, int n, struct err *e)
 
 static int do_resume(struct virt *v, char **a, int n, struct err *e)
 {
-    return virt_resume(v, a[0], e);
+    return virt_resume(v, a[0], NULL, e);
 }
 
 static int do_suspend(struct virt *v, char **a, int n, struct err *e)

@@ -223,6 +223,37 @@ static void a_move_waits_until_the_targets_guard_enforces(void **state)
     }
 }
 
+/* The target resumes at once when it hears of T7: one commit says who owns it and what is left to do (adr/0008). */
+static void t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed(void **state)
+{
+    static const char records[] =
+        "[\"/mortar/v1/task/t1\",12,{\"id\":\"t1\",\"kind\":\"vm.migrate\",\"object\":\"db1\",\"runner\":\"host1\","
+        "\"state\":\"running\",\"phase\":\"copy\",\"args\":{\"name\":\"db1\"},\"data\":{\"dst\":\"host2\"}}],"
+        "[\"/mortar/v1/vm/db1/own\",12,{\"owner\":\"host1\",\"inc\":1,\"epoch\":3,\"mig\":{\"id\":\"t1\",\"dst\":"
+        "\"host2\",\"dst_inc\":1,\"epoch\":5,\"phase\":\"active\"}}],[\"/mortar/v1/vm/db1/act\",12,{\"state\":"
+        "\"running\",\"host\":\"host1\",\"epoch\":3,\"ha\":true,\"fails\":1,\"crashes\":{\"count\":2}}]";
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *copying = step(c, records, 12, AT);
+    assert_non_null(args_of(copying, "task/t1/copy/qemu"));
+    _cleanup_json_ json_t *event =
+        json_loads("{\"ev\":\"done\",\"id\":\"task/t1/copy/qemu\",\"result\":{}}", 0, NULL);
+    json_t *all = NULL;
+    assert_int_equal(core_step(c, event, AT + 1, 0, &all, NULL), 0);
+    _cleanup_json_ json_t *actions = all;
+    const json_t *own = put_of(actions, "task/t1/copy/own", "/mortar/v1/vm/db1/own");
+    assert_string_equal(json_text_of(own, "owner"), "host2");
+    assert_int_equal(json_u64_of(own, "epoch", 0), 5);
+    _cleanup_json_ json_t *act = json_deep_copy(put_of(actions, "task/t1/copy/own", "/mortar/v1/vm/db1/act"));
+    json_object_del(act, "since_ms");
+    _cleanup_json_ json_t *want = json_loads("{\"state\":\"resuming\",\"host\":\"host2\",\"epoch\":5,\"ha\":true,"
+                                             "\"crashes\":{\"count\":2}}", 0, NULL);
+    assert_true(json_equal(act, want));
+    _cleanup_free_ char *compares =
+        json_format(json_object_get(args_of(actions, "task/t1/copy/own"), "compares"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/own\",12]"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/act\",12]"));
+}
+
 /* Found by the simulator: a stop elsewhere was not heard of, and the task waited five minutes for nobody. */
 static void a_start_of_what_seems_to_run_compares_that_it_is_wanted(void **state)
 {
@@ -266,6 +297,7 @@ int main(void)
         cmocka_unit_test(what_a_task_commits_compares_that_it_still_runs),
         cmocka_unit_test(a_failed_migration_ends_without_t8_only_when_the_store_says_so),
         cmocka_unit_test(a_move_waits_until_the_targets_guard_enforces),
+        cmocka_unit_test(t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed),
         cmocka_unit_test(a_start_of_what_seems_to_run_compares_that_it_is_wanted),
         cmocka_unit_test(a_start_that_a_stop_has_overtaken_ends_at_once),
         cmocka_unit_test(files_of_machines_that_have_a_record_are_kept),

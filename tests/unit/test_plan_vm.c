@@ -156,6 +156,98 @@ static void a_stop_is_compared_with_what_the_user_wants(void **state)
     assert_true(is_found);
 }
 
+/* --- the target's part of a migration (docs/adr/0008) ----------------------------------------- */
+
+#define OWN(owner, epoch, mig)                                                                     \
+    "[\"/mortar/v1/vm/db1/own\",11,{\"owner\":\"" owner "\",\"inc\":1,\"epoch\":" epoch ",\"mig\":" mig "}]"
+#define COMES OWN("host2", "3", "{\"id\":\"t\",\"dst\":\"host1\",\"epoch\":4,\"phase\":\"active\"}")
+#define HAS_COME OWN("host1", "4", "{\"id\":\"t\",\"dst\":\"host1\",\"phase\":\"done\"}")
+#define RESUMING(more)                                                                             \
+    "[\"/mortar/v1/vm/db1/act\",11,{\"state\":\"resuming\",\"host\":\"host1\",\"epoch\":4" more "}]"
+#define PAUSED(more) "{\"db1\":{\"state\":\"paused\",\"reason\":\"user\",\"epoch\":4" more "}}"
+
+static struct core *with_pool(void)
+{
+    struct core *c = core_world_new();
+    smap_put(&c->seen, "pool/vms", json_pack("{s:{s:s,s:b}}", "mount", "state", "mounted", "quorum", 1));
+    return c;
+}
+
+static void the_epoch_of_a_copy_is_on_disk_before_t7(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    _cleanup_json_ json_t *actions = step(c, WATCH(COMES), PAUSED(""), 3, 2);
+    _cleanup_free_ char *args = commit_of(actions, "vm/db1/epoch/4");
+    assert_non_null(strstr(args, "\"epoch\":4"));
+    assert_false(has_action(actions, "vm/db1/resume"));
+    _cleanup_json_ json_t *again = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 3, 4);
+    assert_false(has_action(again, "vm/db1/epoch/4"));
+}
+
+static void a_copy_is_resumed_when_t7_is_heard_of_without_a_commit(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    _cleanup_json_ json_t *actions = step(c, WATCH(HAS_COME "," RESUMING("")), PAUSED(""), 1, 2);
+    assert_true(has_action(actions, "vm/db1/resume"));
+    assert_false(has_action(actions, "vm/db1/handover"));
+}
+
+/* Failover takes a machine away when act says that the guard can freeze it: that must be so before it runs. */
+static void a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    static const char records[] = WATCH(HAS_COME "," RESUMING(",\"ha\":true"));
+    _cleanup_json_ json_t *outside = step(c, records, PAUSED(",\"freezable\":false"), 1, 2);
+    assert_false(has_action(outside, "vm/db1/resume"));
+    _cleanup_free_ char *commit = commit_of(outside, "vm/db1/handover");
+    assert_non_null(strstr(commit, "\"state\":\"resuming\""));
+    assert_null(strstr(commit, "\"ha\""));
+    _cleanup_(core_freep) struct core *other = with_pool();
+    _cleanup_json_ json_t *inside = step(other, records, PAUSED(",\"freezable\":true"), 1, 2);
+    assert_true(has_action(inside, "vm/db1/resume"));
+    assert_false(has_action(inside, "vm/db1/handover"));
+}
+
+static void a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    _cleanup_json_ json_t *actions = step(c, WATCH(HAS_COME "," RESUMING("")), "{}", 3, 2);
+    _cleanup_free_ char *commit = commit_of(actions, "vm/db1/raise");
+    assert_non_null(strstr(commit, "\"epoch\":5"));
+    assert_null(strstr(commit, "crashes"));
+    assert_false(has_action(actions, "vm/db1/create/u-db1/4"));
+}
+
+static void a_copy_that_was_resumed_runs_before_a_list_says_so(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    _cleanup_json_ json_t *asked = step(c, WATCH(HAS_COME "," RESUMING("")), PAUSED(""), 1, 2);
+    _cleanup_json_ json_t *early = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 1, 3);
+    assert_false(has_action(early, "vm/db1/running"));
+    static const char done[] = "{\"ev\":\"done\",\"id\":\"vm/db1/resume\",\"result\":{}}";
+    _cleanup_json_ json_t *resumed = step(c, done, PAUSED(""), 3, 4);
+    _cleanup_free_ char *commit = commit_of(resumed, "vm/db1/running");
+    assert_non_null(strstr(commit, "\"epoch\":4"));
+    (void)smap_del(&c->attempts, "vm/db1/running");
+    _cleanup_json_ json_t *paused = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 5, 6); /* a list of after it */
+    assert_false(has_action(paused, "vm/db1/running"));
+}
+
+/* The file would go back in time: what was asked for first may be written last. */
+static void no_claim_while_the_epoch_of_a_copy_is_being_written(void **state)
+{
+    _cleanup_(core_freep) struct core *c = with_pool();
+    static const char undone[] = WATCH(SPEC("running") ",[\"/mortar/v1/vm/db1/own\",12,{\"owner\":\"host1\",\"inc\":1,"
+                                       "\"epoch\":5,\"mig\":null}]");
+    _cleanup_json_ json_t *comes = step(c, WATCH(COMES), PAUSED(""), 3, 2);
+    assert_true(has_action(comes, "vm/db1/epoch/4"));
+    _cleanup_json_ json_t *taken = step(c, undone, "{}", 5, 4);
+    assert_false(has_action(taken, "vm/db1/claim/u-db1/5"));
+    _cleanup_json_ json_t *kept =
+        step(c, "{\"ev\":\"done\",\"id\":\"vm/db1/epoch/4\",\"result\":{}}", "{}", 6, 6);
+    assert_true(has_action(kept, "vm/db1/claim/u-db1/5"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +257,12 @@ int main(void)
         cmocka_unit_test(a_claim_compares_the_pool),
         cmocka_unit_test(a_reboot_compares_whether_failover_is_on),
         cmocka_unit_test(a_stop_is_compared_with_what_the_user_wants),
+        cmocka_unit_test(the_epoch_of_a_copy_is_on_disk_before_t7),
+        cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
+        cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),
+        cmocka_unit_test(a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash),
+        cmocka_unit_test(a_copy_that_was_resumed_runs_before_a_list_says_so),
+        cmocka_unit_test(no_claim_while_the_epoch_of_a_copy_is_being_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

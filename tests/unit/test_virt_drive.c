@@ -130,14 +130,45 @@ static void a_vm_lives_through_its_states(void **state)
     assert_int_equal(virt_find(v, "vm1", &d, NULL), 0);
     assert_int_equal(d.state, VIRT_PAUSED);
     dom_info_done(&d.info);
-    assert_int_equal(virt_resume(v, "vm1", NULL), 0);
-    assert_int_equal(virt_resume(v, "vm1", NULL), 0);
+    assert_int_equal(virt_resume(v, "vm1", NULL, NULL), 0);
+    assert_int_equal(virt_resume(v, "vm1", NULL, NULL), 0);
     assert_int_equal(virt_suspend(v, "vm1", NULL), 0);
     assert_int_equal(virt_create(v, vm_xml, false, &e), -ERR_EXISTS);
     assert_int_equal(virt_destroy(v, "vm1", false, NULL), 0);
     assert_int_equal(virt_destroy(v, "vm1", false, NULL), 0);
     assert_int_equal(virt_find(v, "vm1", &d, NULL), -ERR_NOT_FOUND);
     assert_int_equal(virt_reset(v, "vm1", NULL), -ERR_NOT_FOUND);
+}
+
+static enum virt_state state_of(struct virt *v, const char *name)
+{
+    struct virt_domain d = {0};
+    assert_int_equal(virt_find(v, name, &d, NULL), 0);
+    dom_info_done(&d.info);
+    return d.state;
+}
+
+static void only_the_instance_that_is_meant_is_resumed(void **state)
+{
+    _cleanup_(virt_closep) struct virt *v = virt_open("test:///default", NULL);
+    struct virt_domain d = {0};
+    assert_int_equal(virt_create(v, vm_xml, false, NULL), 0);
+    assert_int_equal(virt_suspend(v, "vm1", NULL), 0);
+    assert_int_equal(virt_suspend(v, "test", NULL), 0);
+    assert_int_equal(virt_find(v, "vm1", &d, NULL), 0);
+    struct dom_meta meant = d.info.meta;
+    dom_info_done(&d.info);
+    assert_int_equal(virt_resume(v, "test", &meant, NULL), -ERR_STATE); /* nobody's */
+    assert_int_equal(state_of(v, "test"), VIRT_PAUSED);
+    meant.n++;
+    assert_int_equal(virt_resume(v, "vm1", &meant, NULL), -ERR_STATE);
+    meant.n--;
+    meant.uuid[0] ^= 1;
+    assert_int_equal(virt_resume(v, "vm1", &meant, NULL), -ERR_STATE);
+    assert_int_equal(state_of(v, "vm1"), VIRT_PAUSED);
+    meant.uuid[0] ^= 1;
+    assert_int_equal(virt_resume(v, "vm1", &meant, NULL), 0);
+    assert_int_equal(state_of(v, "vm1"), VIRT_RUNNING);
 }
 
 static void events_reach_the_loop(void **state)
@@ -273,6 +304,7 @@ int main(void)
         cmocka_unit_test(ours_and_others_are_listed),
         cmocka_unit_test(a_domain_that_ends_meanwhile_is_left_out),
         cmocka_unit_test(a_vm_lives_through_its_states),
+        cmocka_unit_test(only_the_instance_that_is_meant_is_resumed),
         cmocka_unit_test(events_reach_the_loop),
         cmocka_unit_test(no_libvirtd_is_an_error_with_a_hint),
         cmocka_unit_test(a_process_is_in_its_own_cgroup_only),

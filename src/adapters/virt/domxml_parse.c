@@ -142,6 +142,17 @@ int dom_xml_parse(const char *text, size_t len, struct dom_info *ret, struct err
     return r;
 }
 
+int dom_meta_parse(const char *text, size_t len, struct dom_meta *ret, struct err *e)
+{
+    _cleanup_xml_ xmlDoc *doc = NULL;
+    assert(text);
+    int r = parse_limited(text, len, &doc, e);
+    if (r == 0 && !read_meta(xmlDocGetRootElement(doc), ret)) {
+        r = ERR_SET(e, PARSE, "this is not Mortar's mark");
+    }
+    return r;
+}
+
 static void set_attr(xmlNode *node, const char *name, const char *value)
 {
     (void)xmlSetProp(node, (const xmlChar *)name, (const xmlChar *)value); /* aborts or works */

@@ -40,6 +40,12 @@ void dom_info_done(struct dom_info *d);
 int dom_xml_parse(const char *text, size_t len, struct dom_info *ret, struct err *e);
 
 /**
+ * dom_meta_parse - read Mortar's mark alone, as virDomainGetMetadata() gives it
+ * Return: 0, -ERR_PARSE or -ERR_LIMIT
+ */
+int dom_meta_parse(const char *text, size_t len, struct dom_meta *ret, struct err *e);
+
+/**
  * dom_xml_reown - the same domain under another owner and epoch, for the target of a migration
  * @xml: of the running domain (VIR_DOMAIN_XML_MIGRATABLE)        @meta: what the target will be
  * @ret: set on success; differs in our metadata and the console's log only, so that libvirt sees

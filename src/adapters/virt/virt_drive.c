@@ -398,11 +398,24 @@ int virt_suspend(struct virt *v, const char *name, struct err *e)
     return r;
 }
 
-int virt_resume(struct virt *v, const char *name, struct err *e)
+/* The mark alone: all of its XML, and its state, would cost the guest that waits some milliseconds. */
+static int check_meant(virDomainPtr dom, const struct dom_meta *meant, struct err *e)
+{
+    struct dom_meta m = {0};
+    _cleanup_free_ char *mark = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, DOM_META_NS, 0);
+    bool is_ours = mark && dom_meta_parse(mark, strlen(mark), &m, NULL) == 0;
+    if (!is_ours || !str_eq(m.uuid, meant->uuid) || m.restore_gen != meant->restore_gen || m.n != meant->n) {
+        return ERR_SET(e, STATE, "the domain '%s' is not the instance that is meant", virDomainGetName(dom));
+    }
+    return 0;
+}
+
+int virt_resume(struct virt *v, const char *name, const struct dom_meta *meant, struct err *e)
 {
     _cleanup_dom_ virDomainPtr dom = NULL;
     int state = 0;
     int r = virt_dom_get(v, name, &dom, e);
+    r = r < 0 || !meant ? r : check_meant(dom, meant, e);
     if (r < 0 || virDomainResume(dom) == 0) {
         return r;
     }

@@ -131,8 +131,12 @@ int virt_shutdown(struct virt *v, const char *name, struct err *e);
 int virt_reset(struct virt *v, const char *name, struct err *e);
 /** virt_suspend - the guest stops executing. Return: as virt_shutdown() */
 int virt_suspend(struct virt *v, const char *name, struct err *e);
-/** virt_resume - the guest executes; 0 when it does already. Return: as virt_shutdown() */
-int virt_resume(struct virt *v, const char *name, struct err *e);
+/**
+ * virt_resume - the guest executes; 0 when it does already
+ * @meant: only the instance with this uuid and epoch, which is looked at by the same handle; NULL: any
+ * Return: as virt_shutdown(), -ERR_STATE when it is another one
+ */
+int virt_resume(struct virt *v, const char *name, const struct dom_meta *meant, struct err *e);
 
 struct virt_caps {
     bool kvm; /* libvirt offers it; that is no proof that a guest boots (facts/probes.md 5.3) */

@@ -133,17 +133,48 @@ static bool stands_still(const struct core *c, const char *name)
     return vm_mig_is_active(own) || (is_done && (!runs || is_cold));
 }
 
+/* Of an entry of c->seen below "suspended/". Borrowed: its machine when that stands still, or NULL */
+static const char *name_if_still(const struct core *c, const struct smap_item *seen)
+{
+    const char *name = seen->key + strlen("suspended/");
+    uint64_t at_us = json_u64_of(seen->value, "at_us", 0);
+    return c->now_us < at_us + SWITCH_OVER_MAX_US && stands_still(c, name) ? name : NULL;
+}
+
 bool vm_is_switching_over(const struct core *c)
 {
     for (size_t i = smap_lower(&c->seen, "suspended/");
          i < c->seen.n && str_starts(c->seen.items[i].key, "suspended/"); i++) {
-        uint64_t at_us = json_u64_of(c->seen.items[i].value, "at_us", 0);
-        if (c->now_us < at_us + SWITCH_OVER_MAX_US &&
-            stands_still(c, c->seen.items[i].key + strlen("suspended/"))) {
+        if (name_if_still(c, &c->seen.items[i])) {
             return true;
         }
     }
     return false;
+}
+
+/* The source needs no list: its QEMU's end is watched. The target does until it knows the copy. */
+static bool is_all_known(const struct core *c, const char *name, const char *reason)
+{
+    const json_t *own = vm_own(c, name);
+    uint64_t taken = vm_epoch(json_object_get(own, "mig"));
+    uint64_t epoch = taken > vm_epoch(own) ? taken : vm_epoch(own);
+    _cleanup_free_ char *resume = str_printf("vm/%s/resume", name);
+    const struct attempt *a = act_find(c, resume);
+    return str_eq(reason, "migrated") || (vm_epoch(vm_domain(c, name)) == epoch && !(a && a->error.code));
+}
+
+bool vm_list_may_wait(const struct core *c)
+{
+    bool may_wait = false;
+    for (size_t i = smap_lower(&c->seen, "suspended/");
+         i < c->seen.n && str_starts(c->seen.items[i].key, "suspended/"); i++) {
+        const char *name = name_if_still(c, &c->seen.items[i]);
+        if (name && !is_all_known(c, name, json_text_of(c->seen.items[i].value, "reason"))) {
+            return false;
+        }
+        may_wait = may_wait || name;
+    }
+    return may_wait;
 }
 
 uint64_t vm_crashes(const json_t *act)
@@ -211,14 +242,18 @@ static bool has_lost_host(const struct core *c, const json_t *own)
     return node_is_out(node) || json_u64_of(own, "inc", 0) < json_u64_of(node, "inc", 0);
 }
 
-/* Of one that has run and shall run: under another epoch it has moved, or was taken over. */
+/* Of one that has run, or whose copy waits to be resumed, and that shall run: under another epoch it was taken
+ * over, or moved by an agent of before VM_RESUMING. */
 static const char *running_state(const struct core *c, const json_t *own, const json_t *act)
 {
     const char *phase = json_text_of(json_object_get(own, "mig"), "phase");
     if (has_lost_host(c, own)) {
         return "lost";
     }
-    return vm_epoch(act) == vm_epoch(own) ? "running" : str_eq(phase, "done") ? "resuming" : "starting";
+    if (vm_epoch(act) == vm_epoch(own)) {
+        return json_text_of(act, "state");
+    }
+    return str_eq(phase, "done") ? VM_RESUMING : "starting";
 }
 
 const char *vm_state(const struct core *c, const char *name)
@@ -234,7 +269,7 @@ const char *vm_state(const struct core *c, const char *name)
     if (vm_mig_is_active(own)) {
         return "migrating";
     }
-    if (str_eq(state, "running")) {
+    if (str_eq(state, "running") || str_eq(state, VM_RESUMING)) {
         return wants_running ? running_state(c, own, act) : "stopping";
     }
     if (vm_is_given_up(c, name)) {

@@ -3,7 +3,8 @@
  *   vm/NAME/spec  what the user wants, with desired = running | stopped
  *   vm/NAME/own   {owner, inc, epoch, mig}: who may run it. Every change is one CAS; the epoch
  *                 grows at every cold start and every change of owner (I1)
- *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5. fails
+ *   vm/NAME/act   {state, host, epoch, …}: what the owner has done; starting(e) is the claim T5, resuming(e)
+ *                 what T7 leaves the target to do: nothing was started under e, a copy waits there. fails
  *                 counts starts in a row that failed, crashes {count, message, host, when_ms} ends of
  *                 QEMU without VM_WELL_US of running in between; both outlive a change of owner */
 #pragma once
@@ -53,6 +54,8 @@ uint64_t vm_next_epoch(const struct core *c, const json_t *own);
 /** vm_is_of_former_store - is @own's epoch of a store that was restored since? Nothing starts under it. */
 bool vm_is_of_former_store(const struct core *c, const json_t *own);
 
+#define VM_RESUMING "resuming"
+
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
 bool vm_mig_is_active(const json_t *own);
 
@@ -63,6 +66,11 @@ bool vm_mig_is_active(const json_t *own);
  * waits for a switch-over that hangs.
  */
 bool vm_is_switching_over(const struct core *c);
+/**
+ * vm_list_may_wait - does a guest stand still so, and is no list of domains needed to let it run again?
+ * A list keeps libvirtd and a processor from the switch-over for 10 ms and more.
+ */
+bool vm_list_may_wait(const struct core *c);
 
 #define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
 #define VM_CRASHES_MAX 8     /* the same, after pauses of 1, 2, 4 … 60 s (facts/ha.md 3.8) */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Live migration by D7 and facts/ha.md 6.3. The runner is the source. T6 claims the migration, QEMU
  * copies and leaves the target's copy paused, and when the source's QEMU has gone the source
- * commits T7: owner = target, a new epoch. Only then does the target's planner resume it (I9). */
+ * commits T7: owner = target, a new epoch, and in the same commit act = resuming, so that the target's
+ * planner resumes it at once when it learns of that (I9, docs/adr/0008). */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -122,11 +123,39 @@ static void keep_figures(struct op *o)
     }
 }
 
+/* What the target has to do, said for it by T7. It compares act, too: what is carried over is what was there. */
+static json_t *resuming(struct op *o, uint64_t epoch)
+{
+    static const char *const carried[] = {"ha", "crashes"}; /* its slice is in the domain's XML; see vm.h */
+    const json_t *act = vm_act(o->c, name_of(o));
+    json_t *next = vm_new_act(o->c, VM_RESUMING, epoch);
+    json_object_set_new(next, "host", json_string(dst_of(o)));
+    for (size_t i = 0; i < ELEMENTS(carried); i++) {
+        json_t *value = json_object_get(act, carried[i]);
+        if (value) {
+            json_object_set(next, carried[i], value);
+        }
+    }
+    return next;
+}
+
+static enum op_verdict commit_t7(struct op *o)
+{
+    struct core *c = o->c;
+    uint64_t epoch = vm_epoch(json_object_get(vm_own(c, name_of(o)), "mig"));
+    json_t *next = vm_new_own(c, dst_of(o), epoch);
+    struct commit t = commit_new();
+    json_object_set_new(next, "mig", json_pack("{s:s,s:s,s:s}", "id", o->id, "dst", dst_of(o),
+                                               "phase", "done"));
+    vm_put_own(c, &t, name_of(o), next);
+    vm_put_act(c, &t, name_of(o), resuming(o, epoch));
+    return op_commit(o, "own", &t);
+}
+
 /* Copy and T7 are one phase: saving the task between them would lengthen the blackout. */
 static enum op_verdict copy(struct op *o)
 {
     struct core *c = o->c;
-    const json_t *own = vm_own(c, name_of(o));
     if (is_handed_over(o)) {
         keep_figures(o);
         return OP_NEXT;
@@ -147,15 +176,7 @@ static enum op_verdict copy(struct op *o)
     if (v == OP_FAIL && op_is_forced(o)) {
         return op_fail(o, CANCELLED, "cancelled by force");
     }
-    if (v != OP_NEXT) {
-        return v; /* a cancelled copy fails by itself, or had finished before */
-    }
-    json_t *next = vm_new_own(c, dst_of(o), vm_epoch(json_object_get(own, "mig")));
-    struct commit t = commit_new();
-    json_object_set_new(next, "mig", json_pack("{s:s,s:s,s:s}", "id", o->id, "dst", dst_of(o),
-                                               "phase", "done"));
-    vm_put_own(c, &t, name_of(o), next);
-    return op_commit(o, "own", &t);
+    return v == OP_NEXT ? commit_t7(o) : v; /* a cancelled copy fails by itself, or had finished before */
 }
 
 /* Both ends of the blackout are read on this host's clock: QEMU's switch-over here, and the moment

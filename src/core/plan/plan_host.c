@@ -136,7 +136,7 @@ void plan_observe(struct core *c)
     plan_observe_etcd(c);
     plan_observe_reach(c);
     plan_observe_uplink(c);
-    if (node_has_vms(me) && look(c, "observe/domains", "observe.domains",
+    if (node_has_vms(me) && !vm_list_may_wait(c) && look(c, "observe/domains", "observe.domains",
                                  c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
     }

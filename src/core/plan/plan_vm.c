@@ -149,13 +149,18 @@ static bool is_backing_off(const struct vm *v)
     return r && v->c->now_us < r->changed_us + backoff_us(v);
 }
 
-/* Is the epoch being written to disk? Nobody may write a newer one before that has ended. */
+/* Is any epoch being written to disk? Nobody may write a newer one before that has ended. */
 static bool is_keeping_epoch(const struct vm *v)
 {
-    char id[96];
-    id_of(v, "epoch", id, sizeof(id));
-    const struct attempt *a = act_find(v->c, id);
-    return a && a->in_flight;
+    const struct smap *all = &v->c->attempts;
+    char prefix[96];
+    id_of(v, "epoch/", prefix, sizeof(prefix));
+    for (size_t i = smap_lower(all, prefix); i < all->n && str_starts(all->items[i].key, prefix); i++) {
+        if (((const struct attempt *)all->items[i].value)->in_flight) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* T5. The claim's attempt stays while the epoch is current: it is this process's right to start. */
@@ -208,10 +213,24 @@ static json_t *create_args(const struct vm *v)
                      ha_pool_is_on(v->c, json_text_of(v->spec, "pool")));
 }
 
-static json_t *epoch_args(const struct vm *v)
+static json_t *args_of_epoch(const struct vm *v, uint64_t epoch)
 {
     return json_pack("{s:s,s:O,s:I}", "name", v->name, "uuid", json_object_get(v->spec, "uuid"),
-                     "epoch", (json_int_t)vm_epoch(v->own));
+                     "epoch", (json_int_t)epoch);
+}
+
+static json_t *epoch_args(const struct vm *v)
+{
+    return args_of_epoch(v, vm_epoch(v->own));
+}
+
+/* I5: it must be on disk before the guest runs. A failure is none yet: "vm.resume" writes it itself. */
+static void keep_epoch(struct vm *v, uint64_t epoch)
+{
+    char id[96];
+    _cleanup_free_ char *what = str_printf("epoch/%llu", (unsigned long long)epoch);
+    id_of(v, what, id, sizeof(id));
+    (void)act_once(v->c, id, "vm.keep_epoch", args_of_epoch(v, epoch));
 }
 
 /* An agent before this one claimed the epoch, and what it asked for may still be done: a QEMU that turns up
@@ -351,19 +370,38 @@ static void plan_running_wanted(struct vm *v)
         }
     } else if (str_eq(state, "starting")) {
         plan_start_claimed(v);
+    } else if (str_eq(state, VM_RESUMING)) {
+        raise_epoch(v, fails_of(v), NULL); /* its copy has gone before it ran, with libvirtd or the host */
     } else {
         plan_gone(v);
     }
 }
 
-/* The copy that a migration left here is ours now. The epoch is persisted (I5) while the claim is
- * under way: it must be on disk before the guest runs, and the guest waits for both. */
+/* A copy is on its way to this host. Its epoch is persisted (I5) while memory is copied, for which the guest
+ * does not wait: no cold start of this host may use that epoch from now on, and none would. */
+static void await_copy(struct vm *v)
+{
+    const json_t *mig = json_object_get(v->own, "mig");
+    if (vm_mig_is_active(v->own) && str_eq(json_text_of(mig, "dst"), v->c->host) && v->dom &&
+        vm_epoch(v->dom) == vm_epoch(mig)) {
+        keep_epoch(v, vm_epoch(mig));
+    }
+}
+
+/* T7 says where failover may take it away from: not before this host has seen that its guard can freeze the
+ * copy. A source of before VM_RESUMING says nothing at all. */
+static bool is_act_untrue(const struct vm *v)
+{
+    bool is_resuming = str_eq(json_text_of(v->act, "state"), VM_RESUMING);
+    return vm_epoch(v->act) != vm_epoch(v->own) ||
+           (is_resuming && json_bool_of(v->act, "ha", false) && !is_freezable(v));
+}
+
+/* The copy that a migration left here is ours, and act has to say so before it runs. */
 static void plan_handover(struct vm *v)
 {
-    char id[96];
-    commit_act(v, "handover", vm_new_act(v->c, "starting", vm_epoch(v->own)));
-    id_of(v, "epoch", id, sizeof(id));
-    (void)act_try(v->c, id, "vm.keep_epoch", epoch_args(v), USEC_PER_SEC);
+    commit_act(v, "handover", vm_new_act(v->c, VM_RESUMING, vm_epoch(v->own)));
+    keep_epoch(v, vm_epoch(v->own));
 }
 
 static void resume(struct vm *v)
@@ -374,6 +412,15 @@ static void resume(struct vm *v)
         id_of(v, "resume", id, sizeof(id));
         (void)act_try(v->c, id, "vm.resume", epoch_args(v), USEC_PER_SEC);
     }
+}
+
+/* The list that says "paused" was asked for before libvirt resumed it. */
+static bool is_resumed(const struct vm *v)
+{
+    char id[96];
+    id_of(v, "resume", id, sizeof(id));
+    const struct attempt *a = act_find(v->c, id);
+    return a && a->has_ended && !a->error.code && v->c->domains_at_us <= a->not_before_us;
 }
 
 static uint64_t changed_us(const struct vm *v, const char *which)
@@ -405,13 +452,13 @@ static void plan_present(struct vm *v)
 {
     const char *state = json_text_of(v->act, "state");
     bool is_claimed = vm_epoch(v->act) == vm_epoch(v->own);
-    if (dom_is(v, "running")) {
+    if (dom_is(v, "running") || (dom_is(v, "paused") && is_claimed && is_resumed(v))) {
         if (!is_claimed || !str_eq(state, "running")) {
             commit_act(v, "running", vm_new_act(v->c, "running", vm_epoch(v->own)));
         } else {
             forget_crashes(v);
         }
-    } else if (dom_is(v, "paused") && !is_claimed) {
+    } else if (dom_is(v, "paused") && is_act_untrue(v)) {
         plan_handover(v);
     } else if (dom_is(v, "paused") && str_eq(json_text_of(v->dom, "reason"), "ioerror") &&
                !str_eq(state, "ioerror")) {
@@ -517,6 +564,14 @@ static void forget_old(struct vm *v)
         _cleanup_free_ char *keep = epoch_id(v, start_steps[i]);
         act_forget_others(v->c, prefix, keep);
     }
+    char epochs[96];
+    id_of(v, "epoch/", epochs, sizeof(epochs));
+    if (act_has_any(v->c, epochs)) {
+        const json_t *mig = json_object_get(v->own, "mig");
+        uint64_t newest = vm_epoch(mig) > vm_epoch(v->own) ? vm_epoch(mig) : vm_epoch(v->own);
+        _cleanup_free_ char *keep = str_printf("%s%llu", epochs, (unsigned long long)newest);
+        act_forget_others(v->c, epochs, keep);
+    }
 }
 
 /* T10: what this host sent before its reboot may still lie in the others' bricks. Until they have proved that
@@ -535,6 +590,7 @@ static void plan_vm(struct vm *v, struct smap *starts)
         return; /* its disk is being made or removed: the task has it */
     }
     forget_old(v);
+    await_copy(v);
     if (must_die(v)) {
         id_of(v, "kill", id, sizeof(id));
         (void)act_try(v->c, id, "vm.destroy",
