@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapters/fence/fence_brick.h"
 #include "adapters/fence/fence_index.h"
 #include "adapters/fence/fence_launder.h"
 #include "adapters/gluster/gluster_drive.h"
@@ -24,6 +25,8 @@
 #define GFID_US (10 * USEC_PER_SEC)
 #define HA_BRICKS 3
 #define LEFT_POLL_MS 200
+#define GLUSTERD_UNIT "glusterd.service"
+#define END_US (10 * USEC_PER_SEC) /* then it is told what does not end, and tried again */
 
 /* --- indices ------------------------------------------------------------------------------- */
 
@@ -257,4 +260,37 @@ int act_host_clean(const struct env *env, const json_t *args, struct act_ctx *ct
         r = r < 0 ? r : unit_reset_failed(unit, e);
     }
     return r;
+}
+
+/* --- own bricks of before a fence ---------------------------------------------------------- */
+
+/* glusterd first, so that nobody starts a brick again before the core says so. Its unit ends with it alone:
+ * KillMode=process of our drop-in. */
+int act_host_end_bricks(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    uint64_t deadline_us = clock_boottime_us() + END_US;
+    unsigned ended = 0;
+    size_t i;
+    json_t *volume;
+    int r = unit_stop(GLUSTERD_UNIT, 0, e);
+    json_array_foreach(json_object_get(args, "volumes"), i, volume) {
+        _cleanup_free_ char *dir = brick_dir_of(json_object_get(volume, "brick"), false);
+        unsigned killed = 0;
+        r = r < 0 ? r : fence_kill_brick(json_text_of(volume, "volume"), dir, deadline_us, &killed, e);
+        ended += killed;
+    }
+    if (r < 0) {
+        return r;
+    }
+    log_notice("this host's own bricks have ended, with all that they had received before it was fenced",
+               "bricks=%u", ended);
+    *ret = json_pack("{s:I}", "ended", (json_int_t)ended);
+    return 0;
+}
+
+int act_host_start_bricks(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                          struct err *e)
+{
+    return unit_start(GLUSTERD_UNIT, 0, e);
 }

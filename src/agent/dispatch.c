@@ -101,6 +101,8 @@ static const struct action_row {
     {"drill.report", LANE_ASK, act_drill_report},
     {"ha.off", LANE_FENCE, act_ha_off},
     {"host.clean", LANE_HOST, act_host_clean},
+    {"host.end_bricks", LANE_DRAIN, act_host_end_bricks},
+    {"host.start_bricks", LANE_HOST, act_host_start_bricks},
     {"vm.clean", LANE_CLEAN, act_vm_clean},
     {"vm.create", LANE_VIRT, act_vm_create},
     {"vm.shutdown", LANE_VIRT, act_vm_shutdown},

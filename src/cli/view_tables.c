@@ -22,6 +22,7 @@ static const struct field host_fields[] = {
     {"Role", "role"},
     {"State", "state", FIELD_STATE},
     {"Held back", "held"},
+    {"Cannot come back", "waits"},
     {"Management address", "addresses.mgmt"},
     {"Storage address", "addresses.storage"},
     {"CPUs", "cpus", FIELD_COUNT},

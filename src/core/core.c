@@ -150,6 +150,19 @@ static void learn_domains(struct core *c, const json_t *result)
     json_decref(ours);
 }
 
+/* For all to see until it succeeds. */
+static void remember_failure(struct core *c, const char *what, const struct attempt *a)
+{
+    _cleanup_free_ char *key = str_printf("failed/%s", what);
+    if (!a->error.code) {
+        (void)smap_del(&c->seen, key);
+        return;
+    }
+    json_t *error = err_to_json(&a->error);
+    json_object_set_new(error, "at_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
+    smap_put(&c->seen, key, error); /* the time makes each failure a new record */
+}
+
 /* What the attempt's outcome tells about this host. */
 static void learn(struct core *c, const char *id, const struct attempt *a, bool is_commit)
 {
@@ -190,14 +203,12 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
         str_starts(id, "freed/")) {
         _cleanup_free_ char *again = str_printf("observe/pool/%s", strchr(id, '/') + 1);
         act_forget(c, again); /* look at once */
-        _cleanup_free_ char *what = str_printf("failed/%s", id);
-        if (a->error.code) {
-            json_t *error = err_to_json(&a->error);
-            json_object_set_new(error, "at_ms", json_integer((json_int_t)(c->wall_us / USEC_PER_MSEC)));
-            smap_put(&c->seen, what, error); /* the time makes each failure a new record */
-        } else {
-            (void)smap_del(&c->seen, what);
-        }
+        remember_failure(c, id, a);
+    }
+    if (str_eq(id, "ha/start") || str_starts(id, "ha/clean/") ||
+        (str_starts(id, "ha/fence/") && str_ends(id, "/end"))) {
+        act_forget(c, "observe/gluster"); /* look at once */
+        remember_failure(c, HA_RETURN, a);
     }
 }
 

@@ -432,7 +432,7 @@ static void fence_done(struct core *c, const char *id, const struct attempt *a)
     char what[17];
     unsigned long long inc = 0;
     if (sscanf(id, "ha/fence/%64[^/]/%llu/%16s", host, &inc, what) != 3 ||
-        (!str_eq(what, "cut") && !str_eq(what, "drain"))) {
+        (!str_eq(what, "cut") && !str_eq(what, "drain") && !str_eq(what, "end"))) {
         return;
     }
     json_t *fact = outcome(c, a, what);

@@ -142,6 +142,12 @@ static void tell_fence(const struct telling *t)
         SAY(t, "%s could not cut %s off (try %" PRIu64 "): %s", t->on, host, number(t, "fails"), error);
     } else if (is_word(t, "what", "cut")) {
         SAY(t, "%s has cut %s off (%" PRIu64 " ms)", t->on, host, number(t, "took_ms"));
+    } else if (is_word(t, "what", "end") && error) {
+        SAY(t, "%s cannot end its own bricks yet, and does not come back before (try %" PRIu64 "): %s", t->on,
+            number(t, "fails"), error);
+    } else if (is_word(t, "what", "end")) {
+        SAY(t, "%s has ended its own bricks, which were cut off: nothing of before is left in them (%" PRIu64 " ms)",
+            t->on, number(t, "took_ms"));
     } else if (error) {
         SAY(t, "%s cannot prove yet that nothing of %s is on its way (try %" PRIu64 "): %s", t->on, host,
             number(t, "fails"), error);

@@ -70,6 +70,25 @@ def qemus(cluster, host, name):
     return cluster.lab.exec(host, ["pgrep", "-f", f"guest={name},"], check=False).stdout.split()
 
 
+def bricks(cluster, host):
+    """["PID START"] of the brick processes in a host; the two together name a process."""
+    words = "for p in $(pgrep -x glusterfsd); do cut -d' ' -f1,22 /proc/$p/stat; done"
+    return cluster.lab.exec(host, ["sh", "-c", words], check=False).stdout.split("\n")[:-1]
+
+
+def ended_its_brick(cluster, guest, host, before):
+    """A host that came back without a boot ended its own brick before T9, and has another one since."""
+    told = [item["text"] for item in cluster.show("host3", "vm", "why", guest.name)["items"]]
+    end = max((n for n, text in enumerate(told) if text.startswith(f"{host} has ended its own bricks")), default=None)
+    back = max(n for n, text in enumerate(told) if text.startswith(f"{host} comes back"))
+    assert end is not None and end < back, told
+    after = bricks(cluster, host)
+    assert len(before) == len(after) == 1, (before, after)
+    assert before != after
+    heal = [b["heal_pending_files"] for b in cluster.show("host3", "pool", "show", "vms")["bricks"]]
+    assert heal == [0, 0, 0]
+
+
 def judge(cluster, guest, through="host3"):
     """Stop, look at every block, start again."""
     where = guest.seen(through)["host"]
@@ -203,7 +222,9 @@ def test_case_32_all_hosts_cut_and_booted_in_any_order(cluster, guest):
 
 
 def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
+    before = []
     def cut_off(host):
+        before.extend(bricks(cluster, host))
         cluster.lab.partition(host, None, "storage")
         cluster.lab.partition(host, None, "mgmt")
     old, new = fail_over(cluster, guest, cut_off)
@@ -215,16 +236,22 @@ def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
     cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
     let_in(cluster, old)
     cluster.wait_whole()
+    ended_its_brick(cluster, guest, old, before)
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
 
 
 def test_case_2_hung_host_that_revives_writes_nothing(cluster, guest):
-    old, new = fail_over(cluster, guest, lambda host: cluster.lab.hang(host, cut_links=True))
+    before = []
+    def hang(host):
+        before.extend(bricks(cluster, host))
+        cluster.lab.hang(host, cut_links=True)
+    old, new = fail_over(cluster, guest, hang)
     cluster.lab.resume(old)
     cluster.wait_until("the old instance is gone", lambda: not qemus(cluster, old, guest.name), 60)
     let_in(cluster, old)
     cluster.wait_whole()
+    ended_its_brick(cluster, guest, old, before)
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
 

@@ -10,7 +10,8 @@
 
 #define TAIL_US (8 * USEC_PER_SEC) /* what runs must go on running */
 #define HEARD_US (30 * USEC_PER_SEC) /* hosts have heard of each other's mounts */
-#define SWITCH_US (30 * USEC_PER_SEC) /* a migration stands still until a slow write has ended */
+#define KEEP_US (60 * USEC_PER_SEC) /* longer than a fence and what a host needs to be a member again */
+#define SWITCH_US (75 * USEC_PER_SEC) /* a migration stands still until a slow write has ended */
 
 /* One thing that is done to a cluster, more often with a higher weight. */
 struct fault {
@@ -284,6 +285,12 @@ static void stick_disk(struct sim *s, size_t victim)
     s->ha->hosts[victim].is_stuck = true;
 }
 
+/* One write that stays in a brick, over a fence and a heal, while others pass it. */
+static void keep_write(struct sim *s, size_t victim)
+{
+    s->ha->hosts[victim].keep_us = 1 + prng_below(&s->prng, KEEP_US);
+}
+
 static void suspend(struct sim *s, size_t victim)
 {
     sim_ha_suspend(s, victim, prng_below(&s->prng, 10 * USEC_PER_SEC));
@@ -310,6 +317,7 @@ static const struct fault hurts[] = {
     {"store on or off", 2, toggle_store},
     {"stick disk", 1, stick_disk},
     {"suspend", 1, suspend},
+    {"keep a write", 2, keep_write},
     {NULL, 0, NULL},
 };
 

@@ -91,13 +91,6 @@ size_t sim_host_index(const struct sim *s, const char *name)
 
 /* --- models of actions --------------------------------------------------------------------- */
 
-/* A disk that ends no write ends no heal either. What is not in the model: a single request that stays in a
- * brick while others pass it by, over the whole of a fence and a heal (docs/design/failover.md). */
-static bool is_heal_stuck(const struct sim *s, const struct sim_host *h)
-{
-    return s->ha && s->ha->hosts[h - s->hosts].is_stuck;
-}
-
 static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t *action)
 {
     const char *what = json_text_of(action, "do");
@@ -111,15 +104,15 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
                          (json_int_t)s->memory_bytes, "beat", (json_int_t)(s->now_us / BEAT_US));
     }
     if (str_eq(what, "observe.gluster")) {
-        return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms", 1);
+        return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms",
+                         sim_ha_has_brick(s, (size_t)(h - s->hosts)));
     }
     if (str_eq(what, "observe.etcd")) {
         return json_pack("{s:[]}", "list");
     }
     bool is_ready = str_eq(h->brick_of, json_text_of(pool, "uuid"));
     return json_pack("{s:{s:s,s:i,s:i,s:O},s:{s:s,s:b}}", "brick", "state", is_ready ? "ready" : "absent",
-                     "sector_bytes", 512, "heal_pending_files",
-                     (int)is_heal_stuck(s, h), "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
+                     "sector_bytes", 512, "heal_pending_files", 0, "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
                      h->pool_mounted ? "mounted" : "absent", "quorum",
                      sim_ha_quorum(s, (size_t)(h - s->hosts)));
 }
@@ -237,9 +230,15 @@ static void check_invariants(struct sim *s)
     }
 }
 
+/* What is a thread or a child of the agent (PR_SET_PDEATHSIG) dies with it; what it has sent goes on. */
+static bool is_of_agent(const json_t *action)
+{
+    const char *what = json_text_of(action, "do");
+    return str_eq(what, "vm.clean") || str_eq(what, "host.end_bricks");
+}
+
 /* What a dead agent has asked for may still happen, soon or late, or never. Migrations are libvirt's
- * and go on in any case, but nothing survives the host itself. Laundering is a child of the agent and dies
- * with it (PR_SET_PDEATHSIG); what it has sent goes on. */
+ * and go on in any case, but nothing survives the host itself. */
 static bool is_executed(struct sim *s, struct sim_event *n)
 {
     const struct sim_host *h = &s->hosts[n->host];
@@ -249,7 +248,7 @@ static bool is_executed(struct sim *s, struct sim_event *n)
     if (n->life == h->life || str_eq(json_text_of(n->action, "do"), "sim.end_copy")) {
         return true;
     }
-    return !str_eq(json_text_of(n->action, "do"), "vm.clean") && prng_below(&s->prng, 2);
+    return !is_of_agent(n->action) && prng_below(&s->prng, 2);
 }
 
 static bool is_held_up(struct sim *s, struct sim_event *n)

@@ -29,6 +29,8 @@ enum sim_mutant {
     SIM_NO_EPOCH_FILE,    /* epochs are not persisted (I5) */
     SIM_ANYBODY_LAUNDERS, /* who sees a host fenced launders, not the new owner under its epoch (A1) */
     SIM_NO_WATCHDOG,      /* a host that hangs is not reset, and S3 is asked for all the same */
+    SIM_KEEPS_BRICK,      /* a host that comes back without a boot keeps its brick's process */
+    SIM_LEAVES_THREADS,   /* it ends that, but does not wait for the last thread */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
 };
 

@@ -27,9 +27,11 @@ struct write {
     unsigned mount;
     unsigned conn;
     unsigned brick_boot;
+    unsigned brick_life;
     unsigned tries;
     uint64_t sent_us;
     bool is_laundering;
+    bool is_in_disk; /* a thread of the brick is within it; else it waits for one */
 };
 
 static size_t find_writer(const struct sim *s, const char *uuid, uint64_t epoch)
@@ -97,11 +99,18 @@ static void apply(struct sim *s, size_t brick, void *payload)
         end_write(s, w);
         return;
     }
+    bool is_of_ended = w->brick_life != b->brick_life;
+    if (is_of_ended && !w->is_in_disk) {
+        end_write(s, w);
+        return;
+    }
     if (b->is_hung || b->is_stuck) {
         sim_push_fn(s, AGAIN_US, brick, apply, w, sizeof(*w));
         return;
     }
-    b->queued[w->from]--;
+    b->ending -= is_of_ended;
+    b->in_disk -= !is_of_ended && w->is_in_disk;
+    b->queued[w->from] -= !is_of_ended;
     s->ha->applied++;
     end_write(s, w);
     check_s1(s, brick, w);
@@ -111,9 +120,15 @@ static void apply(struct sim *s, size_t brick, void *payload)
 static void receive(struct sim *s, size_t brick, const struct write *w)
 {
     struct write queued = *w;
+    struct sim_ha_host *b = ha_host(s, brick);
     queued.brick_boot = s->hosts[brick].boot;
-    ha_host(s, brick)->queued[w->from]++;
+    queued.brick_life = b->brick_life;
     uint64_t in_us = prng_below(&s->prng, sim_chance(s, s->ha->slow_percent) ? SLOW_DISK_US : DISK_US);
+    queued.is_in_disk = in_us % 2; /* the seeds of before mean what they meant */
+    in_us = b->keep_us ? b->keep_us : in_us;
+    b->keep_us = 0;
+    b->in_disk += queued.is_in_disk;
+    b->queued[w->from]++;
     sim_push_fn(s, in_us, brick, apply, &queued, sizeof(queued));
 }
 
@@ -140,7 +155,7 @@ static void arrive(struct sim *s, size_t brick, void *payload)
     bool is_linked = sim_ha_is_linked(s, SIM_STORAGE, w->from, brick);
     bool is_sent_on = !ha_host(s, w->from)->is_off && s->hosts[w->from].boot == w->boot &&
                       sim_ha_lets_in(s, w->from, brick) && (is_linked || s->now_us - w->sent_us <= TCP_US);
-    if (ha_host(s, brick)->is_off) {
+    if (ha_host(s, brick)->is_off || ha_host(s, brick)->has_no_brick) {
         end_write(s, w);
         return;
     }
@@ -204,12 +219,34 @@ const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action)
 {
     const json_t *args = json_object_get(action, "args");
     size_t foe = sim_host_index(s, json_text_of(args, "host"));
-    sim_note(s, "%s drains %s: %u", s->hosts[host].name, s->hosts[foe].name, ha_host(s, host)->queued[foe]);
-    if (ha_host(s, host)->queued[foe] && s->mutant != SIM_NO_DRAIN) {
+    const struct sim_ha_host *b = ha_host(s, host);
+    sim_note(s, "%s drains %s: %u", s->hosts[host].name, s->hosts[foe].name, b->queued[foe] + b->ending);
+    if ((b->queued[foe] || b->ending) && s->mutant != SIM_NO_DRAIN) {
         sim_push(s, AGAIN_US, host, NULL, json_incref((json_t *)action));
         return SIM_LATER;
     }
     return NULL;
+}
+
+/* SIGKILL: what waits for a thread is gone at once, with all connections; what one is within ends first. */
+const char *sim_brick_end(struct sim *s, size_t host)
+{
+    struct sim_ha_host *b = ha_host(s, host);
+    if (s->mutant == SIM_KEEPS_BRICK) {
+        return NULL;
+    }
+    if (!b->has_no_brick) {
+        b->has_no_brick = true;
+        b->brick_life++;
+        b->ending += b->in_disk;
+        b->in_disk = 0;
+        memset(b->queued, 0, sizeof(b->queued));
+        for (size_t i = 0; i < s->hosts_n; i++) {
+            b->conns[i]++;
+        }
+    }
+    sim_note(s, "%s ends its brick: %u threads left", s->hosts[host].name, b->ending);
+    return b->ending && s->mutant != SIM_LEAVES_THREADS ? "call.timeout" : NULL;
 }
 
 /* --- laundering ---------------------------------------------------------------------------- */

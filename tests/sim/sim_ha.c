@@ -91,11 +91,16 @@ bool sim_ha_never_runs_late(const struct sim *s)
     return !s->ha || s->ha->has_watchdog || s->mutant == SIM_NO_WATCHDOG;
 }
 
+bool sim_ha_has_brick(const struct sim *s, size_t host)
+{
+    return !s->ha || !ha_host(s, host)->has_no_brick;
+}
+
 bool sim_ha_quorum(const struct sim *s, size_t host)
 {
     size_t n = 0;
     for (size_t b = 0; s->ha && b < 3; b++) {
-        n += sim_ha_is_alive(s, b) && passes(s, SIM_STORAGE, host, b);
+        n += sim_ha_is_alive(s, b) && sim_ha_has_brick(s, b) && passes(s, SIM_STORAGE, host, b);
     }
     return !s->ha || n >= 2;
 }
@@ -434,6 +439,10 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
     } else if (str_eq(what, "host.clean")) { /* mounts are killed, and with them what waits in them */
         ha_host(s, host)->mounts++;
         s->hosts[host].pool_mounted = false;
+    } else if (str_eq(what, "host.end_bricks")) {
+        *ret_bad = sim_brick_end(s, host);
+    } else if (str_eq(what, "host.start_bricks")) {
+        ha_host(s, host)->has_no_brick = false;
     } else if (str_eq(what, "vm.clean")) {
         *ret_bad = sim_brick_launder(s, host, action);
     } else {
@@ -486,6 +495,9 @@ void sim_ha_power_off(struct sim *s, size_t host)
     h->guard.is_up = false;
     h->guard.is_frozen = false;
     memset(h->queued, 0, sizeof(h->queued));
+    h->in_disk = 0;
+    h->ending = 0;
+    h->has_no_brick = false;
     for (size_t i = 0; i < s->hosts_n; i++) {
         h->conns[i]++;
     }

@@ -43,6 +43,11 @@ struct sim_ha_host {
     unsigned queued[SIM_HOSTS_MAX]; /* writes of a host that this brick has received and not done */
     bool has_no_member;    /* its part of the store is dead (case 12) */
     bool is_stuck;         /* its disk hangs: the brick takes writes and ends none (case 19) */
+    uint64_t keep_us;      /* the next write stays in its brick so long, others pass it; 0: none does */
+    bool has_no_brick;     /* no process of its brick runs: it was ended and not started again */
+    unsigned brick_life;   /* of that process */
+    unsigned in_disk;      /* writes that its threads are within; they end before it does, killed or not */
+    unsigned ending;       /* the same of processes that were killed */
 };
 
 /* Writes of one instance of a machine, QEMU's and its owner's laundering, wherever they come from. */
@@ -101,6 +106,8 @@ bool sim_ha_is_hung(const struct sim *s, size_t host);
 bool sim_ha_never_runs_late(const struct sim *s);
 /** sim_ha_is_flushed - has every write of the instance been answered? QEMU hands over only then */
 bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch);
+/** sim_ha_has_brick - does the process of @host's brick run? */
+bool sim_ha_has_brick(const struct sim *s, size_t host);
 /** sim_ha_quorum - does @host's mount reach two of three bricks? */
 bool sim_ha_quorum(const struct sim *s, size_t host);
 /**

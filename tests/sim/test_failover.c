@@ -157,6 +157,37 @@ static void case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot(void **state)
     }
 }
 
+/* A write of before the fence stays in the own brick of the host that is fenced, others pass it by, and the host
+ * comes back without a boot. Guests elsewhere are new by then. */
+static void leave_a_write_behind(struct fix *f, int i, uint64_t us)
+{
+    struct sim_ha_host *h = &f->s.ha->hosts[f->old];
+    f->s.ha->has_watchdog = false;
+    h->keep_us = us;
+    sim_run(&f->s, USEC_PER_SEC);
+    assert_int_equal(h->keep_us, 0);
+    if (i % 2) {
+        cut_off(&f->s, f->old);
+    } else {
+        sim_ha_hang(&f->s, f->old);
+    }
+    assert_true(time_until_moved(f) <= 30 * USEC_PER_SEC);
+    sim_ha_heal(&f->s);
+    sim_ha_resume(&f->s, f->old);
+}
+
+static void cases_2_and_9_a_write_left_in_the_hosts_own_brick_reaches_no_copy_that_counts(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin(&f, i);
+        leave_a_write_behind(&f, i, 90 * USEC_PER_SEC);
+        all_is_well_again(&f);
+        sim_run(&f.s, 90 * USEC_PER_SEC); /* S1 is checked after every event */
+        end(&f);
+    }
+}
+
 /* I7: nobody decides by a wall clock. Those of all hosts jump by up to a day, to and fro, before and during a fence. */
 static void case_21_wall_clocks_that_jump_change_nothing(void **state)
 {
@@ -181,6 +212,56 @@ static void case_21_wall_clocks_that_jump_change_nothing(void **state)
         }
         assert_int_equal(took_us[0], took_us[1]);
     }
+}
+
+static const json_t *failure_of_return(const struct fix *f)
+{
+    _cleanup_free_ char *key = str_printf(KEY_SEEN "%s/failed/return", f->s.hosts[f->old].name);
+    return sim_get(&f->s, key);
+}
+
+static void cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        f.s.ha->hosts[f.old].is_stuck = true; /* its threads are within writes that do not end */
+        leave_a_write_behind(&f, i, 1);
+        sim_run(&f.s, 120 * USEC_PER_SEC);
+        assert_string_equal(kit_state(&f.s, f.old), "fenced");
+        assert_non_null(failure_of_return(&f));
+        f.s.ha->hosts[f.old].is_stuck = false;
+        all_is_well_again(&f);
+        assert_null(failure_of_return(&f));
+        end(&f);
+    }
+}
+
+/* Their mutants; always by the same seeds, as in test_mutants.c: a bound on luck would be none. */
+static void expect_write_left_behind_found(enum sim_mutant mutant)
+{
+    bool is_found = false;
+    for (uint64_t seed = 1; seed <= 20 && !is_found; seed++) {
+        struct fix f;
+        begin_by(&f, seed);
+        f.s.keeps_going = true;
+        f.s.mutant = mutant;
+        leave_a_write_behind(&f, (int)seed, 90 * USEC_PER_SEC);
+        sim_run(&f.s, 90 * USEC_PER_SEC);
+        is_found = f.s.violation[0];
+        end(&f);
+    }
+    assert_true(is_found);
+}
+
+static void cases_2_and_9_an_own_brick_that_is_kept_would_be_found(void **state)
+{
+    expect_write_left_behind_found(SIM_KEEPS_BRICK);
+}
+
+static void cases_2_and_9_an_own_brick_whose_last_thread_is_not_waited_for_would_be_found(void **state)
+{
+    expect_write_left_behind_found(SIM_LEAVES_THREADS);
 }
 
 static void case_4_agent_that_crashes_costs_nothing(void **state)
@@ -706,6 +787,10 @@ int main(void)
         cmocka_unit_test(case_1_power_cut_restarts_the_machine_within_ten_seconds),
         cmocka_unit_test(case_2_hung_host_that_revives_writes_nothing),
         cmocka_unit_test(case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot),
+        cmocka_unit_test(cases_2_and_9_a_write_left_in_the_hosts_own_brick_reaches_no_copy_that_counts),
+        cmocka_unit_test(cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why),
+        cmocka_unit_test(cases_2_and_9_an_own_brick_that_is_kept_would_be_found),
+        cmocka_unit_test(cases_2_and_9_an_own_brick_whose_last_thread_is_not_waited_for_would_be_found),
         cmocka_unit_test(case_4_agent_that_crashes_costs_nothing),
         cmocka_unit_test(case_21_wall_clocks_that_jump_change_nothing),
         cmocka_unit_test(case_5_guard_that_crashes_costs_nothing),

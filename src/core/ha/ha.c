@@ -125,6 +125,13 @@ bool ha_node_is_held(const json_t *node)
     return node_is_out(node) && json_u64_of(node, "fences", 0) >= HA_FLAP_FENCES;
 }
 
+const char *ha_return_waits(const struct core *c, const char *host)
+{
+    const json_t *node = node_get(c, host);
+    bool is_away = ha_node_is_out(node) || str_eq(json_text_of(node, "state"), "rejoining");
+    return is_away ? json_text_of(node_seen_now(c, host, "failed/" HA_RETURN), "message") : NULL;
+}
+
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {

@@ -66,6 +66,12 @@ void ha_put_fencing(struct core *c, struct commit *t, const char *host, const ch
 bool ha_may_fence_now(const struct core *c);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
 bool ha_node_is_held(const json_t *node);
+/**
+ * ha_return_waits - what is in the way of @host's return, in the words of its agent: it is told until it succeeds
+ * Return: borrowed, or NULL when nothing is known to be
+ */
+const char *ha_return_waits(const struct core *c, const char *host);
+#define HA_RETURN "return" /* published as failed/return */
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 

@@ -14,6 +14,7 @@
 #include "core/model/vm.h"
 
 #define HEALED_FOR_US (12 * USEC_PER_SEC) /* longer than bricks are looked at (OBSERVE_POOL_US) */
+#define START_AGAIN_US (10 * USEC_PER_SEC)
 
 static const json_t *my_node(const struct core *c)
 {
@@ -65,17 +66,21 @@ static bool has_no_guests(struct core *c)
     return !json_object_size(smap_get(&c->seen, "domains"));
 }
 
-/* After a boot nothing of before is here. Without one the mounts may hold requests of guests that were
- * ended: they are killed and made anew (A9). */
+/* Its record has the boot in which it was last in good standing: after another one nothing of before is here. */
+static bool has_booted(const struct core *c)
+{
+    return !str_eq(json_text_of(my_node(c), "boot_id"), json_text_of(c->self, "boot_id"));
+}
+
+/* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9). */
 static bool is_empty(struct core *c)
 {
     const json_t *me = my_node(c);
-    bool is_booted = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
     if (!has_no_guests(c)) {
         end_guests(c);
         return false;
     }
-    if (is_booted) {
+    if (has_booted(c)) {
         return true;
     }
     _cleanup_free_ char *id =
@@ -87,6 +92,36 @@ static bool is_empty(struct core *c)
         }
     }
     (void)act_try(c, id, "host.clean", json_pack("{s:o}", "pools", pools), UINT64_MAX / 2);
+    return act_has_succeeded(c, id);
+}
+
+/* All bricks here, whether failover covers their pools or not: that may have changed since a request came. */
+static json_t *bricks_here(const struct core *c)
+{
+    json_t *volumes = json_array();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        const json_t *brick = pool_brick_of(it.value, c->host);
+        if (brick && !pool_is_dir(it.value)) {
+            json_array_append_new(volumes, json_pack("{s:s,s:O}", "volume", it.name, "brick", brick));
+        }
+    }
+    return volumes;
+}
+
+/* Survivors have proved that their bricks hold nothing of before the fence; this host's own did not take part.
+ * A request that it kept would land when the copy counts again, so its process ends, and to the last thread,
+ * which may be within a write to a hung disk. Only when all others have cut this host off, which "fenced"
+ * says: a new process would hear of them else. Its mounts have ended, so nobody here talks to it either. */
+static bool has_ended_bricks(struct core *c)
+{
+    json_t *volumes = has_booted(c) ? NULL : bricks_here(c);
+    if (!json_array_size(volumes)) {
+        json_decref(volumes);
+        return true;
+    }
+    _cleanup_free_ char *id = str_printf("ha/fence/%s/%llu/end", c->host,
+                                         (unsigned long long)json_u64_of(my_node(c), "inc", 0));
+    (void)act_try(c, id, "host.end_bricks", json_pack("{s:o}", "volumes", volumes), UINT64_MAX / 2);
     return act_has_succeeded(c, id);
 }
 
@@ -113,6 +148,14 @@ static void rejoin(struct core *c) /* T9 */
 }
 
 /* --- coming back --------------------------------------------------------------------------- */
+
+/* What was ended for T9: from now on survivors blame this copy before they reach it. After a boot it runs. */
+static void start_bricks(struct core *c)
+{
+    if (node_has_bricks(my_node(c))) {
+        (void)act_try(c, "ha/start", "host.start_bricks", json_object(), START_AGAIN_US);
+    }
+}
 
 static bool is_healed(const struct core *c)
 {
@@ -291,16 +334,16 @@ void ha_plan_self(struct core *c)
 {
     const json_t *me = my_node(c);
     const char *state = json_text_of(me, "state");
-    bool is_other_boot = !str_eq(json_text_of(me, "boot_id"), json_text_of(c->self, "boot_id"));
     if (ha_node_is_out(me)) {
         bool is_over = is_empty(c);
-        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me)) {
+        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me) && has_ended_bricks(c)) {
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
-        if (is_other_boot) {
+        if (has_booted(c)) {
             rejoin(c);
         } else {
+            start_bricks(c);
             become_member(c);
         }
     } else {

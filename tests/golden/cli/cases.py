@@ -20,7 +20,7 @@ def host(name, role="converged", state="online", **more):
     return {
         "name": name, "uuid": f"uuid-of-{name}", "role": role, "state": state,
         "addresses": {"mgmt": "10.77.0.1" + name[-1], "storage": "10.78.0.1" + name[-1]},
-        "inc": 1, "held": False, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
+        "inc": 1, "held": False, "waits": None, "cpus": 8, "cpu_model": "Some CPU", "qemu": "7.2.22", "memory_bytes": 32 * GIB, "memory_free_bytes": 20 * GIB + GIB // 2,
         "capabilities": {"kvm": True}, "etcd": "member", "vms": ["demo"] if name == "host1" else [],
         "foreign_domains": ["win"] if name == "host1" else [],
         "version": "0.1.0", "seen_age_s": 2, **more,
