@@ -34,6 +34,11 @@ class Console:
         self.child.drop_group()
         self.thread.join()
 
+    def say(self, words):
+        """Type a line."""
+        self.child.stdin.write(words.encode() + b"\n")
+        self.child.stdin.flush()
+
     def wait_for(self, pattern, within_s=60, start=0):
         """The first match of pattern in a line from number start on."""
         end = time.monotonic() + within_s

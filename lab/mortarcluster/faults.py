@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways in which a host of a lab fails, and how each is mended: for bench, tests and soak."""
 
-DATA_HOSTS = ("host1", "host2")
+HOSTS = ("host1", "host2", "host3")  # the third has only a small disk
+DATA_HOSTS = HOSTS[:2]
 NETWORKS = ("storage", "mgmt")
+ETCDCTL = ("cd /etc/mortar/pki && ETCDCTL_API=3 etcdctl --cacert ca.crt --cert host.crt --key host.key "
+           "--endpoints https://{}:2379 ")
 
 
 def other(host):
@@ -14,6 +17,31 @@ def cut_cables(lab, host):
     """All networks; the host itself goes on."""
     for network in NETWORKS:
         lab.partition(host, None, network)
+
+
+def kill_daemon(lab, host, daemon):
+    """SIGKILL; systemd starts it again."""
+    lab.exec(host, ["systemctl", "kill", "-s", "KILL", daemon], check=False)
+
+
+def lead_store(cluster, host):
+    """Make this host's etcd the leader."""
+    def etcdctl(at, words):
+        return cluster.lab.exec(at, ["sh", "-c", ETCDCTL.format(cluster.lab.host(at).address("mgmt")) + words],
+                                check=False).stdout
+
+    def status(at):  # "ENDPOINT, ID, VERSION, SIZE, IS LEADER, …"
+        fields = etcdctl(at, "endpoint status").split(", ")
+        return (fields[1], fields[4] == "true") if len(fields) > 4 else (None, False)
+
+    def leads():
+        wanted, is_leader = status(host)
+        if not is_leader:
+            for at in HOSTS:
+                if status(at)[1]:
+                    etcdctl(at, f"move-leader {wanted}")
+        return status(host)[1]
+    cluster.wait_until(f"{host} leads the store", leads)
 
 
 # name → (break, mend), each with (lab, host)

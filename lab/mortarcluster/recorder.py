@@ -82,6 +82,11 @@ class Recorder:
         """The number of lines so far: the start of what to look at."""
         return len(self.lines)
 
+    def keep_last(self):
+        """Forget all lines but the newest one."""
+        with self.lock:
+            self.lines = self.lines[-1:]
+
     def last(self):
         """The newest line, or None."""
         with self.lock:

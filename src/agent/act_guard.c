@@ -7,6 +7,7 @@
 
 #include "adapters/guard/guard_link.h"
 #include "adapters/systemd/systemd.h"
+#include "agent/act_vm.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "agent/remote.h"
@@ -114,6 +115,15 @@ static char *slice_path(void)
 {
     bool is_hybrid = !file_exists("/sys/fs/cgroup/cgroup.controllers");
     return str_printf("/sys/fs/cgroup/%s" SLICE, is_hybrid ? "unified/" : "");
+}
+
+bool act_guard_froze(void)
+{
+    _cleanup_free_ char *slice = slice_path();
+    _cleanup_free_ char *path = str_printf("%s/cgroup.freeze", slice);
+    _cleanup_free_ char *text = NULL;
+    size_t len = 0;
+    return file_read(path, 16, &text, &len, NULL) == 0 && str_starts(text, "1");
 }
 
 static int open_link(struct guard_link **ret, struct err *e)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * QEMUs of this host. Starting obeys I5: the epoch must be higher than any this host has persisted
  * for the machine, and is persisted before QEMU exists. */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
@@ -240,12 +244,30 @@ static int find_meant(const struct env *env, const json_t *args, bool *ret, stru
     return is_meant ? 0 : ERR_SET(e, STATE, "the domain '%s' is not the instance that is meant", name);
 }
 
+/* What is frozen hears no SIGTERM: libvirt would wait for 10 s until it sends what needs no ear. */
+static void kill_frozen(const char *name)
+{
+    pid_t pid = 0;
+    bool is_in = false;
+    struct err why = {0};
+    _cleanup_close_ int fd = -1;
+    int r = act_guard_froze() ? virt_pidfd(name, &pid, &fd, &why) : -ERR_NOT_FOUND;
+    r = r < 0 ? r : virt_in_slice(pid, DOM_SLICE_HA, &is_in, NULL, &why);
+    if (r == 0 && is_in && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+        log_warning("cannot kill a QEMU that is frozen", "vm=%s errno=%d", name, errno);
+    }
+}
+
 int act_vm_destroy(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                    struct err *e)
 {
     bool is_here = false;
     int r = find_meant(env, args, &is_here, e);
-    return r < 0 || !is_here ? r : virt_destroy(env->virt, json_text_of(args, "name"), false, e);
+    if (r < 0 || !is_here) {
+        return r;
+    }
+    kill_frozen(json_text_of(args, "name"));
+    return virt_destroy(env->virt, json_text_of(args, "name"), false, e);
 }
 
 int act_vm_shutdown(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,

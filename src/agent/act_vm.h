@@ -2,6 +2,8 @@
  * What the handlers of virtual machines share. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "adapters/virt/domxml_format.h"
 
 /** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
@@ -9,3 +11,5 @@ void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, u
                       uint64_t epoch);
 /** act_vm_epoch_of - the epoch in a domain's metadata as the one number that records hold */
 uint64_t act_vm_epoch_of(const struct dom_meta *m);
+/** act_guard_froze - do the guests that failover covers stand still on this host, by order? */
+bool act_guard_froze(void);

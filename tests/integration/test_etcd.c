@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -431,6 +432,82 @@ static void dead_endpoints_are_passed_by(void **state)
     captive_stop(&c);
 }
 
+/* ---- a first endpoint that ends its watches ---- */
+
+struct ender {
+    int fd;
+    unsigned port;
+    bool begins; /* streams are confirmed before they end */
+    atomic_uint calls;
+    struct lane *lane;
+};
+
+static void end_watches(void *arg)
+{
+    struct ender *n = arg;
+    static const char line[] = "{\"result\":{\"header\":{\"revision\":\"1\"},\"created\":true}}\n";
+    for (;;) {
+        _cleanup_close_ int fd = accept4(n->fd, NULL, NULL, SOCK_CLOEXEC);
+        _cleanup_sbuf_ struct sbuf request = {0};
+        _cleanup_sbuf_ struct sbuf answer = {0};
+        if (fd < 0) {
+            return;
+        }
+        atomic_fetch_add(&n->calls, 1);
+        if (read_message(fd, &request) && n->begins) {
+            _cleanup_free_ char *text = str_printf(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                sizeof(line) - 1, line);
+            (void)sbuf_add(&answer, text, strlen(text));
+            (void)write_all(fd, &answer); /* who has gone does not matter */
+        }
+    }
+}
+
+static void ignore_batch(void *arg, const struct store_batch *batch)
+{
+}
+
+static int watch_for_a_moment(struct store_watch *w)
+{
+    struct err e = {0};
+    return store_watch_run(w, 1, clock_boottime_us() + 300 * USEC_PER_MSEC, ignore_batch, NULL, &e);
+}
+
+/* How often the first endpoint is called in three runs, of which the first fails there and the second does not
+ * at another one. */
+static unsigned calls_of_first(const struct captive *c, bool begins)
+{
+    struct err e = {0};
+    struct store *s = NULL;
+    struct ender n = {.begins = begins};
+    n.fd = listen_on_loopback(&n.port);
+    n.lane = lane_new("ender", 1, 1);
+    assert_int_equal(lane_run(n.lane, end_watches, &n, &e), 0);
+    _cleanup_free_ char *first = str_printf("http://127.0.0.1:%u", n.port);
+    const char *urls[] = {first, c->url, NULL};
+    assert_int_equal(etcd_open(&(struct etcd_opts){.urls = urls, .writer = "w"}, &s, &e), 0);
+    struct store_watch *w = store_watch_new(s, STORE_PREFIX);
+    assert_int_equal(watch_for_a_moment(w), -ERR_UNAVAILABLE);
+    assert_int_equal(watch_for_a_moment(w), 0);
+    (void)watch_for_a_moment(w); /* who is called counts, not what comes of it */
+    store_watch_free(w);
+    store_free(s);
+    (void)shutdown(n.fd, SHUT_RDWR);
+    lane_free(n.lane);
+    close_fdp(&n.fd);
+    return atomic_load(&n.calls);
+}
+
+static void a_watch_returns_to_the_first_endpoint_unless_that_began_none(void **state)
+{
+    struct captive c = {0};
+    captive_start(&c, false);
+    assert_int_equal(calls_of_first(&c, true), 2);
+    assert_int_equal(calls_of_first(&c, false), 1);
+    captive_stop(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +515,7 @@ int main(void)
         cmocka_unit_test(secure_etcd_keeps_the_contract_and_refuses_strangers),
         cmocka_unit_test(what_a_writer_is_told_stays_true_on_etcd),
         cmocka_unit_test(dead_endpoints_are_passed_by),
+        cmocka_unit_test(a_watch_returns_to_the_first_endpoint_unless_that_began_none),
     };
     if (access(ETCD, X_OK) < 0) {
         (void)printf("1..0 # SKIP %s is not installed (package etcd-server)\n", ETCD);

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the lab tests. Labs are named after the process, so that two runs do not meet."""
 
-import contextlib
 import itertools
 import os
 import pathlib
@@ -13,7 +12,8 @@ import pytest
 TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "lab"))
 
-from mortarlab import Lab, LabError, capability  # noqa: E402  (the path must come first)
+from mortarcluster.soak import explain  # noqa: E402  (the path must come first)
+from mortarlab import Lab, LabError, capability  # noqa: E402
 
 
 def pytest_report_header():
@@ -66,21 +66,13 @@ def make_lab():
         lab.down()
 
 
-EXPLAIN = ("mortar status; mortar task ls; mortar vm why demo; ip -br addr; nft list table inet mortar_fence | head -40; "
-           "journalctl -u 'mortar*' -n 60 --no-pager -o short-precise; "
-           "tail -n 20 /var/log/mortar/console/*.log")
-
-
 @pytest.fixture(autouse=True)
 def explanation(request):
     """After a failure: what each host of the module's cluster knows of it."""
     cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
     yield
     if cluster and request.node.report_call.failed:
-        for host in sorted(h.name for h in cluster.lab.hosts()):
-            with contextlib.suppress(Exception):  # it may have no power
-                done = cluster.lab.exec(host, ["sh", "-c", EXPLAIN], check=False, timeout=30)
-                print(f"--- {host}\n{done.stdout}{done.stderr}")
+        print(explain(cluster.lab))
 
 
 @pytest.hookimpl(hookwrapper=True)

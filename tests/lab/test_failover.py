@@ -17,13 +17,10 @@ import pytest
 
 from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
+from mortarcluster.faults import DATA_HOSTS, HOSTS, lead_store
 
-HOSTS = ("host1", "host2", "host3")
-DATA_HOSTS = ("host1", "host2")
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
-ETCDCTL = ("cd /etc/mortar/pki && ETCDCTL_API=3 etcdctl --cacert ca.crt --cert host.crt --key host.key "
-           "--endpoints https://{}:2379 ")
 SETTLE_S = 240  # a host that comes back is healed and trusted again
 
 
@@ -44,11 +41,6 @@ def guest(cluster):
     for host in DATA_HOSTS:
         guest.put_files(guest_module.build(), host)
     return guest
-
-
-def other(host):
-    """The data host that is not this one."""
-    return "host2" if host == "host1" else "host1"
 
 
 def states(cluster, through):
@@ -159,28 +151,9 @@ def test_case_1_power_cut(cluster, guest):
     judge(cluster, guest)
 
 
-def lead(cluster, host):
-    """Make this host's etcd the leader."""
-    def etcdctl(at, words):
-        return cluster.lab.exec(at, ["sh", "-c", ETCDCTL.format(cluster.lab.host(at).address("mgmt")) + words],
-                                check=False).stdout
-    def ids(at):  # "ENDPOINT, ID, VERSION, SIZE, IS LEADER, …"
-        fields = etcdctl(at, "endpoint status").split(", ")
-        return (fields[1], fields[4] == "true") if len(fields) > 4 else (None, False)
-
-    def leads():
-        wanted, is_leader = ids(host)
-        if not is_leader:
-            for at in HOSTS:
-                if ids(at)[1]:
-                    etcdctl(at, f"move-leader {wanted}")
-        return ids(host)[1]
-    cluster.wait_until(f"{host} leads the store", leads)
-
-
 def test_case_1_when_the_dead_host_led_the_store_too(cluster, guest):
     def cut_leader(host):
-        lead(cluster, host)
+        lead_store(cluster, host)
         cluster.lab.cut(host)
     old, _ = fail_over(cluster, guest, cut_leader)
     cluster.lab.boot(old)

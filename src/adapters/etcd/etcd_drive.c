@@ -43,7 +43,7 @@ struct etcd_watch {
     struct etcd *d;
     char *prefix;
     size_t at;            /* endpoint of the next run */
-    uint64_t first_ill_until_us; /* CLOCK_BOOTTIME; the first endpoint failed a moment ago */
+    uint64_t first_ill_until_us; /* CLOCK_BOOTTIME; the first endpoint began no stream */
     pthread_mutex_t lock; /* guards client and stopped */
     struct http *client;
     bool stopped;
@@ -590,10 +590,12 @@ static int drive_watch_run(void *watch, uint64_t from_revision, uint64_t deadlin
     }
     watch_disconnect(w);
     sbuf_done(&s.line);
-    /* Another member may do better. The first, which is this host's own where it has one, is tried again, but
-     * one that is ill would make us deaf for seconds each time. */
+    /* Another member may do better. The first, which is this host's own where it has one, is tried again with the
+     * next run: streams to others are silent when their hosts are lost. Only one that does not begin a stream is
+     * left alone for longer, or it would make us deaf for seconds each time. */
+    bool is_first = w->at % w->d->urls.n == 0;
     if (r < 0) {
-        w->first_ill_until_us = w->at % w->d->urls.n == 0 ? clock_boottime_us() + FIRST_ILL_US : w->first_ill_until_us;
+        w->first_ill_until_us = is_first && !s.created ? clock_boottime_us() + FIRST_ILL_US : w->first_ill_until_us;
         w->at++;
     } else if (clock_boottime_us() >= w->first_ill_until_us) {
         w->at = 0;
