@@ -2,6 +2,7 @@
  * The small cluster of core_world.h with failover on and host2 fenced, as host1 sees it. */
 #pragma once
 
+#include "core_actions.h"
 #include "core_well.h"
 
 /* A machine of host2, of epoch 5, that the guard could freeze. @more: fields of the spec, ",\"ha\":\"stay\"" */
@@ -11,23 +12,12 @@
     "[\"/mortar/v1/vm/" name "/own\",11,{\"owner\":\"host2\",\"inc\":1,\"epoch\":5,\"mig\":null}]," \
     "[\"/mortar/v1/vm/" name "/act\",11,{\"state\":\"" state "\",\"host\":\"host2\",\"epoch\":5,\"ha\":true}]"
 
-/** fenced_step - one step. Return: its actions; caller frees */
-static inline _unused_ json_t *fenced_step(struct core *c, const char *text, uint64_t now_us)
-{
-    json_t *actions = NULL;
-    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
-    assert(event);
-    int r = core_step(c, event, now_us, now_us, &actions, NULL);
-    assert(r == 0);
-    return actions;
-}
-
 /** fenced_watch - records change; what the core asks for is dropped */
 static inline _unused_ void fenced_watch(struct core *c, unsigned revision, const char *rows, uint64_t now_us)
 {
     _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":%u,\"puts\":[%s],\"dels\":[]}",
                                            revision, rows);
-    json_decref(fenced_step(c, text, now_us));
+    json_decref(actions_of(c, text, now_us));
 }
 
 /** fenced_world - at 1 s host1 has heard of the machines in @rows and that failover is on; host2 was fenced */
@@ -53,16 +43,8 @@ static inline _unused_ struct core *fenced_world(const char *rows)
 /** fenced_take - the arguments of host1's commit T4 in the step of this time, or NULL; caller frees */
 static inline _unused_ json_t *fenced_take(struct core *c, uint64_t now_us)
 {
-    json_t *found = NULL;
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", now_us);
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (str_eq(json_text_of(a, "id"), "ha/t4/host2")) {
-            found = json_incref(json_object_get(a, "args"));
-        }
-    }
-    return found;
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", now_us);
+    return json_incref((json_t *)action_args(actions, "ha/t4/host2"));
 }
 
 /** fenced_put - what a commit puts as record @which of @vm, or NULL. Borrowed. */

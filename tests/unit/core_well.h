@@ -4,6 +4,14 @@
 
 #include "core_world.h"
 
+/* A record of revision 20, and the pool of that cluster with failover on. */
+#define ROW(key, value) "[\"/mortar/v1/" key "\",20," value "]"
+#define HA_POOL                                                                                     \
+    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,"   \
+        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":"     \
+        "\"host2\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":"       \
+        "\"arbiter\"}]}")
+
 /** see - what the agent of this core observes */
 static inline _unused_ void see(struct core *c, const char *what, const char *text)
 {

@@ -45,7 +45,7 @@ static struct core *with_act(int own, const char *act, const char *dom)
 static json_t *put_at(struct core *c, const char *which, uint64_t now_us)
 {
     json_t *found = NULL;
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", now_us);
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", now_us);
     size_t i;
     json_t *a;
     json_array_foreach(actions, i, a) {

@@ -36,7 +36,7 @@ static json_t *node_put(struct core *c, const char *id, const char *host, uint64
 {
     json_t *found = NULL;
     _cleanup_free_ char *key = str_printf("/mortar/v1/node/%s", host);
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", now_us);
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", now_us);
     size_t i;
     json_t *a;
     json_array_foreach(actions, i, a) {
@@ -138,7 +138,7 @@ static void a_host_comes_back_only_when_it_is_heard(void **state)
     _cleanup_json_ json_t *early = node_put(c, "ha/t9", "host1", 5 * USEC_PER_SEC);
     assert_null(early); /* what they said of its former life would have it fenced again */
     fenced_watch(c, 22, "[\"/mortar/v1/silent/host2\",22,{\"hosts\":[],\"inc\":1}]", 6 * USEC_PER_SEC);
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
     struct attempt *a = act_find(c, "ha/t9");
     assert_non_null(a);
 }

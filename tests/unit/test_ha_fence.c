@@ -10,12 +10,6 @@
 
 #include "core_well.h"
 
-#define ROW(key, value) "[\"/mortar/v1/" key "\",20," value "]"
-#define HA_POOL                                                                                     \
-    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,"   \
-        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":"     \
-        "\"host2\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":"       \
-        "\"arbiter\"}]}")
 #define FENCING                                                                                      \
     ROW("node/host2", "{\"name\":\"host2\",\"role\":\"converged\",\"state\":\"fencing\",\"inc\":1,\"boot_id\":" \
         "\"b\",\"mgmt\":\"10.0.0.2\",\"storage\":\"10.0.0.2\"}")

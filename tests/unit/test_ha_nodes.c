@@ -9,31 +9,16 @@
 #include <cmocka.h>
 
 #include "core/ha/timing.h"
+#include "core_actions.h"
 #include "core_well.h"
 
-#define ROW(key, value) "[\"/mortar/v1/" key "\",20," value "]"
-#define HA_POOL                                                                                     \
-    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,"   \
-        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":"     \
-        "\"host2\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":"       \
-        "\"arbiter\"}]}")
 #define SAYS(host, other) ROW("silent/" host, "{\"hosts\":[\"" other "\"],\"inc\":1}")
 #define DUE_US (20 * USEC_PER_SEC)
 
 static bool does_t1(struct core *c, const char *text, uint64_t at_us)
 {
-    bool is_found = false;
-    json_t *actions = NULL;
-    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
-    size_t i;
-    json_t *a;
-    assert_non_null(event);
-    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
-    json_array_foreach(actions, i, a) {
-        is_found = is_found || strncmp(json_text_of(a, "id"), "ha/t1/", 6) == 0;
-    }
-    json_decref(actions);
-    return is_found;
+    _cleanup_json_ json_t *actions = actions_of(c, text, at_us);
+    return action_find(actions, "id", "ha/t1/") != NULL;
 }
 
 /* When after both reports does @host say that @silent is out? In steps of 10 ms */

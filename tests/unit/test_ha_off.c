@@ -7,25 +7,14 @@
 
 #include <cmocka.h>
 
+#include "core_actions.h"
 #include "core_well.h"
 
 /* The action with this id prefix in the step of @text, or NULL. New reference. */
 static json_t *asked(struct core *c, const char *text, uint64_t at_us, const char *prefix)
 {
-    json_t *actions = NULL;
-    json_t *found = NULL;
-    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
-    size_t i;
-    json_t *a;
-    assert_non_null(event);
-    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
-    json_array_foreach(actions, i, a) {
-        if (!found && str_starts(json_text_of(a, "id"), prefix)) {
-            found = json_incref(a);
-        }
-    }
-    json_decref(actions);
-    return found;
+    _cleanup_json_ json_t *actions = actions_of(c, text, at_us);
+    return json_incref((json_t *)action_find(actions, "id", prefix));
 }
 
 /* Found by the simulator (seed 506548 of failover): an agent that had just started read a list of before failover

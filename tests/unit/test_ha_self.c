@@ -17,7 +17,6 @@
 /* Does host1, fenced as it reads, end its QEMU of x that runs under epoch 6? @own: the row, or "" */
 static bool is_ended(const char *own)
 {
-    bool is_found = false;
     _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
     json_t *node = json_deep_copy(world_get(&c->world, "/mortar/v1/node/", "host1"));
     json_object_set_new(node, "state", json_string("fenced"));
@@ -30,13 +29,8 @@ static bool is_ended(const char *own)
     c->store_is_lost = false;
     smap_put(&c->seen, "domains", json_pack("{s:{s:s,s:s,s:I}}", "x", "state", "running", "reason", "x", "epoch",
                                             (json_int_t)6));
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", 3 * USEC_PER_SEC);
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        is_found = is_found || str_eq(json_text_of(a, "id"), "vm/x/kill");
-    }
-    return is_found;
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", 3 * USEC_PER_SEC);
+    return action_of(actions, "vm/x/kill") != NULL;
 }
 
 static void a_fenced_host_ends_what_it_had_the_right_to_run(void **state)

@@ -10,6 +10,7 @@
 #include "core/act.h"
 #include "core/alarms.h"
 #include "core/place/place.h"
+#include "core_actions.h"
 #include "core_well.h"
 
 #define LOOK "observe/domains"
@@ -30,17 +31,8 @@ static struct core *looking(unsigned fails)
 /* A step. Is libvirtd ended in it? */
 static bool is_ended(struct core *c, uint64_t at_us)
 {
-    bool is_found = false;
-    json_t *actions = NULL;
-    _cleanup_json_ json_t *event = json_pack("{s:s}", "ev", "tick");
-    size_t i;
-    json_t *a;
-    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
-    json_array_foreach(actions, i, a) {
-        is_found = is_found || str_eq(json_text_of(a, "do"), "libvirt.restart");
-    }
-    json_decref(actions);
-    return is_found;
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", at_us);
+    return action_find(actions, "do", "libvirt.restart") != NULL;
 }
 
 static bool is_alarmed(const struct core *c)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/op/op.h"
+#include "core_actions.h"
 #include "core_world.h"
 
 #define AT (2 * USEC_PER_SEC)
@@ -27,22 +28,9 @@ static json_t *step(struct core *c, const char *puts, unsigned revision, uint64_
     return actions;
 }
 
-/* The arguments of the action with this id, or NULL. Borrowed. */
-static const json_t *args_of(const json_t *actions, const char *id)
-{
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (strcmp(json_text_of(a, "id"), id) == 0) {
-            return json_object_get(a, "args");
-        }
-    }
-    return NULL;
-}
-
 static const json_t *put_of(const json_t *actions, const char *id, const char *key)
 {
-    return json_object_get(json_object_get(args_of(actions, id), "puts"), key);
+    return json_object_get(json_object_get(action_args(actions, id), "puts"), key);
 }
 
 #define TASK(kind, name, phase, more)                                                              \
@@ -110,7 +98,7 @@ static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **
     _cleanup_json_ json_t *first = step(c, puts, 12, AT);
     const json_t *child = put_of(first, "task/t1/drain/cancel-db1", "/mortar/v1/task/t1-db1");
     assert_true(json_bool_of(child, "cancel", false));
-    assert_null(args_of(first, "task/t1/drain/online"));
+    assert_null(action_args(first, "task/t1/drain/online"));
 
     _cleanup_(core_freep) struct core *d = core_world_new();
     _cleanup_free_ char *after = str_printf("%s," IN_MAINTENANCE "," CHILD("db1", "cancelled", ""), task);
@@ -162,13 +150,13 @@ static void a_cancel_waits_for_a_move_that_is_just_being_begun(void **state)
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *first =
         step(c, TASK("host.evacuate", "host1", "drain", "") "," IN_MAINTENANCE, 12, AT);
-    assert_non_null(args_of(first, "task/t1/drain/db1"));
+    assert_non_null(action_args(first, "task/t1/drain/db1"));
     static const char cancelled[] =
         "[\"/mortar/v1/task/t1\",13,{\"id\":\"t1\",\"kind\":\"host.evacuate\",\"object\":\"host1\",\"runner\":"
         "\"host1\",\"state\":\"running\",\"phase\":\"drain\",\"args\":{\"name\":\"host1\"},\"data\":{},"
         "\"cancel\":true}]";
     _cleanup_json_ json_t *second = step(c, cancelled, 13, AT + 2);
-    assert_null(args_of(second, "task/t1/drain/online"));
+    assert_null(action_args(second, "task/t1/drain/online"));
     assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"result\":{}}", AT + 2, NULL), 0);
     assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t1/drain/db1\",\"error\":{\"name\":"
                                         "\"store.conflict\",\"message\":\"no\"}}", AT + 3, NULL), 0);
@@ -183,9 +171,9 @@ static void what_a_task_commits_compares_that_it_still_runs(void **state)
     _cleanup_json_ json_t *actions =
         step(c, TASK("host.evacuate", "host1", "maintenance", ""), 12, AT);
     _cleanup_free_ char *compares =
-        json_format(json_object_get(args_of(actions, "task/t1/maintenance/maintenance"), "compares"));
+        json_format(json_object_get(action_args(actions, "task/t1/maintenance/maintenance"), "compares"));
     assert_non_null(strstr(compares, "[\"/mortar/v1/task/t1\",12]"));
-    assert_null(args_of(actions, "save/t1")); /* beside it that would be a conflict */
+    assert_null(action_args(actions, "save/t1")); /* beside it that would be a conflict */
 }
 
 /* Seed 4787 of moves: own was read of before the claim, the task ended, and the claim stayed for ever. */
@@ -195,9 +183,9 @@ static void a_failed_migration_ends_without_t8_only_when_the_store_says_so(void 
     _cleanup_json_ json_t *actions = step(
         c, TASK("vm.migrate", "db1", "copy", ",\"undo\":true,\"error\":{\"name\":\"store.conflict\",\"message\":\"m\"}"),
         12, AT);
-    assert_null(args_of(actions, "save/t1"));
+    assert_null(action_args(actions, "save/t1"));
     _cleanup_free_ char *compares =
-        json_format(json_object_get(args_of(actions, "task/t1/undo/unclaimed"), "compares"));
+        json_format(json_object_get(action_args(actions, "task/t1/undo/unclaimed"), "compares"));
     assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/own\",4]"));
 }
 
@@ -234,7 +222,7 @@ static void t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed(void **sta
         "\"running\",\"host\":\"host1\",\"epoch\":3,\"ha\":true,\"fails\":1,\"crashes\":{\"count\":2}}]";
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *copying = step(c, records, 12, AT);
-    assert_non_null(args_of(copying, "task/t1/copy/qemu"));
+    assert_non_null(action_args(copying, "task/t1/copy/qemu"));
     _cleanup_json_ json_t *event =
         json_loads("{\"ev\":\"done\",\"id\":\"task/t1/copy/qemu\",\"result\":{}}", 0, NULL);
     json_t *all = NULL;
@@ -249,7 +237,7 @@ static void t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed(void **sta
                                              "\"crashes\":{\"count\":2}}", 0, NULL);
     assert_true(json_equal(act, want));
     _cleanup_free_ char *compares =
-        json_format(json_object_get(args_of(actions, "task/t1/copy/own"), "compares"));
+        json_format(json_object_get(action_args(actions, "task/t1/copy/own"), "compares"));
     assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/own\",12]"));
     assert_non_null(strstr(compares, "[\"/mortar/v1/vm/db1/act\",12]"));
 }
@@ -259,7 +247,7 @@ static void a_start_of_what_seems_to_run_compares_that_it_is_wanted(void **state
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *actions = step(c, TASK("vm.start", "db1", "start", ""), 12, AT);
-    const json_t *args = args_of(actions, "task/t1/start/wanted");
+    const json_t *args = action_args(actions, "task/t1/start/wanted");
     _cleanup_free_ char *compares = json_format(json_object_get(args, "compares"));
     assert_string_equal(compares, "[[\"/mortar/v1/vm/db1/spec\",4],[\"/mortar/v1/vm/db1/act\",4],"
                                   "[\"/mortar/v1/task/t1\",12]]");
@@ -279,11 +267,11 @@ static void files_of_machines_that_have_a_record_are_kept(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *early = step(c, "", 12, AT);
-    assert_null(args_of(early, "sweep-files"));
+    assert_null(action_args(early, "sweep-files"));
     _cleanup_json_ json_t *late = step(c, "", 12, AT + 600 * USEC_PER_SEC);
     _cleanup_json_ json_t *want = json_loads("{\"names\":[\"db1\",\"web\"],\"uuids\":[\"u-db1\",\"u-web\"]}", 0,
                                              NULL);
-    assert_true(json_equal((json_t *)args_of(late, "sweep-files"), want));
+    assert_true(json_equal((json_t *)action_args(late, "sweep-files"), want));
 }
 
 int main(void)

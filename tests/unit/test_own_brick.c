@@ -41,7 +41,7 @@ static struct core *world_of(const char *role, const char *state, const char *bo
 static char *asked(struct core *c, const char *event, uint64_t now_us)
 {
     static const char *const names[] = {"host.clean", "host.end_bricks", "host.start_bricks"};
-    _cleanup_json_ json_t *actions = fenced_step(c, event, now_us);
+    _cleanup_json_ json_t *actions = actions_of(c, event, now_us);
     struct sbuf b = {0};
     size_t i;
     json_t *a;
@@ -79,7 +79,7 @@ static void bricks_are_ended_with_failover_and_without_and_no_directory(void **s
 {
     _cleanup_(core_freep) struct core *c = world_of("converged", "fenced", "b");
     expect(c, tick_event, 5 * USEC_PER_SEC, "host.clean ");
-    _cleanup_json_ json_t *actions = fenced_step(c, DONE("ha/clean/1"), 6 * USEC_PER_SEC);
+    _cleanup_json_ json_t *actions = actions_of(c, DONE("ha/clean/1"), 6 * USEC_PER_SEC);
     json_t *volumes = NULL;
     size_t i;
     json_t *a;

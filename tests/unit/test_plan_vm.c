@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core_actions.h"
 #include "core_well.h"
 
 #define SPEC(desired)                                                                              \
@@ -17,18 +18,6 @@
 #define ACT(state, instance)                                                                       \
     "[\"/mortar/v1/vm/db1/act\",11,{\"state\":\"" state "\",\"host\":\"host1\",\"epoch\":3,\"instance\":\"" \
     instance "\"}]"
-
-static bool has_action(const json_t *actions, const char *id)
-{
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (strcmp(json_text_of(a, "id"), id) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* One step at @at_us seconds, in which host1 knows @domains by a list of @listed_us. New reference: actions */
 static json_t *step(struct core *c, const char *event, const char *domains, uint64_t listed_us, uint64_t at_us)
@@ -52,23 +41,23 @@ static void a_claim_of_a_dead_agent_is_burnt_before_it_counts_as_stopped(void **
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *first = step(c, WATCH(SPEC("stopped") "," ACT("starting", "old")), "{}", 3, 2);
-    assert_true(has_action(first, BURN));
-    assert_false(has_action(first, "vm/db1/stopped"));
+    assert_non_null(action_of(first, BURN));
+    assert_null(action_of(first, "vm/db1/stopped"));
     _cleanup_json_ json_t *burnt = step(c, BURNT, "{}", 3, 4);
-    assert_false(has_action(burnt, "vm/db1/stopped")); /* the list is of before */
+    assert_null(action_of(burnt, "vm/db1/stopped")); /* the list is of before */
     _cleanup_json_ json_t *listed = step(c, "{\"ev\":\"tick\"}", "{}", 5, 6);
-    assert_true(has_action(listed, "vm/db1/stopped"));
+    assert_non_null(action_of(listed, "vm/db1/stopped"));
 }
 
 static void a_claim_of_a_dead_agent_is_burnt_before_the_next_start(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *first = step(c, WATCH(SPEC("running") "," ACT("starting", "old")), "{}", 3, 2);
-    assert_true(has_action(first, BURN));
-    assert_false(has_action(first, "vm/db1/raise"));
+    assert_non_null(action_of(first, BURN));
+    assert_null(action_of(first, "vm/db1/raise"));
     _cleanup_json_ json_t *burnt = step(c, BURNT, "{}", 3, 4);
     _cleanup_json_ json_t *listed = step(c, "{\"ev\":\"tick\"}", "{}", 5, 6);
-    assert_true(has_action(listed, "vm/db1/raise"));
+    assert_non_null(action_of(listed, "vm/db1/raise"));
 }
 
 /* Seed 323 of moves: an agent that had just started read a list of long ago. */
@@ -77,24 +66,18 @@ static void a_stop_that_is_older_than_what_runs_ends_nothing(void **state)
     _cleanup_(core_freep) struct core *c = core_world_new();
     static const char records[] = WATCH(SPEC("stopped") "," ACT("stopping", "i"));
     _cleanup_json_ json_t *newer = step(c, records, "{\"db1\":{\"state\":\"running\",\"epoch\":4}}", 3, 2);
-    assert_false(has_action(newer, "vm/db1/destroy"));
+    assert_null(action_of(newer, "vm/db1/destroy"));
     _cleanup_json_ json_t *same =
         step(c, "{\"ev\":\"tick\"}", "{\"db1\":{\"state\":\"running\",\"epoch\":3}}", 3, 4);
-    assert_true(has_action(same, "vm/db1/destroy"));
+    assert_non_null(action_of(same, "vm/db1/destroy"));
 }
 
 /* The arguments of the commit with this id, as text to be freed. */
 static char *commit_of(const json_t *actions, const char *id)
 {
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (strcmp(json_text_of(a, "id"), id) == 0) {
-            return json_format(json_object_get(a, "args"));
-        }
-    }
-    fail_msg("no action %s", id);
-    return NULL;
+    const json_t *args = action_args(actions, id);
+    assert_non_null(args);
+    return json_format(args);
 }
 
 /* The pool says whether the start rule holds; what an agent read at its start may be older than that. */
@@ -179,17 +162,17 @@ static void the_epoch_of_a_copy_is_on_disk_before_t7(void **state)
     _cleanup_json_ json_t *actions = step(c, WATCH(COMES), PAUSED(""), 3, 2);
     _cleanup_free_ char *args = commit_of(actions, "vm/db1/epoch/4");
     assert_non_null(strstr(args, "\"epoch\":4"));
-    assert_false(has_action(actions, "vm/db1/resume"));
+    assert_null(action_of(actions, "vm/db1/resume"));
     _cleanup_json_ json_t *again = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 3, 4);
-    assert_false(has_action(again, "vm/db1/epoch/4"));
+    assert_null(action_of(again, "vm/db1/epoch/4"));
 }
 
 static void a_copy_is_resumed_when_t7_is_heard_of_without_a_commit(void **state)
 {
     _cleanup_(core_freep) struct core *c = with_pool();
     _cleanup_json_ json_t *actions = step(c, WATCH(HAS_COME "," RESUMING("")), PAUSED(""), 1, 2);
-    assert_true(has_action(actions, "vm/db1/resume"));
-    assert_false(has_action(actions, "vm/db1/handover"));
+    assert_non_null(action_of(actions, "vm/db1/resume"));
+    assert_null(action_of(actions, "vm/db1/handover"));
 }
 
 /* Failover takes a machine away when act says that the guard can freeze it: that must be so before it runs. */
@@ -198,14 +181,14 @@ static void a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so(void 
     _cleanup_(core_freep) struct core *c = with_pool();
     static const char records[] = WATCH(HAS_COME "," RESUMING(",\"ha\":true"));
     _cleanup_json_ json_t *outside = step(c, records, PAUSED(",\"freezable\":false"), 1, 2);
-    assert_false(has_action(outside, "vm/db1/resume"));
+    assert_null(action_of(outside, "vm/db1/resume"));
     _cleanup_free_ char *commit = commit_of(outside, "vm/db1/handover");
     assert_non_null(strstr(commit, "\"state\":\"resuming\""));
     assert_null(strstr(commit, "\"ha\""));
     _cleanup_(core_freep) struct core *other = with_pool();
     _cleanup_json_ json_t *inside = step(other, records, PAUSED(",\"freezable\":true"), 1, 2);
-    assert_true(has_action(inside, "vm/db1/resume"));
-    assert_false(has_action(inside, "vm/db1/handover"));
+    assert_non_null(action_of(inside, "vm/db1/resume"));
+    assert_null(action_of(inside, "vm/db1/handover"));
 }
 
 static void a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash(void **state)
@@ -215,7 +198,7 @@ static void a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash(v
     _cleanup_free_ char *commit = commit_of(actions, "vm/db1/raise");
     assert_non_null(strstr(commit, "\"epoch\":5"));
     assert_null(strstr(commit, "crashes"));
-    assert_false(has_action(actions, "vm/db1/create/u-db1/4"));
+    assert_null(action_of(actions, "vm/db1/create/u-db1/4"));
 }
 
 static void a_copy_that_was_resumed_runs_before_a_list_says_so(void **state)
@@ -223,14 +206,14 @@ static void a_copy_that_was_resumed_runs_before_a_list_says_so(void **state)
     _cleanup_(core_freep) struct core *c = with_pool();
     _cleanup_json_ json_t *asked = step(c, WATCH(HAS_COME "," RESUMING("")), PAUSED(""), 1, 2);
     _cleanup_json_ json_t *early = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 1, 3);
-    assert_false(has_action(early, "vm/db1/running"));
+    assert_null(action_of(early, "vm/db1/running"));
     static const char done[] = "{\"ev\":\"done\",\"id\":\"vm/db1/resume\",\"result\":{}}";
     _cleanup_json_ json_t *resumed = step(c, done, PAUSED(""), 3, 4);
     _cleanup_free_ char *commit = commit_of(resumed, "vm/db1/running");
     assert_non_null(strstr(commit, "\"epoch\":4"));
     (void)smap_del(&c->attempts, "vm/db1/running");
     _cleanup_json_ json_t *paused = step(c, "{\"ev\":\"tick\"}", PAUSED(""), 5, 6); /* a list of after it */
-    assert_false(has_action(paused, "vm/db1/running"));
+    assert_null(action_of(paused, "vm/db1/running"));
 }
 
 /* The file would go back in time: what was asked for first may be written last. */
@@ -240,12 +223,12 @@ static void no_claim_while_the_epoch_of_a_copy_is_being_written(void **state)
     static const char undone[] = WATCH(SPEC("running") ",[\"/mortar/v1/vm/db1/own\",12,{\"owner\":\"host1\",\"inc\":1,"
                                        "\"epoch\":5,\"mig\":null}]");
     _cleanup_json_ json_t *comes = step(c, WATCH(COMES), PAUSED(""), 3, 2);
-    assert_true(has_action(comes, "vm/db1/epoch/4"));
+    assert_non_null(action_of(comes, "vm/db1/epoch/4"));
     _cleanup_json_ json_t *taken = step(c, undone, "{}", 5, 4);
-    assert_false(has_action(taken, "vm/db1/claim/u-db1/5"));
+    assert_null(action_of(taken, "vm/db1/claim/u-db1/5"));
     _cleanup_json_ json_t *kept =
         step(c, "{\"ev\":\"done\",\"id\":\"vm/db1/epoch/4\",\"result\":{}}", "{}", 6, 6);
-    assert_true(has_action(kept, "vm/db1/claim/u-db1/5"));
+    assert_non_null(action_of(kept, "vm/db1/claim/u-db1/5"));
 }
 
 int main(void)

@@ -95,7 +95,7 @@ static json_t *own_step(const char *policy, const char *reason, uint64_t inc, bo
     fenced_watch(c, 20, rows, 3 * USEC_PER_SEC);
     smap_put(&c->seen, "domains", json_object());
     c->domains_at_us = 4 * USEC_PER_SEC;
-    _cleanup_json_ json_t *actions = fenced_step(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC);
+    _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC);
     size_t i;
     json_t *a;
     json_array_foreach(actions, i, a) {
@@ -210,28 +210,28 @@ static void eight_machines_of_a_host_start_at_a_time_the_most_important_first(vo
     smap_put(&c->seen, "domains", json_object());
     c->domains_at_us = 4 * USEC_PER_SEC;
     see(c, "ha/guard", "{\"run_right\":true,\"enforce\":true}");
-    _cleanup_json_ json_t *first = fenced_step(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC);
+    _cleanup_json_ json_t *first = actions_of(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC);
     _cleanup_free_ char *claims = asked(first, "claim");
     assert_string_equal(claims, "vm17 vm18 vm19 vm03 vm04 vm05 vm06 vm07");
     /* One that fails makes room for one, and waits for its back-off. */
-    _cleanup_json_ json_t *next = fenced_step(c, "{\"ev\":\"done\",\"id\":\"vm/vm18/claim/u-18/5\",\"error\":{"
+    _cleanup_json_ json_t *next = actions_of(c, "{\"ev\":\"done\",\"id\":\"vm/vm18/claim/u-18/5\",\"error\":{"
         "\"name\":\"store.unavailable\",\"message\":\"x\"}}", 5 * USEC_PER_SEC + 1);
     _cleanup_free_ char *more = asked(next, "claim");
     assert_string_equal(more, "vm08");
     /* One that is claimed keeps its place for the work that follows, also until it is seen to be absent. */
-    _cleanup_json_ json_t *work = fenced_step(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/claim/u-17/5\",\"result\":{},"
+    _cleanup_json_ json_t *work = actions_of(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/claim/u-17/5\",\"result\":{},"
         "\"store\":{\"revision\":30,\"dels\":[],\"puts\":[[\"/mortar/v1/vm/vm17/act\",30,{\"state\":\"starting\","
         "\"host\":\"host1\",\"epoch\":5,\"instance\":\"i\"}]]}}", 5 * USEC_PER_SEC + 2);
     _cleanup_free_ char *none = asked(work, "c");
     assert_string_equal(none, "");
     c->domains_at_us = 6 * USEC_PER_SEC;
-    _cleanup_json_ json_t *look = fenced_step(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
+    _cleanup_json_ json_t *look = actions_of(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
     _cleanup_free_ char *cleans = asked(look, "clean");
     _cleanup_free_ char *claim = asked(look, "claim");
     assert_string_equal(cleans, "vm17");
     assert_string_equal(claim, "");
     /* A brick host does not answer: it waits, and others go on meanwhile. */
-    _cleanup_json_ json_t *later = fenced_step(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/clean/u-17/5\",\"error\":{"
+    _cleanup_json_ json_t *later = actions_of(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/clean/u-17/5\",\"error\":{"
         "\"name\":\"host.unreachable\",\"message\":\"x\"}}", 7 * USEC_PER_SEC + 1);
     _cleanup_free_ char *other = asked(later, "claim");
     assert_string_equal(other, "vm18"); /* its back-off is over, and it is important */
@@ -244,19 +244,19 @@ static void a_start_that_hangs_in_its_mount_keeps_nobody_up(void **state)
     smap_put(&c->seen, "domains", json_object());
     c->domains_at_us = 4 * USEC_PER_SEC;
     see(c, "ha/guard", "{\"run_right\":true,\"enforce\":true}");
-    json_decref(fenced_step(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC));
-    json_decref(fenced_step(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/claim/u-17/5\",\"result\":{},"
+    json_decref(actions_of(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC));
+    json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"vm/vm17/claim/u-17/5\",\"result\":{},"
         "\"store\":{\"revision\":30,\"dels\":[],\"puts\":[[\"/mortar/v1/vm/vm17/act\",30,{\"state\":\"starting\","
         "\"host\":\"host1\",\"epoch\":5,\"instance\":\"i\"}]]}}", 5 * USEC_PER_SEC + 2));
     c->domains_at_us = 6 * USEC_PER_SEC;
-    _cleanup_json_ json_t *look = fenced_step(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
+    _cleanup_json_ json_t *look = actions_of(c, "{\"ev\":\"tick\"}", 7 * USEC_PER_SEC);
     _cleanup_free_ char *cleans = asked(look, "clean");
     assert_string_equal(cleans, "vm17");
     c->domains_at_us = 70 * USEC_PER_SEC;
-    _cleanup_json_ json_t *soon = fenced_step(c, "{\"ev\":\"tick\"}", 80 * USEC_PER_SEC);
+    _cleanup_json_ json_t *soon = actions_of(c, "{\"ev\":\"tick\"}", 80 * USEC_PER_SEC);
     _cleanup_free_ char *none = asked(soon, "claim");
     assert_string_equal(none, "");
-    _cleanup_json_ json_t *late = fenced_step(c, "{\"ev\":\"tick\"}", 83 * USEC_PER_SEC);
+    _cleanup_json_ json_t *late = actions_of(c, "{\"ev\":\"tick\"}", 83 * USEC_PER_SEC);
     _cleanup_free_ char *next = asked(late, "claim");
     assert_string_equal(next, "vm08");
 }

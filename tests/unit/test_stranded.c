@@ -35,14 +35,9 @@ static bool gives_up(const char *mine, const char *others, const char *vm)
     fenced_watch(c, 30, rows, DUE_US - HA_STRANDED_US);
     for (int i = 0; i < 2; i++) {
         _cleanup_json_ json_t *actions =
-            fenced_step(c, "{\"ev\":\"tick\"}", i ? DUE_US : DUE_US - 100 * USEC_PER_MSEC);
-        size_t k;
-        json_t *a;
-        json_array_foreach(actions, k, a) {
-            bool is_it = str_starts(json_text_of(a, "id"), "ha/stranded/");
-            assert_false(is_it && i == 0); /* not before 20 s are over */
-            is_found = is_found || is_it;
-        }
+            actions_of(c, "{\"ev\":\"tick\"}", i ? DUE_US : DUE_US - 100 * USEC_PER_MSEC);
+        is_found = action_find(actions, "id", "ha/stranded/") != NULL;
+        assert_false(is_found && i == 0); /* not before 20 s are over */
     }
     return is_found;
 }

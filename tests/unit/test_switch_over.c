@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "core/model/vm.h"
+#include "core_actions.h"
 #include "core_well.h"
 
 #define OWN(owner, epoch, mig) \
@@ -50,24 +51,12 @@ static struct core *stopped(const char *records, const char *reason, const char 
     return c;
 }
 
-static bool asks_for(const json_t *actions, const char *id)
-{
-    size_t i;
-    json_t *action;
-    json_array_foreach(actions, i, action) {
-        if (str_eq(json_text_of(action, "id"), id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void expect_quiet(const char *records, uint64_t after_ms, bool is_quiet)
 {
     json_t *actions = NULL;
     _cleanup_(core_freep) struct core *c = stopped(records, LEAVES, "{}", after_ms, &actions);
     assert_int_equal(vm_is_switching_over(c), is_quiet);
-    assert_int_equal(asks_for(actions, "publish"), !is_quiet);
+    assert_int_equal(action_of(actions, "publish") != NULL, !is_quiet);
     json_decref(actions);
 }
 
@@ -88,7 +77,7 @@ static void expect_list(const char *records, const char *reason, const char *dom
 {
     json_t *actions = NULL;
     _cleanup_(core_freep) struct core *c = stopped(records, reason, domains, after_ms, &actions);
-    assert_int_equal(asks_for(actions, "observe/domains"), is_asked);
+    assert_int_equal(action_of(actions, "observe/domains") != NULL, is_asked);
     assert_int_equal(c->domains_stale, !is_asked); /* put off, not forgotten */
     json_decref(actions);
 }

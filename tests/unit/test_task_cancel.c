@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core_actions.h"
 #include "core_world.h"
 
 #define TASK_KEY "/mortar/v1/task/t"
@@ -36,18 +37,6 @@ static json_t *watch(struct core *c, const char *rows, uint64_t now_us)
     return actions;
 }
 
-static const json_t *action_of(const json_t *actions, const char *id)
-{
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (str_eq(json_text_of(a, "id"), id)) {
-            return json_object_get(a, "args");
-        }
-    }
-    return NULL;
-}
-
 static void force_is_kept_with_the_task(void **state)
 {
     for (int force = 0; force < 2; force++) {
@@ -60,7 +49,7 @@ static void force_is_kept_with_the_task(void **state)
                                                  force);
         assert_int_equal(core_step(c, event, 3 * USEC_PER_SEC, 0, &actions, &e), 0);
         const json_t *task =
-            json_object_get(json_object_get(action_of(actions, "req/r"), "puts"), TASK_KEY);
+            json_object_get(json_object_get(action_args(actions, "req/r"), "puts"), TASK_KEY);
         assert_true(json_bool_of(task, "cancel", false));
         assert_int_equal(json_bool_of(task, "force", false), force);
         json_decref(actions);
@@ -72,20 +61,20 @@ static void a_polite_cancel_aborts_and_force_cuts_the_connection_too(void **stat
     _cleanup_(core_freep) struct core *c = core_world_new();
     json_decref(watch(c, MIG_OWN("host1") "," MIGRATION("host1", ""), 2 * USEC_PER_SEC));
     _cleanup_json_ json_t *polite = watch(c, MIGRATION_AT("31", "host1", CANCEL), 3 * USEC_PER_SEC);
-    assert_non_null(action_of(polite, "task/t/copy/cancel"));
-    assert_null(action_of(polite, "task/t/copy/cut"));
+    assert_non_null(action_args(polite, "task/t/copy/cancel"));
+    assert_null(action_args(polite, "task/t/copy/cut"));
     _cleanup_json_ json_t *forced = watch(c, MIGRATION_AT("32", "host1", FORCE), 4 * USEC_PER_SEC);
-    assert_string_equal(json_text_of(action_of(forced, "task/t/copy/cut"), "cut_from"), "10.0.0.2");
+    assert_string_equal(json_text_of(action_args(forced, "task/t/copy/cut"), "cut_from"), "10.0.0.2");
 }
 
 static void only_force_takes_a_task_from_a_silent_host(void **state)
 {
     _cleanup_(core_freep) struct core *polite = core_world_new();
     _cleanup_json_ json_t *waits = watch(polite, MIG_OWN("host2") "," MIGRATION("host2", CANCEL), LATE_US);
-    assert_null(action_of(waits, "takeover/t"));
+    assert_null(action_args(waits, "takeover/t"));
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *actions = watch(c, MIG_OWN("host2") "," MIGRATION("host2", FORCE), LATE_US);
-    const json_t *commit = action_of(actions, "takeover/t");
+    const json_t *commit = action_args(actions, "takeover/t");
     const json_t *task = json_object_get(json_object_get(commit, "puts"), TASK_KEY);
     assert_string_equal(json_text_of(task, "runner"), "host1");
     assert_true(json_bool_of(task, "undo", false));
@@ -106,7 +95,7 @@ static void a_host_that_speaks_keeps_its_task_also_under_force(void **state)
     _cleanup_json_ json_t *actions = watch(
         c, "[\"/mortar/v1/seen/host2/host\",30,{\"beat\":1}]," MIG_OWN("host2") "," MIGRATION("host2", FORCE),
         LATE_US);
-    assert_null(action_of(actions, "takeover/t"));
+    assert_null(action_args(actions, "takeover/t"));
 }
 
 int main(void)

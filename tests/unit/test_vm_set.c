@@ -8,26 +8,14 @@
 #include <cmocka.h>
 
 #include "core/model/vm.h"
+#include "core_actions.h"
 #include "core_world.h"
 
 /* A step. Return: the arguments of the commit whose id starts with @commit_id, or NULL; caller frees */
 static json_t *commit_of(struct core *c, const char *text, uint64_t now_us, const char *commit_id)
 {
-    struct err e = {0};
-    json_t *actions = NULL;
-    json_t *found = NULL;
-    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
-    assert_non_null(event);
-    assert_int_equal(core_step(c, event, now_us, now_us, &actions, &e), 0);
-    size_t i;
-    json_t *a;
-    json_array_foreach(actions, i, a) {
-        if (str_starts(json_text_of(a, "id"), commit_id)) {
-            found = json_incref(json_object_get(a, "args"));
-        }
-    }
-    json_decref(actions);
-    return found;
+    _cleanup_json_ json_t *actions = actions_of(c, text, now_us);
+    return json_incref(json_object_get(action_find(actions, "id", commit_id), "args"));
 }
 
 static const json_t *spec_of(const json_t *commit, const char *vm)
