@@ -24,7 +24,7 @@ void smap_done(struct smap *m)
     m->n = m->cap = 0;
 }
 
-size_t smap_lower(const struct smap *m, const char *key)
+static size_t lower(const struct smap *m, const char *key)
 {
     size_t lo = 0;
     size_t hi = m->n;
@@ -39,6 +39,26 @@ size_t smap_lower(const struct smap *m, const char *key)
     return lo;
 }
 
+static void note_read(const struct smap *m, const char *key)
+{
+    if (m->marks) {
+        m->marks->read |= m->class_of(key);
+    }
+}
+
+void smap_touch(const struct smap *m, const char *key)
+{
+    if (m->marks) {
+        m->marks->written |= m->class_of(key);
+    }
+}
+
+size_t smap_lower(const struct smap *m, const char *key)
+{
+    note_read(m, key);
+    return lower(m, key);
+}
+
 static bool is_at(const struct smap *m, size_t i, const char *key)
 {
     return i < m->n && strcmp(m->items[i].key, key) == 0;
@@ -46,14 +66,15 @@ static bool is_at(const struct smap *m, size_t i, const char *key)
 
 void *smap_get(const struct smap *m, const char *key)
 {
-    size_t i = smap_lower(m, key);
+    note_read(m, key);
+    size_t i = lower(m, key);
     return is_at(m, i, key) ? m->items[i].value : NULL;
 }
 
 void smap_put(struct smap *m, const char *key, void *value)
 {
-    size_t i = smap_lower(m, key);
-    m->changes++;
+    size_t i = lower(m, key);
+    smap_touch(m, key);
     if (is_at(m, i, key)) {
         void *old = m->items[i].value;
         m->items[i].value = value;
@@ -77,13 +98,13 @@ void smap_put(struct smap *m, const char *key, void *value)
 
 bool smap_del(struct smap *m, const char *key)
 {
-    size_t i = smap_lower(m, key);
+    size_t i = lower(m, key);
     if (!is_at(m, i, key)) {
         return false;
     }
+    smap_touch(m, key); /* before the key is freed, which may be @key itself */
     free_item(m, &m->items[i]);
     m->n--;
-    m->changes++;
     memmove(&m->items[i], &m->items[i + 1], (m->n - i) * sizeof(*m->items));
     return true;
 }

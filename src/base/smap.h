@@ -11,13 +11,20 @@ struct smap_item {
     void *value;
 };
 
+/* Which classes of keys were looked at, and which were changed; one bit each. */
+struct smap_marks {
+    uint64_t read;
+    uint64_t written;
+};
+
 /* Zero-initialise with .free_value; smap_done() frees all. Iterate items[0..n). */
 struct smap {
     struct smap_item *items;
     size_t n;
     size_t cap;
-    uint64_t changes;           /* grows with each put and del: what was worked out of the map still holds */
     void (*free_value)(void *); /* may be NULL */
+    struct smap_marks *marks;   /* get the classes of keys that are looked up or changed; may be NULL */
+    uint64_t (*class_of)(const char *key); /* of a key, or all of those that begin like a prefix; with .marks */
 };
 
 void smap_done(struct smap *m);
@@ -29,3 +36,21 @@ void smap_put(struct smap *m, const char *key, void *value);
 bool smap_del(struct smap *m, const char *key);
 /** smap_lower - index of the first key >= @key, m->n when none. For prefix scans. */
 size_t smap_lower(const struct smap *m, const char *key);
+/** smap_touch - the value of @key is changed in place: note that as smap_put() would */
+void smap_touch(const struct smap *m, const char *key);
+
+/**
+ * smap_class - a class by the first word of @key, which '/' ends, of the @n from bit @first on
+ * Return: one bit; all @n for an empty word, which is the prefix of any
+ */
+static inline uint64_t smap_class(const char *key, unsigned first, unsigned n)
+{
+    unsigned hash = 0;
+    if (!*key) {
+        return ((UINT64_C(1) << n) - 1) << first;
+    }
+    for (; *key && *key != '/'; key++) {
+        hash = hash * 31 + (unsigned char)*key;
+    }
+    return UINT64_C(1) << (first + hash % n);
+}

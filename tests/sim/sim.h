@@ -30,6 +30,7 @@ enum sim_mutant {
     SIM_ANYBODY_LAUNDERS, /* who sees a host fenced launders, not the new owner under its epoch (A1) */
     SIM_NO_WATCHDOG,      /* a host that hangs is not reset, and S3 is asked for all the same */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
+    SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 
 struct sim_domain {
@@ -47,6 +48,7 @@ struct sim_domain {
 struct sim_host {
     char name[16];
     struct core *core;
+    struct core *twin;   /* with SIM_TWINS */
     bool is_up;          /* the agent's process */
     unsigned life;       /* of the agent: answers for an earlier one are dropped */
     unsigned boot;       /* of the host: nothing of an earlier one happens any more */

@@ -259,7 +259,12 @@ static bool is_cut_due(const struct core *c)
 static void open_hosts(struct core *c)
 {
     struct ha_view *v = ha_view(c);
-    v->open = v->open ? v->open : wanted_open(c);
+    if (!basis_holds(c, &v->open_basis)) {
+        const struct basis asker = basis_begin(c, &v->open_basis);
+        json_decref(v->open);
+        v->open = wanted_open(c);
+        basis_end(c, &v->open_basis, &asker);
+    }
     json_t *wanted = v->open;
     const json_t *asked = world_get(&c->world, KEY_OPEN, c->host);
     const json_t *applied = json_object_get(smap_get(&c->seen, "ha/table"), "open");

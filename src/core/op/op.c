@@ -238,14 +238,14 @@ static bool is_overdue(struct op *o, const struct op_phase *p)
         a->started_us = o->c->now_us;
         smap_put(&o->c->attempts, id, a);
     }
-    return p->limit_us && o->c->now_us - a->started_us > p->limit_us;
+    return p->limit_us && core_is_past(o->c, a->started_us + p->limit_us + 1);
 }
 
 static void save_progress(struct op *o, const json_t *before)
 {
     _cleanup_free_ char *id = str_printf("save/%s", o->id);
     const struct attempt *a = act_find(o->c, id);
-    if (json_equal(before, o->task) || vm_is_switching_over(o->c) || (a && a->started_us + PROGRESS_SAVE_US > o->c->now_us)) {
+    if (json_equal(before, o->task) || vm_is_switching_over(o->c) || (a && !core_is_past(o->c, a->started_us + PROGRESS_SAVE_US))) {
         return;
     }
     save(o);
@@ -357,10 +357,10 @@ static void forget_ended(struct core *c, const char *prefix,
     }
 }
 
-static uint64_t age_us(const struct core *c, const json_t *task)
+static bool is_old(const struct core *c, const json_t *task)
 {
     _cleanup_free_ char *key = str_printf("%s%s", KEY_TASK, json_text_of(task, "id"));
-    return c->now_us - world_record(&c->world, key)->changed_us;
+    return core_is_past(c, world_record(&c->world, key)->changed_us + NODE_SILENT_US + 1);
 }
 
 /* Return: may this host run @task in place of its silent runner? */
@@ -376,11 +376,11 @@ static bool may_take_over(const struct core *c, const json_t *task)
     if (!node_get(c, runner)) {
         return true;
     }
-    bool is_silent = node_seen_age_us(c, runner) > NODE_SILENT_US;
+    bool is_silent = !node_was_heard(c, runner, NODE_SILENT_US + 1);
     if (is_forced(task)) { /* to undo it needs the pool: a VM host has all, who works on pools needs none */
         return is_silent && (k->needs_glusterd || node_has_vms(node_get(c, c->host)));
     }
-    return !k->phases[i].is_bound && !is_undoing(task) && is_silent && age_us(c, task) > NODE_SILENT_US;
+    return !k->phases[i].is_bound && !is_undoing(task) && is_silent && is_old(c, task);
 }
 
 static void take_over(struct core *c, const char *id, const json_t *task)
@@ -474,7 +474,7 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     json_object_set_new(view, "why", json_is_string(why) ? json_incref(why) : json_null());
     const char *runner = json_text_of(task, "runner");
     if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
-        !str_eq(runner, c->host) && node_seen_age_us(c, runner) > NODE_SILENT_US) {
+        !str_eq(runner, c->host) && !node_was_heard(c, runner, NODE_SILENT_US + 1)) {
         json_object_set_new(view, "note",
                             json_sprintf("host '%s', which works on this, is silent", runner));
     }

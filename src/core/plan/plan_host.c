@@ -156,13 +156,6 @@ void plan_observe(struct core *c)
     }
 }
 
-/* What only this host needs is not published: a commit would delay the one of a migration. */
-static bool is_private(const char *what)
-{
-    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_starts(what, "ha/") ||
-           str_eq(what, "glance") || str_eq(what, "reach");
-}
-
 /* What this host said of pools that are gone, also in an earlier life of its agent, and failures
  * that were followed by a success. */
 static void take_back(struct core *c, struct commit *t)
@@ -179,12 +172,13 @@ static void take_back(struct core *c, struct commit *t)
 
 void plan_publish(struct core *c)
 {
-    if (vm_is_switching_over(c) || core_is_at(c, &c->told)) {
+    if (vm_is_switching_over(c)) {
         return;
     }
     struct commit t = commit_new();
+    basis_reads_public(c);
     for (size_t i = 0; i < c->seen.n; i++) {
-        if (is_private(c->seen.items[i].key)) {
+        if (basis_is_private(c->seen.items[i].key)) {
             continue;
         }
         _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
@@ -199,7 +193,6 @@ void plan_publish(struct core *c)
         return;
     }
     commit_drop(&t);
-    c->told = core_mark(c);
 }
 
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
