@@ -11,6 +11,13 @@ struct smap_item {
     void *value;
 };
 
+/* Of a hash table beside the sorted items; a place is free when it has no key. */
+struct smap_place {
+    uint32_t hash;
+    const char *key;
+    void *value;
+};
+
 /* Which classes of keys were looked at, and which were changed; one bit each. */
 struct smap_marks {
     uint64_t read;
@@ -22,6 +29,8 @@ struct smap {
     struct smap_item *items;
     size_t n;
     size_t cap;
+    struct smap_place *places; /* what smap_get() looks into, once there are many; NULL before */
+    size_t places_n;           /* a power of two, at least twice n */
     void (*free_value)(void *); /* may be NULL */
     struct smap_marks *marks;   /* get the classes of keys that are looked up or changed; may be NULL */
     uint64_t (*class_of)(const char *key); /* of a key, or all of those that begin like a prefix; with .marks */
