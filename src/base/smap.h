@@ -18,10 +18,13 @@ struct smap_place {
     void *value;
 };
 
-/* Which classes of keys were looked at, and which were changed; one bit each. */
+#define SMAP_CLASS_FACTOR 1347 /* keeps nearly all words of the core apart, see core/basis.c */
+typedef unsigned __int128 smap_classes; /* classes of keys, one bit each */
+
+/* Which were looked at, and which were changed. */
 struct smap_marks {
-    uint64_t read;
-    uint64_t written;
+    smap_classes read;
+    smap_classes written;
 };
 
 /* Zero-initialise with .free_value; smap_done() frees all. Iterate items[0..n). */
@@ -33,7 +36,7 @@ struct smap {
     size_t places_n;           /* a power of two, at least twice n */
     void (*free_value)(void *); /* may be NULL */
     struct smap_marks *marks;   /* get the classes of keys that are looked up or changed; may be NULL */
-    uint64_t (*class_of)(const char *key); /* of a key, or all of those that begin like a prefix; with .marks */
+    smap_classes (*class_of)(const char *key); /* of a key, or all of those that begin like a prefix; with .marks */
 };
 
 void smap_done(struct smap *m);
@@ -52,14 +55,15 @@ void smap_touch(const struct smap *m, const char *key);
  * smap_class - a class by the first word of @key, which '/' ends, of the @n from bit @first on
  * Return: one bit; all @n for an empty word, which is the prefix of any
  */
-static inline uint64_t smap_class(const char *key, unsigned first, unsigned n)
+static inline smap_classes smap_class(const char *key, unsigned first, unsigned n)
 {
     unsigned hash = 0;
     if (!*key) {
-        return ((UINT64_C(1) << n) - 1) << first;
+        return (((smap_classes)1 << n) - 1) << first;
     }
     for (; *key && *key != '/'; key++) {
-        hash = hash * 31 + (unsigned char)*key;
+        hash = hash * SMAP_CLASS_FACTOR + (unsigned char)*key;
     }
-    return UINT64_C(1) << (first + hash % n);
+    hash ^= hash >> 15;
+    return (smap_classes)1 << (first + hash % n);
 }

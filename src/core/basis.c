@@ -10,22 +10,24 @@
 
 /* Bits of classes: of the world, of what hosts have seen, of what this one has seen, of actions, and the rest. */
 #define WORLD_FIRST 0
-#define WORLD_N 20
-#define SAID_FIRST 20
-#define SAID_N 12
-#define SEEN_FIRST 32
-#define SEEN_N 10
-#define PRIVATE_FIRST 42
-#define PRIVATE_N 4
-#define ATTEMPTS_FIRST 46
-#define ATTEMPTS_N 14
-#define CLASS_NOTED (UINT64_C(1) << 60)
-#define CLASS_DOMAINS_AT (UINT64_C(1) << 61)
-#define CLASS_STALE (UINT64_C(1) << 62)
-#define CLASS_FIELDS (UINT64_C(1) << 63)
+#define WORLD_N 32
+#define SAID_FIRST 32
+#define SAID_N 16
+#define SEEN_FIRST 48
+#define SEEN_N 16
+#define PRIVATE_FIRST 64
+#define PRIVATE_N 8
+#define ATTEMPTS_FIRST 72
+#define ATTEMPTS_N 32
+#define LOOKS_FIRST 104
+#define LOOKS_N 16
+#define CLASS_NOTED ((smap_classes)1 << 120)
+#define CLASS_DOMAINS_AT ((smap_classes)1 << 121)
+#define CLASS_STALE ((smap_classes)1 << 122)
+#define CLASS_FIELDS ((smap_classes)1 << 123)
 
 /* By what a record is; of what hosts say by what it is about, whoever says it. */
-static uint64_t class_of_record(const char *key)
+static smap_classes class_of_record(const char *key)
 {
     if (!str_starts(key, KEY_ROOT)) {
         return smap_class("", WORLD_FIRST, WORLD_N + SAID_N);
@@ -48,7 +50,7 @@ bool basis_is_private(const char *what)
     return false;
 }
 
-static uint64_t class_of_seen(const char *key)
+static smap_classes class_of_seen(const char *key)
 {
     if (!*key) {
         return smap_class("", SEEN_FIRST, SEEN_N + PRIVATE_N);
@@ -57,17 +59,23 @@ static uint64_t class_of_seen(const char *key)
                                  : smap_class(key, SEEN_FIRST, SEEN_N);
 }
 
-static uint64_t class_of_attempt(const char *key)
+/* What this host looks at by itself, one by one. */
+static smap_classes class_of_attempt(const char *key)
 {
-    return smap_class(key, ATTEMPTS_FIRST, ATTEMPTS_N);
+    static const char look[] = "observe/";
+    if (!*key) {
+        return smap_class("", ATTEMPTS_FIRST, ATTEMPTS_N + LOOKS_N);
+    }
+    return str_starts(key, look) ? smap_class(key + strlen(look), LOOKS_FIRST, LOOKS_N)
+                                 : smap_class(key, ATTEMPTS_FIRST, ATTEMPTS_N);
 }
 
-static uint64_t class_of_noted(const char *key)
+static smap_classes class_of_noted(const char *key)
 {
     return CLASS_NOTED;
 }
 
-static void watch(struct ledger *l, struct smap *m, uint64_t (*class_of)(const char *key))
+static void watch(struct ledger *l, struct smap *m, smap_classes (*class_of)(const char *key))
 {
     m->marks = &l->marks;
     m->class_of = class_of;
@@ -93,7 +101,7 @@ void basis_add(struct core *c, struct basis *b)
     c->ledger->all[c->ledger->n++] = b;
 }
 
-static uint64_t changed_fields(const struct core *c)
+static smap_classes changed_fields(const struct core *c)
 {
     struct basis_fields *was = &c->ledger->fields;
     const struct basis_fields now = {
@@ -107,7 +115,7 @@ static uint64_t changed_fields(const struct core *c)
     };
     bool is_same = now.host == was->host && now.self == was->self && now.local_task == was->local_task &&
                    now.store_is_lost == was->store_is_lost && now.is_listed == was->is_listed;
-    uint64_t changed = (is_same ? 0 : CLASS_FIELDS) |
+    smap_classes changed = (is_same ? 0 : CLASS_FIELDS) |
                        (now.domains_at_us == was->domains_at_us ? 0 : CLASS_DOMAINS_AT) |
                        (now.domains_stale == was->domains_stale ? 0 : CLASS_STALE);
     *was = now;
@@ -118,7 +126,7 @@ static uint64_t changed_fields(const struct core *c)
 static void spread(const struct core *c)
 {
     struct ledger *l = c->ledger;
-    uint64_t written = l->marks.written | changed_fields(c);
+    smap_classes written = l->marks.written | changed_fields(c);
     for (size_t i = 0; written && i < l->n; i++) {
         l->all[i]->changed |= written;
     }
@@ -179,7 +187,7 @@ void basis_run(struct core *c, enum plan_part part, void (*plan)(struct core *c)
         c->wake_us = 0;
         plan(c);
         basis_end(c, b, &asker);
-        b->read |= part == PLAN_OBSERVE ? CLASS_STALE : rests_on_domains(part) ? CLASS_DOMAINS_AT : 0;
+        b->read |= part == PLAN_LOOK_DOMAINS ? CLASS_STALE : rests_on_domains(part) ? CLASS_DOMAINS_AT : 0;
         if (rests_on_domains(part) && c->domains_stale) {
             b->until_us = c->now_us; /* who wants a new list says so until it has come */
         }
@@ -191,7 +199,7 @@ void basis_run(struct core *c, enum plan_part part, void (*plan)(struct core *c)
 
 void basis_forget(struct core *c)
 {
-    c->ledger->marks.written = UINT64_MAX;
+    c->ledger->marks.written = ~(smap_classes)0;
 }
 
 void basis_reads(const struct smap *m, const char *prefix)

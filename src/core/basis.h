@@ -11,15 +11,16 @@
 struct core;
 
 struct basis {
-    uint64_t read;     /* classes of what was looked at */
-    uint64_t changed;  /* classes in which something has changed since it was begun */
-    uint64_t until_us; /* it may come out otherwise from then on; 0: not worked out yet */
+    smap_classes read;    /* of what was looked at */
+    smap_classes changed; /* classes in which something has changed since it was begun */
+    uint64_t until_us;    /* it may come out otherwise from then on; 0: not worked out yet */
 };
 
 /* Planners that are left out one by one. */
 enum plan_part {
-    PLAN_OPS, PLAN_HOST, PLAN_POOLS, PLAN_HA_GUARD, PLAN_HA_FENCE, PLAN_HA_NODES, PLAN_HA_TAKE, PLAN_HA_SELF,
-    PLAN_HA_OFF, PLAN_VMS, PLAN_DRILL, PLAN_SWEEP, PLAN_ALARMS, PLAN_OBSERVE, PLAN_PUBLISH, PLAN_PARTS,
+    PLAN_OPS, PLAN_NODE, PLAN_PEERS, PLAN_MEMBERS, PLAN_NETWORKS, PLAN_POOLS, PLAN_HA_GUARD, PLAN_HA_FENCE, PLAN_HA_NODES, PLAN_HA_TAKE, PLAN_HA_SELF,
+    PLAN_HA_OFF, PLAN_VMS, PLAN_DRILL, PLAN_SWEEP, PLAN_ALARMS, PLAN_LOOK_HOST, PLAN_LOOK_ETCD, PLAN_LOOK_REACH,
+    PLAN_LOOK_UPLINK, PLAN_LOOK_DOMAINS, PLAN_LOOK_STORAGE, PLAN_PUBLISH, PLAN_PARTS,
 };
 
 /* The core's fields that planners read and that are in no map. */

@@ -311,7 +311,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     int r = dispatch(c, event, e);
     basis_run(c, PLAN_OPS, op_run_all);
     if (c->host && c->world.is_listed) {
-        basis_run(c, PLAN_HOST, plan_host);
+        plan_host(c);
         basis_run(c, PLAN_POOLS, plan_pools);
         ha_plan(c);
         basis_run(c, PLAN_VMS, plan_vms);
@@ -321,7 +321,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {
         basis_run(c, PLAN_ALARMS, alarms_note);
     }
-    basis_run(c, PLAN_OBSERVE, plan_observe);
+    plan_observe(c);
     if (c->host && c->world.is_listed && node_get(c, c->host)) {
         basis_run(c, PLAN_PUBLISH, plan_publish);
     }

@@ -120,25 +120,28 @@ static void plan_observe_reach(struct core *c)
                   OBSERVE_REACH_US);
 }
 
-void plan_observe(struct core *c)
+static void plan_observe_host(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
-    bool fast = is_settling(c);
     if (act_is_due(c, "observe/host", OBSERVE_HOST_US)) {
         json_t *args = json_pack("{s:O*,s:O*,s:b}", "last", smap_get(&c->seen, "host"), "storage",
                                  json_object_get(me, "storage"), "has_vms", node_has_vms(me));
         (void)act_try(c, "observe/host", "observe.host", args, OBSERVE_HOST_US);
     }
-    if (!me) {
-        return;
-    }
-    plan_observe_etcd(c);
-    plan_observe_reach(c);
-    plan_observe_uplink(c);
-    if (node_has_vms(me) && look(c, "observe/domains", "observe.domains",
-                                 c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
+}
+
+static void plan_observe_domains(struct core *c)
+{
+    if (node_has_vms(node_get(c, c->host)) && look(c, "observe/domains", "observe.domains",
+                                                   c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
     }
+}
+
+static void plan_observe_storage(struct core *c)
+{
+    const json_t *me = node_get(c, c->host);
+    bool fast = is_settling(c);
     if (vm_is_switching_over(c)) {
         return;
     }
@@ -153,6 +156,18 @@ void plan_observe(struct core *c)
                 (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
             }
         }
+    }
+}
+
+void plan_observe(struct core *c)
+{
+    basis_run(c, PLAN_LOOK_HOST, plan_observe_host);
+    if (node_get(c, c->host)) {
+        basis_run(c, PLAN_LOOK_ETCD, plan_observe_etcd);
+        basis_run(c, PLAN_LOOK_REACH, plan_observe_reach);
+        basis_run(c, PLAN_LOOK_UPLINK, plan_observe_uplink);
+        basis_run(c, PLAN_LOOK_DOMAINS, plan_observe_domains);
+        basis_run(c, PLAN_LOOK_STORAGE, plan_observe_storage);
     }
 }
 
@@ -300,8 +315,8 @@ void plan_host(struct core *c)
     if (!node_get(c, c->host)) {
         return;
     }
-    plan_node(c);
-    plan_peers(c);
-    plan_members(c);
-    plan_networks(c);
+    basis_run(c, PLAN_NODE, plan_node);
+    basis_run(c, PLAN_PEERS, plan_peers);
+    basis_run(c, PLAN_MEMBERS, plan_members);
+    basis_run(c, PLAN_NETWORKS, plan_networks);
 }
