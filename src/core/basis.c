@@ -92,7 +92,18 @@ struct ledger *ledger_new(struct core *c)
     for (size_t i = 0; i < PLAN_PARTS; i++) {
         basis_add(c, &l->plans[i]);
     }
+    for (size_t i = 0; i < MEMOS; i++) {
+        basis_add(c, &l->memos[i].basis);
+    }
     return l;
+}
+
+void ledger_free(struct ledger *l)
+{
+    for (size_t i = 0; l && i < MEMOS; i++) {
+        json_decref(l->memos[i].value);
+    }
+    free(l);
 }
 
 void basis_add(struct core *c, struct basis *b)
@@ -123,21 +134,24 @@ static smap_classes changed_fields(const struct core *c)
 }
 
 /* Tells everybody of what has changed. */
-static void spread(const struct core *c)
+static void spread(struct ledger *l)
 {
-    struct ledger *l = c->ledger;
-    smap_classes written = l->marks.written | changed_fields(c);
-    for (size_t i = 0; written && i < l->n; i++) {
-        l->all[i]->changed |= written;
+    for (size_t i = 0; l->marks.written && i < l->n; i++) {
+        l->all[i]->changed |= l->marks.written;
     }
     l->marks.written = 0;
+}
+
+void basis_look(const struct core *c)
+{
+    c->ledger->marks.written |= changed_fields(c);
 }
 
 bool basis_holds(const struct core *c, const struct basis *b)
 {
     struct ledger *l = c->ledger;
-    spread(c);
-    if ((b->read & b->changed) || c->now_us >= b->until_us || l->is_off) {
+    spread(l);
+    if ((b->read & b->changed) || c->now_us >= b->until_us) {
         return false;
     }
     l->marks.read |= b->read;
@@ -149,7 +163,7 @@ struct basis basis_begin(const struct core *c, struct basis *b)
 {
     struct ledger *l = c->ledger;
     const struct basis asker = {.read = l->marks.read, .until_us = l->until_us};
-    spread(c);
+    spread(l);
     b->changed = 0;
     l->marks.read = CLASS_FIELDS;
     l->until_us = UINT64_MAX;
@@ -181,7 +195,7 @@ void basis_run(struct core *c, enum plan_part part, void (*plan)(struct core *c)
 {
     struct ledger *l = c->ledger;
     struct basis *b = &l->plans[part];
-    if (!basis_holds(c, b)) {
+    if (!basis_holds(c, b) || l->is_off) {
         uint64_t others_us = c->wake_us;
         const struct basis asker = basis_begin(c, b);
         c->wake_us = 0;
@@ -193,8 +207,22 @@ void basis_run(struct core *c, enum plan_part part, void (*plan)(struct core *c)
         }
         l->wakes_us[part] = c->wake_us ? c->wake_us - c->now_us : 0;
         c->wake_us = others_us;
+        basis_look(c);
     }
     wake(c, l->wakes_us[part]);
+}
+
+json_t *basis_memo(const struct core *c, enum memo_of what, json_t *(*work_out)(const struct core *c))
+{
+    struct memo *m = &c->ledger->memos[what];
+    if (!basis_holds(c, &m->basis)) {
+        const struct basis asker = basis_begin(c, &m->basis);
+        json_t *before = m->value;
+        m->value = work_out(c);
+        json_decref(before);
+        basis_end(c, &m->basis, &asker);
+    }
+    return m->value;
 }
 
 void basis_forget(struct core *c)

@@ -6,6 +6,7 @@
  * looked at: to run it would come to nothing. Classes are few and may be shared: then it runs for nothing. */
 #pragma once
 
+#include "base/json.h"
 #include "base/smap.h"
 
 struct core;
@@ -23,6 +24,14 @@ enum plan_part {
     PLAN_LOOK_UPLINK, PLAN_LOOK_DOMAINS, PLAN_LOOK_STORAGE, PLAN_PUBLISH, PLAN_PARTS,
 };
 
+/* What several ask for is kept until it may be another. */
+enum memo_of { MEMO_ME, MEMO_NODE_LIST, MEMO_RUNNING, MEMO_NO_SPARE, MEMO_OPEN, MEMOS };
+
+struct memo {
+    struct basis basis;
+    json_t *value;
+};
+
 /* The core's fields that planners read and that are in no map. */
 struct basis_fields {
     const void *host;
@@ -34,7 +43,7 @@ struct basis_fields {
     bool is_listed;
 };
 
-#define BASES_MAX (PLAN_PARTS + 3) /* and the parts of the view of failover, ha/ha.h */
+#define BASES_MAX (PLAN_PARTS + MEMOS + 2) /* and those of the view of failover, ha/ha.h */
 
 /* All that is noted. */
 struct ledger {
@@ -44,12 +53,14 @@ struct ledger {
     struct basis *all[BASES_MAX];
     size_t n;
     struct basis plans[PLAN_PARTS];
+    struct memo memos[MEMOS];
     uint64_t wakes_us[PLAN_PARTS]; /* a planner wants a step so much later each time that it is asked; 0: none */
     bool is_off; /* nothing is left out; for tests */
 };
 
 /** ledger_new - for the maps of @c, which are empty */
 struct ledger *ledger_new(struct core *c);
+void ledger_free(struct ledger *l);
 
 /** basis_add - @b is told of changes from now on; it lives as long as @c does */
 void basis_add(struct core *c, struct basis *b);
@@ -62,11 +73,20 @@ bool basis_holds(const struct core *c, const struct basis *b);
 struct basis basis_begin(const struct core *c, struct basis *b);
 void basis_end(const struct core *c, struct basis *b, const struct basis *asker);
 
+/** basis_look - fields of the core may have changed, other than by a planner */
+void basis_look(const struct core *c);
+
 /** basis_run - run a planner, unless that would come to nothing */
 void basis_run(struct core *c, enum plan_part part, void (*plan)(struct core *c));
 
 /** basis_forget - nothing stands any more */
 void basis_forget(struct core *c);
+/**
+ * basis_memo - what @work_out gave, or gives now when it may be something else
+ * @work_out: gives a new reference, or NULL        Return: borrowed; nobody changes it
+ */
+json_t *basis_memo(const struct core *c, enum memo_of what, json_t *(*work_out)(const struct core *c));
+
 /** basis_reads - all keys of @m that begin with @prefix are looked at, by index; "" for all of them */
 void basis_reads(const struct smap *m, const char *prefix);
 /**

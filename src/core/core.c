@@ -58,7 +58,7 @@ void core_free(struct core *c)
     smap_done(&c->alarms);
     ha_view_free(c->ha);
     smap_done(&c->noted);
-    free(c->ledger);
+    ledger_free(c->ledger);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
@@ -309,6 +309,7 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     json_decref(c->facts);
     c->facts = json_array();
     int r = dispatch(c, event, e);
+    basis_look(c);
     basis_run(c, PLAN_OPS, op_run_all);
     if (c->host && c->world.is_listed) {
         plan_host(c);

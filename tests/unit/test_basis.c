@@ -26,6 +26,7 @@ static bool does_run(struct core *c, uint64_t in_us)
     int before = runs;
     c->now_us += in_us;
     c->wake_us = 0;
+    basis_look(c);
     basis_run(c, PLAN_NODE, planner);
     return runs > before;
 }

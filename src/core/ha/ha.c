@@ -24,14 +24,12 @@ struct ha_view *ha_view_new(struct core *c)
     struct ha_view *v = xcalloc(1, sizeof(*v));
     basis_add(c, &v->basis);
     basis_add(c, &v->config_basis);
-    basis_add(c, &v->open_basis);
     return v;
 }
 
 void ha_view_free(struct ha_view *v)
 {
     json_decref(v->config);
-    json_decref(v->open);
     free(v);
 }
 

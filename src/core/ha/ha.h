@@ -17,14 +17,12 @@ struct ha_view {
     const char *fencers[HA_FENCERS_MAX];
     struct basis config_basis;
     json_t *config; /* of this host's guard, see ha_guard.c; NULL: not worked out yet */
-    struct basis open_basis;
-    json_t *open;   /* whom this host lets in, see ha_fence.c; the same */
 };
 
 /** ha_view_new - nothing is worked out yet. It lives as long as @c does */
 struct ha_view *ha_view_new(struct core *c);
 void ha_view_free(struct ha_view *v);
-/** ha_view - of the present world. The parts with a basis of their own are the caller's to work out */
+/** ha_view - of the present world. The last two members are the caller's to work out */
 struct ha_view *ha_view(const struct core *c);
 
 /** ha_is_used - is failover on, or being switched on, for any pool? Else nothing here does anything */

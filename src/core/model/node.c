@@ -72,8 +72,16 @@ bool node_is_out(const json_t *node)
     return str_eq(state, "fencing") || str_eq(state, "fenced");
 }
 
+static json_t *own_node(const struct core *c)
+{
+    return json_incref((json_t *)world_get(&c->world, KEY_NODE, c->host));
+}
+
 const json_t *node_get(const struct core *c, const char *host)
 {
+    if (host && host == c->host) { /* asked for most */
+        return basis_memo(c, MEMO_ME, own_node);
+    }
     return host ? world_get(&c->world, KEY_NODE, host) : NULL;
 }
 
@@ -200,7 +208,7 @@ static json_t *list_entry(const struct core *c, const char *name, const json_t *
 }
 
 /* Insertion by the time of joining; a cluster has tens of hosts. */
-json_t *node_list(const struct core *c)
+static json_t *list_nodes(const struct core *c)
 {
     json_t *list = json_array();
     json_t *times = json_array();
@@ -218,6 +226,11 @@ json_t *node_list(const struct core *c)
     }
     json_decref(times);
     return list;
+}
+
+json_t *node_list(const struct core *c)
+{
+    return json_incref(basis_memo(c, MEMO_NODE_LIST, list_nodes));
 }
 
 size_t node_count_staying(const json_t *list)

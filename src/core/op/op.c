@@ -411,12 +411,31 @@ static void take_over(struct core *c, const char *id, const json_t *task)
     (void)commit_try(c, attempt, &t);
 }
 
+/* Most tasks have ended. */
+static json_t *find_running(const struct core *c)
+{
+    json_t *running = json_object();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running")) {
+            json_object_set(running, it.name, (json_t *)it.value);
+        }
+    }
+    return running;
+}
+
+json_t *op_running(const struct core *c)
+{
+    return basis_memo(c, MEMO_RUNNING, find_running);
+}
+
 static void take_over_all(struct core *c)
 {
-    for (struct world_iter it = {0}; c->host && world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            !str_eq(json_text_of(it.value, "runner"), c->host) && may_take_over(c, it.value)) {
-            take_over(c, it.name, it.value);
+    json_t *running = c->host ? op_running(c) : NULL;
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (!str_eq(json_text_of(task, "runner"), c->host) && may_take_over(c, task)) {
+            take_over(c, id, task);
         }
     }
 }
@@ -424,13 +443,15 @@ static void take_over_all(struct core *c)
 void op_run_all(struct core *c)
 {
     _cleanup_strv_ struct strv mine = {0};
+    json_t *running = c->world.is_listed ? op_running(c) : NULL;
+    const char *id;
+    json_t *one;
     if (c->world.is_listed) {
         take_over_all(c);
     }
-    for (struct world_iter it = {0}; c->world.is_listed && world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_eq(json_text_of(it.value, "runner"), c->host)) {
-            strv_add(&mine, it.name);
+    json_object_foreach(running, id, one) {
+        if (str_eq(json_text_of(one, "runner"), c->host)) {
+            strv_add(&mine, id);
         }
     }
     for (size_t i = 0; i < mine.n; i++) {
@@ -498,10 +519,11 @@ static bool is_kind(const char *kind, const char *wanted)
 
 bool op_is_running(const struct core *c, const char *kind, const char *object)
 {
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_eq(json_text_of(it.value, "object"), object) &&
-            is_kind(json_text_of(it.value, "kind"), kind)) {
+    json_t *running = op_running(c);
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (str_eq(json_text_of(task, "object"), object) && is_kind(json_text_of(task, "kind"), kind)) {
             return true;
         }
     }

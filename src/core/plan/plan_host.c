@@ -6,6 +6,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/op/op.h"
 #include "core/plan/plan.h"
 
 /* How often this host looks at itself without being told of a change. */
@@ -27,9 +28,11 @@
  * must not compete with looks at it. */
 static bool is_settling(const struct core *c)
 {
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_starts(json_text_of(it.value, "kind"), "pool.")) {
+    json_t *running = op_running(c);
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (str_starts(json_text_of(task, "kind"), "pool.")) {
             return true;
         }
     }
@@ -196,9 +199,9 @@ void plan_publish(struct core *c)
         if (basis_is_private(c->seen.items[i].key)) {
             continue;
         }
-        _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
         json_t *value = c->seen.items[i].value;
-        if (!json_equal(value, world_get(&c->world, KEY_SEEN, name))) {
+        if (!json_equal(value, node_seen(c, c->host, c->seen.items[i].key))) {
+            _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
             commit_put(c, &t, KEY_SEEN, name, json_incref(value));
         }
     }
