@@ -4,7 +4,8 @@
 
     tools/tidy.py SOURCE_ROOT
 
-Checks src/: banned calls, length of files, TODO without issue, docstrings of declared functions.
+Checks src/: banned calls, length of files, TODO without issue, docstrings of declared functions, planners
+that look at the clock without saying so.
 """
 
 import pathlib
@@ -29,6 +30,8 @@ LINES_MAX = 1000
 SELF_EVIDENT = ("_done", "_free", "_freep", "_unref")
 CALL = re.compile(r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\(")
 COMMENT_OR_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
+PLANNERS = tuple(f"src/core/{part}/" for part in ("ha", "model", "op", "place", "plan"))
+CLOCK = re.compile(r"now_us\s*[<>]|(?<!-)[<>]=?\s*[\w.>-]*\bnow_us\b")
 DECLARATION = re.compile(r"^(?!static|typedef|struct \w+;|#|extern \")[a-z][\w\s\*]*?\b(\w+)\([^;{]*\)[^;{]*;",
                          re.MULTILINE)
 DOCSTRING = re.compile(r"/\*\*(.*?)\*/", re.DOTALL)
@@ -45,6 +48,13 @@ def check_calls(name, text):
         if (name, match[1]) not in MAY:
             line = text.count("\n", 0, match.start()) + 1
             yield f"{name}:{line}: {match[1]}() is banned; use {BANNED[match[1]]}"
+
+
+def check_clock(name, text):
+    """A planner that compares the time itself would be left out when that has come (core/basis.h)."""
+    for match in CLOCK.finditer(COMMENT_OR_TEXT.sub(blank, text)):
+        line = text.count("\n", 0, match.start()) + 1
+        yield f"{name}:{line}: planners compare the time by core_is_past()"
 
 
 def check_text(name, text):
@@ -85,6 +95,7 @@ def main():
         text = path.read_text()
         found += check_calls(name, text)
         found += check_text(name, text)
+        found += check_clock(name, text) if name.startswith(PLANNERS) else []
         if path.suffix == ".h":
             found += check_docstrings(name, text)
     for line in found:

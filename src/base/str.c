@@ -6,16 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool str_eq(const char *a, const char *b)
-{
-    return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-bool str_starts(const char *s, const char *prefix)
-{
-    return s && strncmp(s, prefix, strlen(prefix)) == 0;
-}
-
 bool str_ends(const char *s, const char *suffix)
 {
     size_t n = s ? strlen(s) : 0;

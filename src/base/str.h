@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/err.h"
 
@@ -17,9 +18,19 @@ static inline void *xcalloc(size_t n, size_t size)
     return p;
 }
 
-/** str_eq - equal, where NULL equals only NULL */
-bool str_eq(const char *a, const char *b);
-bool str_starts(const char *s, const char *prefix);
+/** str_eq - equal, where NULL equals only NULL. Most that differ do so at once */
+static inline bool str_eq(const char *a, const char *b)
+{
+    return a == b || (a && b && *a == *b && strcmp(a, b) == 0);
+}
+
+/** str_starts - does @s, which may be NULL, begin with @prefix? */
+static inline bool str_starts(const char *s, const char *prefix)
+{
+    return s && (*s == *prefix || !*prefix) && strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/** str_ends - does @s, which may be NULL, end with @suffix? */
 bool str_ends(const char *s, const char *suffix);
 /** str_dup - copy or abort; NULL gives NULL. Caller frees. */
 char *str_dup(const char *s);

@@ -20,6 +20,7 @@ static struct attempt *emit(struct core *c, const char *id, const char *name, js
         smap_put(&c->attempts, id, a);
     }
     assert(!a->in_flight);
+    smap_touch(&c->attempts, id);
     json_decref(a->result);
     json_decref(a->progress);
     a->result = a->progress = NULL;
@@ -37,7 +38,7 @@ bool act_is_due(const struct core *c, const char *id, uint64_t pause_us)
 {
     const struct attempt *a = act_find(c, id);
     uint64_t wait_us = a && a->has_ended && !a->fails ? pause_us : 0;
-    return !a || (!a->in_flight && c->now_us >= a->not_before_us + wait_us);
+    return !a || (!a->in_flight && core_is_past(c, a->not_before_us + wait_us));
 }
 
 bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us)

@@ -37,12 +37,13 @@ struct core *core_new(void)
 {
     struct core *c = xcalloc(1, sizeof(*c));
     world_init(&c->world);
-    c->ha = ha_view_new();
     c->events = json_array();
     c->seen.free_value = value_free;
     c->attempts.free_value = attempt_free;
     c->alarms.free_value = value_free;
     c->noted.free_value = value_free;
+    c->ledger = ledger_new(c);
+    c->ha = ha_view_new(c);
     return c;
 }
 
@@ -57,6 +58,7 @@ void core_free(struct core *c)
     smap_done(&c->alarms);
     ha_view_free(c->ha);
     smap_done(&c->noted);
+    ledger_free(c->ledger);
     free(c->host);
     json_decref(c->self);
     json_decref(c->local_task);
@@ -66,22 +68,11 @@ void core_free(struct core *c)
     free(c);
 }
 
-struct core_mark core_mark(const struct core *c)
-{
-    return (struct core_mark){c->world.records.changes, c->seen.changes};
-}
-
-bool core_is_at(const struct core *c, const struct core_mark *m)
-{
-    return m->world == c->world.records.changes && m->seen == c->seen.changes;
-}
-
 static void on_start(struct core *c, const json_t *event)
 {
     json_decref(c->self);
     c->self = json_deep_copy(event);
-    ha_view_free(c->ha);
-    c->ha = ha_view_new(); /* it is of a host */
+    basis_forget(c);
     free(c->host);
     c->host = str_dup(json_text_of(event, "host"));
     json_t *task = json_object_get(event, "local_task");
@@ -233,6 +224,7 @@ static void on_done(struct core *c, const json_t *event)
     }
     json_t *error = json_object_get(event, "error");
     const json_t *store = json_object_get(event, "store");
+    smap_touch(&c->attempts, id);
     a->in_flight = false;
     a->has_ended = true;
     a->not_before_us = c->now_us;
@@ -256,6 +248,7 @@ static void on_progress(struct core *c, const json_t *event)
     const char *id = json_text_of(event, "id");
     struct attempt *a = id ? act_find(c, id) : NULL;
     if (a && a->in_flight) {
+        smap_touch(&c->attempts, id);
         json_decref(a->progress);
         a->progress = json_incref(json_object_get(event, "progress"));
     }
@@ -327,22 +320,23 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     json_decref(c->facts);
     c->facts = json_array();
     int r = dispatch(c, event, e);
-    op_run_all(c);
+    basis_look(c);
+    basis_run(c, PLAN_OPS, op_run_all);
     if (c->host && c->world.is_listed) {
         plan_host(c);
-        plan_pools(c);
+        basis_run(c, PLAN_POOLS, plan_pools);
         ha_plan(c);
-        plan_vms(c);
-        plan_drill(c);
-        plan_sweep(c);
+        basis_run(c, PLAN_VMS, plan_vms);
+        basis_run(c, PLAN_DRILL, plan_drill);
+        basis_run(c, PLAN_SWEEP, plan_sweep);
     }
     if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {
-        alarms_note(c);
+        basis_run(c, PLAN_ALARMS, alarms_note);
     }
     plan_observe(c);
-    plan_libvirt(c);
+    basis_run(c, PLAN_LIBVIRT, plan_libvirt);
     if (c->host && c->world.is_listed && node_get(c, c->host)) {
-        plan_publish(c);
+        basis_run(c, PLAN_PUBLISH, plan_publish);
     }
     *ret_actions = TAKE(c->actions);
     return r;

@@ -18,6 +18,7 @@
 
 #include "base/json.h"
 #include "base/smap.h"
+#include "core/basis.h"
 #include "core/world.h"
 
 /* What became of an action that was asked for under an id. */
@@ -30,12 +31,6 @@ struct attempt {
     unsigned fails;         /* in a row */
     uint64_t not_before_us; /* a repetition waits until then */
     uint64_t started_us;
-};
-
-/* A state of what the core knows of the store and of this host; not of time, nor of attempts. */
-struct core_mark {
-    uint64_t world;
-    uint64_t seen;
 };
 
 struct core {
@@ -51,9 +46,7 @@ struct core {
     json_t *events;       /* what has happened, in words; see events.h */
     json_t *actions;      /* array under construction during a step */
     struct ha_view *ha;   /* what failover works out of the world; see ha/ha.h */
-    struct core_mark told; /* then nothing was to be published, */
-    struct core_mark kept; /* nothing of a pool that is gone was remembered, */
-    struct core_mark heard; /* and what the guard says had been reported */
+    struct ledger *ledger; /* what each planner rests on; see basis.h */
     uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
     bool domains_stale;   /* something happened to a domain: list again as soon as possible */
     bool store_is_lost;   /* since its last list: changes are refused at once */
@@ -68,10 +61,6 @@ struct core {
 struct core *core_new(void);
 void core_free(struct core *c);
 DEFINE_FREEP(struct core, core_free)
-
-/** core_mark - the present state. core_is_at() - is it still that one? Then what rests on it alone holds */
-struct core_mark core_mark(const struct core *c);
-bool core_is_at(const struct core *c, const struct core_mark *m);
 
 /**
  * core_step - take one event and plan

@@ -485,7 +485,7 @@ void history_wait(struct core *c, const char *vm, const char *why)
 {
     _cleanup_free_ char *key = str_printf(WAIT "%s", vm);
     const json_t *before = smap_get(&c->noted, key);
-    bool is_due = !before || c->now_us - json_u64_of(before, "at_us", 0) >= WAIT_AGAIN_US;
+    bool is_due = !before || core_is_past(c, json_u64_of(before, "at_us", 0) + WAIT_AGAIN_US);
     if (!why) {
         (void)smap_del(&c->noted, key);
     } else if (is_due && !str_eq(json_text_of(before, "why"), why)) {

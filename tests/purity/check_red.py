@@ -42,6 +42,8 @@ WRONG_CALLS = {
 }
 WRONG_SHAPES = {
     "a banned call": {"src/core/bad.c": HEAD + "\nint plan_bad(const char *s)\n{\n    return atoi(s);\n}\n"},
+    "a planner's own clock": {"src/core/plan/bad.c": HEAD + "\nint plan_bad(const struct core *c, uint64_t at_us)"
+                              "\n{\n    return at_us <= c->now_us;\n}\n"},
     "no docstring": {"src/core/bad.h": HEAD + "#pragma once\n\nint plan_bad(void);\n"},
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/flight.h"
 #include "core/model/keys.h"
 #include "sim_ha_impl.h"
 
@@ -187,12 +188,46 @@ static uint64_t wall_us(const struct sim *s, size_t host)
     return us > 0 ? (uint64_t)us : 0;
 }
 
+/* What the core left out in this step would have come to nothing (core/basis.h). */
+static void check_twin(struct sim *s, size_t host, const json_t *event, const json_t *actions)
+{
+    const struct core *core = s->hosts[host].core;
+    struct core *twin = s->hosts[host].twin;
+    json_t *same = NULL;
+    struct err e = {0};
+    (void)core_step(twin, event, s->now_us, wall_us(s, host), &same, &e);
+    if (!json_equal(actions, same) || !json_equal(core->facts, twin->facts) || core->wake_us != twin->wake_us) {
+        _cleanup_free_ char *one = json_format(actions);
+        _cleanup_free_ char *two = json_format(same);
+        sim_violated(s, "%s leaves something out: it asks for %.60s, its twin for %.60s", s->hosts[host].name, one, two);
+    }
+    json_decref(same);
+}
+
+/* From the state that it has now. */
+static void make_twin(struct sim *s, size_t host)
+{
+    struct err e = {0};
+    _cleanup_json_ json_t *state = flight_save(s->hosts[host].core);
+    if (flight_load(state, &s->hosts[host].twin, &e) < 0) {
+        sim_violated(s, "the state of %s cannot be read again: %s", s->hosts[host].name, e.msg);
+        return;
+    }
+    s->hosts[host].twin->ledger->is_off = true;
+}
+
 static int step(struct sim *s, size_t host, const json_t *event, struct err *e)
 {
     json_t *actions = NULL;
     size_t i;
     json_t *action;
+    if (s->mutant == SIM_TWINS && !s->hosts[host].twin) {
+        make_twin(s, host);
+    }
     int r = core_step(s->hosts[host].core, event, s->now_us, wall_us(s, host), &actions, e);
+    if (s->hosts[host].twin) {
+        check_twin(s, host, event, actions);
+    }
     json_array_foreach(actions, i, action) {
         sim_push(s, sim_delay_us(s), host, NULL, sim_brick_asked(s, host, action));
     }
@@ -365,7 +400,9 @@ void sim_kill_agent(struct sim *s, size_t host)
 {
     struct sim_host *h = &s->hosts[host];
     core_free(h->core);
+    core_free(h->twin);
     h->core = NULL;
+    h->twin = NULL;
     h->is_up = false;
     h->life++;
 }
@@ -423,6 +460,7 @@ void sim_done(struct sim *s)
 {
     for (size_t i = 0; i < s->hosts_n; i++) {
         core_free(s->hosts[i].core);
+        core_free(s->hosts[i].twin);
         smap_done(&s->hosts[i].epochs);
         json_decref(s->hosts[i].old_domains);
         free(s->hosts[i].brick_of);

@@ -32,6 +32,7 @@ enum sim_mutant {
     SIM_KEEPS_BRICK,      /* a host that comes back without a boot keeps its brick's process */
     SIM_LEAVES_THREADS,   /* it ends that, but does not wait for the last thread */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
+    SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 
 struct sim_domain {
@@ -49,6 +50,7 @@ struct sim_domain {
 struct sim_host {
     char name[16];
     struct core *core;
+    struct core *twin;   /* with SIM_TWINS */
     bool is_up;          /* the agent's process */
     unsigned life;       /* of the agent: answers for an earlier one are dropped */
     unsigned boot;       /* of the host: nothing of an earlier one happens any more */

@@ -361,6 +361,23 @@ static void requests_with_wrong_values_are_refused_by_name(void **state)
     sim_done(&s);
 }
 
+/* A planner is left out when nothing that it has read changed since: then it would have come to nothing. */
+static void what_a_core_leaves_out_would_have_come_to_nothing(void **state)
+{
+    int n = kit_schedules(6);
+    uint64_t first = kit_first_seed();
+    for (int kind = 0; kind < SCHEDULE_KINDS; kind++) {
+        for (int i = 0; i < n; i++) {
+            struct schedule_result r;
+            schedule_run((enum schedule_kind)kind, first + (uint64_t)i, SIM_TWINS, &r);
+            if (r.violation[0]) {
+                fail_msg("%s %llu: %s", schedule_kind_name((enum schedule_kind)kind),
+                         (unsigned long long)first + (unsigned long long)i, r.violation);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +397,7 @@ int main(void)
         cmocka_unit_test(a_pool_that_is_being_made_cannot_be_removed),
         cmocka_unit_test(placement_names_what_is_in_the_way),
         cmocka_unit_test(requests_with_wrong_values_are_refused_by_name),
+        cmocka_unit_test(what_a_core_leaves_out_would_have_come_to_nothing),
     };
     if (getenv("MORTAR_ONLY")) {
         cmocka_set_test_filter(getenv("MORTAR_ONLY"));

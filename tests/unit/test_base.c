@@ -146,6 +146,31 @@ static void buffer_refuses_what_exceeds_its_limit_whole(void **state)
     assert_string_equal(b.data, "abc");
 }
 
+/* Against an array by number; keys are long and short, alike at their beginning, and come and go. */
+static void a_large_map_finds_what_was_put_and_nothing_else(void **state)
+{
+    enum { KEYS = 200, ROUNDS = 20000 };
+    static char values[ROUNDS];
+    struct smap m = {0};
+    const char *expected[KEYS] = {0};
+    struct prng prng = {.state = 7};
+    for (size_t round = 0; round < ROUNDS; round++) {
+        size_t k = prng_below(&prng, round < ROUNDS / 2 ? KEYS : KEYS / 20);
+        _cleanup_free_ char *key = str_printf(k % 3 ? "/mortar/v1/vm/%zu/spec" : "%zu", k);
+        assert_ptr_equal(smap_get(&m, key), expected[k]);
+        if (prng_below(&prng, 3)) {
+            smap_put(&m, key, &values[round]);
+            expected[k] = &values[round];
+        } else {
+            assert_int_equal(smap_del(&m, key), expected[k] != NULL);
+            expected[k] = NULL;
+        }
+        size_t i = smap_lower(&m, key);
+        assert_int_equal(i < m.n && str_eq(m.items[i].key, key), expected[k] != NULL);
+    }
+    smap_done(&m);
+}
+
 static void map_iterates_sorted_and_forgets_deleted(void **state)
 {
     struct smap m = {.free_value = free};
@@ -214,6 +239,7 @@ int main(void)
         cmocka_unit_test(hex_round_trips_and_is_strict),
         cmocka_unit_test(buffer_refuses_what_exceeds_its_limit_whole),
         cmocka_unit_test(map_iterates_sorted_and_forgets_deleted),
+        cmocka_unit_test(a_large_map_finds_what_was_put_and_nothing_else),
         cmocka_unit_test(json_parser_refuses_duplicates_and_trailing_bytes),
         cmocka_unit_test(xml_parser_refuses_entities),
         cmocka_unit_test(prng_repeats_with_its_seed),

@@ -9,6 +9,7 @@
 
 #include "core/act.h"
 #include "core/alarms.h"
+#include "core/basis.h"
 #include "core/place/place.h"
 #include "core_actions.h"
 #include "core_well.h"
@@ -25,6 +26,7 @@ static struct core *looking(unsigned fails)
     assert_non_null(a);
     assert_true(a->in_flight);
     a->fails = fails;
+    basis_forget(c);
     return c;
 }
 

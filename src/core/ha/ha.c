@@ -19,26 +19,25 @@ static bool takes_part(const json_t *pool)
     return str_eq(ha, "on") || str_eq(ha, "preparing");
 }
 
-struct ha_view *ha_view_new(void)
+struct ha_view *ha_view_new(struct core *c)
 {
-    return xcalloc(1, sizeof(struct ha_view));
+    struct ha_view *v = xcalloc(1, sizeof(*v));
+    basis_add(c, &v->basis);
+    basis_add(c, &v->config_basis);
+    return v;
 }
 
 void ha_view_free(struct ha_view *v)
 {
-    if (v) {
-        json_decref(v->config);
-        json_decref(v->open);
-        free(v);
-    }
+    json_decref(v->config);
+    free(v);
 }
 
 static void work_out(const struct core *c, struct ha_view *v)
 {
     const json_t *pool = NULL;
-    json_decref(v->config);
-    json_decref(v->open);
-    *v = (struct ha_view){.of = c->world.records.changes + 1};
+    v->is_on = false;
+    v->fencers_n = 0;
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         v->is_on = v->is_on || str_eq(json_text_of(it.value, "ha"), "on");
         pool = !pool && takes_part(it.value) ? it.value : pool; /* all that take part are on the same hosts */
@@ -52,10 +51,13 @@ static void work_out(const struct core *c, struct ha_view *v)
 
 struct ha_view *ha_view(const struct core *c)
 {
-    if (c->ha->of != c->world.records.changes + 1) {
-        work_out(c, c->ha);
+    struct ha_view *v = c->ha;
+    if (!basis_holds(c, &v->basis)) {
+        const struct basis asker = basis_begin(c, &v->basis);
+        work_out(c, v);
+        basis_end(c, &v->basis, &asker);
     }
-    return c->ha;
+    return v;
 }
 
 bool ha_is_on(const struct core *c)
@@ -152,7 +154,7 @@ uint64_t ha_since_us(struct core *c, const char *what)
         a->started_us = c->now_us;
         smap_put(&c->attempts, id, a);
     }
-    a->not_before_us = c->now_us; /* asked for in this step */
+    a->not_before_us = core_time_us(c); /* asked for in this step */
     core_wake_in(c, CLOCK_STEP_US);
     return c->now_us - a->started_us;
 }
@@ -186,16 +188,16 @@ bool ha_is_my_turn(struct core *c, const char *what)
 void ha_plan(struct core *c)
 {
     if (ha_is_used(c) && node_get(c, c->host)) {
-        ha_plan_guard(c);
-        ha_plan_fence(c);
+        basis_run(c, PLAN_HA_GUARD, ha_plan_guard);
+        basis_run(c, PLAN_HA_FENCE, ha_plan_fence);
         if (!c->store_is_lost && ha_is_on(c)) {
-            ha_plan_nodes(c);
-            ha_plan_stranded(c);
-            ha_plan_take(c);
+            basis_run(c, PLAN_HA_NODES, ha_plan_nodes);
+            basis_run(c, PLAN_HA_STRANDED, ha_plan_stranded);
+            basis_run(c, PLAN_HA_TAKE, ha_plan_take);
         }
-        ha_plan_self(c);
+        basis_run(c, PLAN_HA_SELF, ha_plan_self);
     } else {
-        ha_plan_off(c);
+        basis_run(c, PLAN_HA_OFF, ha_plan_off);
     }
     forget_clocks(c);
 }

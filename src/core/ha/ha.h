@@ -11,20 +11,20 @@ struct commit;
 
 #define HA_FENCERS_MAX 3 /* HA covers pools on one triple of brick hosts (A7) */
 
-/* What follows from the world alone is worked out once for each state of it. Borrowed; nobody changes it. */
+/* What is asked for often is worked out once, and again when what it rests on has changed. Borrowed. */
 struct ha_view {
-    uint64_t of; /* world.records.changes, and one; 0: of nothing */
+    struct basis basis; /* of the first three */
     bool is_on;
     size_t fencers_n;
     const char *fencers[HA_FENCERS_MAX];
-    json_t *config; /* of this host's guard; NULL: not asked for yet, see ha_guard.c */
-    json_t *open;   /* the same, whom this host lets in; see ha_fence.c */
+    struct basis config_basis;
+    json_t *config; /* of this host's guard, see ha_guard.c; NULL: not worked out yet */
 };
 
-/** ha_view_new - of no world yet */
-struct ha_view *ha_view_new(void);
+/** ha_view_new - nothing is worked out yet. It lives as long as @c does */
+struct ha_view *ha_view_new(struct core *c);
 void ha_view_free(struct ha_view *v);
-/** ha_view - of the present world. The two last members are the caller's to fill */
+/** ha_view - of the present world. The last two members are the caller's to work out */
 struct ha_view *ha_view(const struct core *c);
 
 /** ha_is_used - is failover on, or being switched on, for any pool? Else nothing here does anything */

@@ -91,7 +91,7 @@ static json_t *wanted_open(const struct core *c);
 static json_t *still_open(const struct core *c)
 {
     json_t *hosts = json_object();
-    _cleanup_json_ json_t *wanted = wanted_open(c);
+    const json_t *wanted = basis_memo(c, MEMO_OPEN, wanted_open);
     const char *host;
     json_t *inc;
     json_object_foreach(json_object_get(smap_get(&c->seen, "ha/table"), "open"), host, inc) {
@@ -258,9 +258,7 @@ static bool is_cut_due(const struct core *c)
 
 static void open_hosts(struct core *c)
 {
-    struct ha_view *v = ha_view(c);
-    v->open = v->open ? v->open : wanted_open(c);
-    json_t *wanted = v->open;
+    json_t *wanted = basis_memo(c, MEMO_OPEN, wanted_open);
     const json_t *asked = world_get(&c->world, KEY_OPEN, c->host);
     const json_t *applied = json_object_get(smap_get(&c->seen, "ha/table"), "open");
     bool is_allowed = json_equal(json_object_get(asked, "hosts"), wanted) &&

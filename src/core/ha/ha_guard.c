@@ -60,8 +60,11 @@ static void configure(struct core *c)
 {
     struct ha_view *v = ha_view(c);
     const json_t *has = json_object_get(smap_get(&c->seen, "ha/config"), "config");
-    if (!v->config) {
+    if (!basis_holds(c, &v->config_basis)) {
+        const struct basis asker = basis_begin(c, &v->config_basis);
+        json_decref(v->config);
         v->config = config_of(c);
+        basis_end(c, &v->config_basis, &asker);
     }
     if (!json_equal(v->config, has)) {
         (void)act_try(c, "ha/config", "guard.configure", json_incref(v->config), 0);
@@ -80,12 +83,12 @@ static json_t *silent_hosts(const struct core *c, const json_t *peers)
     return hosts;
 }
 
-/* Edge-triggered: an idle cluster writes nothing (facts/ha.md 2.4). Return: does the store know all? */
-static bool report(struct core *c)
+/* Edge-triggered: an idle cluster writes nothing (facts/ha.md 2.4). */
+static void report(struct core *c)
 {
     const json_t *said = ha_guard_seen(c);
     if (!said || !ha_is_fencer(c, c->host)) {
-        return true;
+        return;
     }
     json_t *now = json_pack("{s:o,s:O}", "hosts", silent_hosts(c, json_object_get(said, "peers")),
                             "inc", json_object_get(node_get(c, c->host), "inc"));
@@ -93,12 +96,11 @@ static bool report(struct core *c)
     if (json_equal(now, before) ||
         (!before && !json_array_size(json_object_get(now, "hosts")))) {
         json_decref(now);
-        return true;
+        return;
     }
     struct commit t = commit_new();
     commit_put(c, &t, KEY_SILENT, c->host, now);
     (void)commit_try(c, "ha/silent", &t);
-    return false;
 }
 
 /* What others may know of it; what changes each moment stays here. */
@@ -139,9 +141,6 @@ void ha_plan_off(struct core *c)
 void ha_plan_guard(struct core *c)
 {
     configure(c);
-    if (!core_is_at(c, &c->heard)) {
-        bool is_told = report(c);
-        publish(c);
-        c->heard = is_told ? core_mark(c) : (struct core_mark){0};
-    }
+    report(c);
+    publish(c);
 }

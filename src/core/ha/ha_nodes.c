@@ -51,7 +51,7 @@ static bool may_be_fenced(const json_t *node)
 static bool is_out_since(const struct core *c, const char *host, const json_t *node, uint64_t us)
 {
     _cleanup_free_ char *key = str_printf(KEY_NODE "%s", host);
-    return ha_node_is_out(node) && c->now_us - world_record(&c->world, key)->changed_us < us;
+    return ha_node_is_out(node) && !core_is_past(c, world_record(&c->world, key)->changed_us + us);
 }
 
 /* Strictly more than a third of the hosts: a switch, a firewall or our own mistake (A10). They fall silent

@@ -181,7 +181,7 @@ static json_t *roomless_of(const struct core *c, const char *host, const json_t 
     return left;
 }
 
-json_t *ha_no_spare(const struct core *c)
+static json_t *find_lacking(const struct core *c)
 {
     json_t *lacking = json_object();
     if (!ha_is_on(c)) {
@@ -202,4 +202,9 @@ json_t *ha_no_spare(const struct core *c)
         json_decref(left);
     }
     return lacking;
+}
+
+json_t *ha_no_spare(const struct core *c)
+{
+    return json_incref(basis_memo(c, MEMO_NO_SPARE, find_lacking));
 }

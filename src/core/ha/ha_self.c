@@ -199,7 +199,7 @@ static void become_member(struct core *c) /* T11 */
 static void forget_fences(struct core *c)
 {
     const json_t *me = my_node(c);
-    if (!json_u64_of(me, "fences", 0) || c->now_us < my_node_changed_us(c) + HA_FLAP_CLEAR_US) {
+    if (!json_u64_of(me, "fences", 0) || !core_is_past(c, my_node_changed_us(c) + HA_FLAP_CLEAR_US)) {
         return;
     }
     json_t *next = json_deep_copy(me);

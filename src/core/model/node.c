@@ -72,8 +72,16 @@ bool node_is_out(const json_t *node)
     return str_eq(state, "fencing") || str_eq(state, "fenced");
 }
 
+static json_t *own_node(const struct core *c)
+{
+    return json_incref((json_t *)world_get(&c->world, KEY_NODE, c->host));
+}
+
 const json_t *node_get(const struct core *c, const char *host)
 {
+    if (host && host == c->host) { /* asked for most */
+        return basis_memo(c, MEMO_ME, own_node);
+    }
     return host ? world_get(&c->world, KEY_NODE, host) : NULL;
 }
 
@@ -158,7 +166,13 @@ json_t *node_addresses(const struct core *c)
 uint64_t node_seen_age_us(const struct core *c, const char *host)
 {
     const struct record *r = world_part(&c->world, KEY_SEEN, host, "host");
-    return r ? c->now_us - r->changed_us : UINT64_MAX;
+    return r ? core_time_us(c) - r->changed_us : UINT64_MAX;
+}
+
+bool node_was_heard(const struct core *c, const char *host, uint64_t within_us)
+{
+    const struct record *r = world_part(&c->world, KEY_SEEN, host, "host");
+    return r && !core_is_past(c, r->changed_us + within_us);
 }
 
 bool node_is_cut_off(const struct core *c, const char *host)
@@ -169,7 +183,7 @@ bool node_is_cut_off(const struct core *c, const char *host)
 /* While the store does not answer, nobody is heard of: then age says nothing. */
 bool node_is_silent(const struct core *c, const char *host)
 {
-    bool is_old = !c->store_is_lost && node_seen_age_us(c, host) > NODE_SILENT_US;
+    bool is_old = !c->store_is_lost && !node_was_heard(c, host, NODE_SILENT_US + 1);
     return !str_eq(host, c->host) && (is_old || node_is_cut_off(c, host));
 }
 
@@ -189,12 +203,12 @@ static json_t *list_entry(const struct core *c, const char *name, const json_t *
 {
     return json_pack("{s:s,s:O,s:O,s:b,s:b}", "name", name, "role", json_object_get(node, "role"),
                      "mgmt", json_object_get(node, "mgmt"), "up",
-                     node_seen_age_us(c, name) < NODE_SILENT_US || str_eq(name, c->host), "leaving",
+                     node_was_heard(c, name, NODE_SILENT_US) || str_eq(name, c->host), "leaving",
                      str_eq(json_text_of(node, "state"), "leaving"));
 }
 
 /* Insertion by the time of joining; a cluster has tens of hosts. */
-json_t *node_list(const struct core *c)
+static json_t *list_nodes(const struct core *c)
 {
     json_t *list = json_array();
     json_t *times = json_array();
@@ -212,6 +226,11 @@ json_t *node_list(const struct core *c)
     }
     json_decref(times);
     return list;
+}
+
+json_t *node_list(const struct core *c)
+{
+    return json_incref(basis_memo(c, MEMO_NODE_LIST, list_nodes));
 }
 
 size_t node_count_staying(const json_t *list)

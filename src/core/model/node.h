@@ -56,6 +56,8 @@ json_t *node_addresses(const struct core *c);
 /** node_seen_age_us - time since @host's agent last published something of itself; its agents do so
  * at least each minute. UINT64_MAX when it never has. */
 uint64_t node_seen_age_us(const struct core *c, const char *host);
+/** node_was_heard - is that less than @within_us? Unlike the age, this does not differ at each moment */
+bool node_was_heard(const struct core *c, const char *host, uint64_t within_us);
 #define NODE_SILENT_US (90 * USEC_PER_SEC)
 
 /**

@@ -151,11 +151,18 @@ bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host
            !str_eq(json_text_of(node, "state"), "leaving");
 }
 
+static const char *const prefixes[] = {"pool/",        "guard/",        "freed/",         "failed/brick/",
+                                       "failed/mount/", "failed/unmount/", "failed/freed/"};
+
+void pool_reads_seen(const struct core *c)
+{
+    for (size_t i = 0; i < ELEMENTS(prefixes); i++) {
+        basis_reads(&c->seen, prefixes[i]);
+    }
+}
+
 const char *pool_of_seen(const char *what)
 {
-    static const char *const prefixes[] = {"pool/",         "guard/",        "freed/",
-                                           "failed/brick/", "failed/mount/", "failed/unmount/",
-                                           "failed/freed/"};
     for (size_t i = 0; i < ELEMENTS(prefixes); i++) {
         if (str_starts(what, prefixes[i])) {
             return what + strlen(prefixes[i]);

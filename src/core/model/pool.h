@@ -38,5 +38,7 @@ const json_t *pool_drift(const struct core *c, const char *name);
 /** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);
 
+/** pool_reads_seen - whatever is seen of pools is looked at, by index (core/basis.h) */
+void pool_reads_seen(const struct core *c);
 /** pool_of_seen - the name of the pool that an observation "@what" is about, or NULL. Borrows. */
 const char *pool_of_seen(const char *what);

@@ -125,7 +125,7 @@ static bool stands_still(const struct core *c, const char *name)
 {
     _cleanup_free_ char *act_key = str_printf(KEY_VM "%s/act", name);
     const struct record *act = world_record(&c->world, act_key);
-    bool is_cold = act && c->now_us < act->changed_us + WARM_UP_US;
+    bool is_cold = act && !core_is_past(c, act->changed_us + WARM_UP_US);
     const json_t *own = vm_own(c, name);
     bool is_done = str_eq(json_text_of(json_object_get(own, "mig"), "phase"), "done");
     bool runs = str_eq(json_text_of(vm_act(c, name), "state"), "running") &&
@@ -138,7 +138,7 @@ static const char *name_if_still(const struct core *c, const struct smap_item *s
 {
     const char *name = seen->key + strlen("suspended/");
     uint64_t at_us = json_u64_of(seen->value, "at_us", 0);
-    return c->now_us < at_us + SWITCH_OVER_MAX_US && stands_still(c, name) ? name : NULL;
+    return !core_is_past(c, at_us + SWITCH_OVER_MAX_US) && stands_still(c, name) ? name : NULL;
 }
 
 bool vm_is_switching_over(const struct core *c)

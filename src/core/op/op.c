@@ -238,14 +238,14 @@ static bool is_overdue(struct op *o, const struct op_phase *p)
         a->started_us = o->c->now_us;
         smap_put(&o->c->attempts, id, a);
     }
-    return p->limit_us && o->c->now_us - a->started_us > p->limit_us;
+    return p->limit_us && core_is_past(o->c, a->started_us + p->limit_us + 1);
 }
 
 static void save_progress(struct op *o, const json_t *before)
 {
     _cleanup_free_ char *id = str_printf("save/%s", o->id);
     const struct attempt *a = act_find(o->c, id);
-    if (json_equal(before, o->task) || vm_is_switching_over(o->c) || (a && a->started_us + PROGRESS_SAVE_US > o->c->now_us)) {
+    if (json_equal(before, o->task) || vm_is_switching_over(o->c) || (a && !core_is_past(o->c, a->started_us + PROGRESS_SAVE_US))) {
         return;
     }
     save(o);
@@ -357,10 +357,10 @@ static void forget_ended(struct core *c, const char *prefix,
     }
 }
 
-static uint64_t age_us(const struct core *c, const json_t *task)
+static bool is_old(const struct core *c, const json_t *task)
 {
     _cleanup_free_ char *key = str_printf("%s%s", KEY_TASK, json_text_of(task, "id"));
-    return c->now_us - world_record(&c->world, key)->changed_us;
+    return core_is_past(c, world_record(&c->world, key)->changed_us + NODE_SILENT_US + 1);
 }
 
 /* Return: may this host run @task in place of its silent runner? */
@@ -376,11 +376,11 @@ static bool may_take_over(const struct core *c, const json_t *task)
     if (!node_get(c, runner)) {
         return true;
     }
-    bool is_silent = node_seen_age_us(c, runner) > NODE_SILENT_US;
+    bool is_silent = !node_was_heard(c, runner, NODE_SILENT_US + 1);
     if (is_forced(task)) { /* to undo it needs the pool: a VM host has all, who works on pools needs none */
         return is_silent && (k->needs_glusterd || node_has_vms(node_get(c, c->host)));
     }
-    return !k->phases[i].is_bound && !is_undoing(task) && is_silent && age_us(c, task) > NODE_SILENT_US;
+    return !k->phases[i].is_bound && !is_undoing(task) && is_silent && is_old(c, task);
 }
 
 static void take_over(struct core *c, const char *id, const json_t *task)
@@ -411,12 +411,31 @@ static void take_over(struct core *c, const char *id, const json_t *task)
     (void)commit_try(c, attempt, &t);
 }
 
+/* Most tasks have ended. */
+static json_t *find_running(const struct core *c)
+{
+    json_t *running = json_object();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "running")) {
+            json_object_set(running, it.name, (json_t *)it.value);
+        }
+    }
+    return running;
+}
+
+json_t *op_running(const struct core *c)
+{
+    return basis_memo(c, MEMO_RUNNING, find_running);
+}
+
 static void take_over_all(struct core *c)
 {
-    for (struct world_iter it = {0}; c->host && world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            !str_eq(json_text_of(it.value, "runner"), c->host) && may_take_over(c, it.value)) {
-            take_over(c, it.name, it.value);
+    json_t *running = c->host ? op_running(c) : NULL;
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (!str_eq(json_text_of(task, "runner"), c->host) && may_take_over(c, task)) {
+            take_over(c, id, task);
         }
     }
 }
@@ -424,13 +443,15 @@ static void take_over_all(struct core *c)
 void op_run_all(struct core *c)
 {
     _cleanup_strv_ struct strv mine = {0};
+    json_t *running = c->world.is_listed ? op_running(c) : NULL;
+    const char *id;
+    json_t *one;
     if (c->world.is_listed) {
         take_over_all(c);
     }
-    for (struct world_iter it = {0}; c->world.is_listed && world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_eq(json_text_of(it.value, "runner"), c->host)) {
-            strv_add(&mine, it.name);
+    json_object_foreach(running, id, one) {
+        if (str_eq(json_text_of(one, "runner"), c->host)) {
+            strv_add(&mine, id);
         }
     }
     for (size_t i = 0; i < mine.n; i++) {
@@ -474,7 +495,7 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     json_object_set_new(view, "why", json_is_string(why) ? json_incref(why) : json_null());
     const char *runner = json_text_of(task, "runner");
     if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
-        !str_eq(runner, c->host) && node_seen_age_us(c, runner) > NODE_SILENT_US) {
+        !str_eq(runner, c->host) && !node_was_heard(c, runner, NODE_SILENT_US + 1)) {
         json_object_set_new(view, "note",
                             json_sprintf("host '%s', which works on this, is silent", runner));
     }
@@ -498,10 +519,11 @@ static bool is_kind(const char *kind, const char *wanted)
 
 bool op_is_running(const struct core *c, const char *kind, const char *object)
 {
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_eq(json_text_of(it.value, "object"), object) &&
-            is_kind(json_text_of(it.value, "kind"), kind)) {
+    json_t *running = op_running(c);
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (str_eq(json_text_of(task, "object"), object) && is_kind(json_text_of(task, "kind"), kind)) {
             return true;
         }
     }

@@ -99,6 +99,9 @@ json_t *op_new_task(struct core *c, const char *id, const char *kind, const char
 /** op_task_view - what the API shows of a task: phases with states, live progress. New reference. */
 json_t *op_task_view(const struct core *c, const json_t *task);
 
+/** op_running - {id: task} of all tasks that run, in the order of their ids. Borrowed; nobody changes it */
+json_t *op_running(const struct core *c);
+
 /**
  * op_is_running - is there a running task of @kind on @object? Names of different things may be the
  * same, so "vm." with its dot stands for all kinds of a noun.

@@ -39,7 +39,7 @@ static bool is_over(struct op *o, uint64_t limit_us)
 {
     _cleanup_free_ char *id = str_printf("task/%s/%s/#since", o->id, o->phase);
     const struct attempt *a = act_find(o->c, id);
-    return a && o->c->now_us - a->started_us >= limit_us;
+    return a && core_is_past(o->c, a->started_us + limit_us);
 }
 
 static enum op_verdict lost(struct op *o)

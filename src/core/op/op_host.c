@@ -213,6 +213,7 @@ static enum op_verdict retire(struct op *o)
 static enum op_verdict wait_unused(struct op *o)
 {
     const struct core *c = o->c;
+    basis_reads(&c->seen, "pool/");
     for (size_t i = 0; c->host && i < c->seen.n; i++) {
         const json_t *mount = json_object_get(c->seen.items[i].value, "mount");
         if (str_starts(c->seen.items[i].key, "pool/") &&

@@ -6,6 +6,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/op/op.h"
 #include "core/plan/plan.h"
 
 /* How often this host looks at itself without being told of a change. */
@@ -28,9 +29,11 @@
  * must not compete with looks at it. */
 static bool is_settling(const struct core *c)
 {
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_TASK, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "running") &&
-            str_starts(json_text_of(it.value, "kind"), "pool.")) {
+    json_t *running = op_running(c);
+    const char *id;
+    json_t *task;
+    json_object_foreach(running, id, task) {
+        if (str_starts(json_text_of(task, "kind"), "pool.")) {
             return true;
         }
     }
@@ -121,25 +124,28 @@ static void plan_observe_reach(struct core *c)
                   OBSERVE_REACH_US);
 }
 
-void plan_observe(struct core *c)
+static void plan_observe_host(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
-    bool fast = is_settling(c);
     if (act_is_due(c, "observe/host", OBSERVE_HOST_US)) {
         json_t *args = json_pack("{s:O*,s:O*,s:b}", "last", smap_get(&c->seen, "host"), "storage",
                                  json_object_get(me, "storage"), "has_vms", node_has_vms(me));
         (void)act_try(c, "observe/host", "observe.host", args, OBSERVE_HOST_US);
     }
-    if (!me) {
-        return;
-    }
-    plan_observe_etcd(c);
-    plan_observe_reach(c);
-    plan_observe_uplink(c);
-    if (node_has_vms(me) && !vm_list_may_wait(c) && look(c, "observe/domains", "observe.domains",
-                                 c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
+}
+
+static void plan_observe_domains(struct core *c)
+{
+    if (node_has_vms(node_get(c, c->host)) && !vm_list_may_wait(c) &&
+        look(c, "observe/domains", "observe.domains", c->domains_stale ? 0 : OBSERVE_DOMAINS_US)) {
         c->domains_stale = false;
     }
+}
+
+static void plan_observe_storage(struct core *c)
+{
+    const json_t *me = node_get(c, c->host);
+    bool fast = is_settling(c);
     if (vm_is_switching_over(c)) {
         return;
     }
@@ -159,11 +165,16 @@ void plan_observe(struct core *c)
     }
 }
 
-/* What only this host needs is not published: a commit would delay the one of a migration. */
-static bool is_private(const char *what)
+void plan_observe(struct core *c)
 {
-    return str_starts(what, "gone/") || str_starts(what, "suspended/") || str_starts(what, "ha/") ||
-           str_eq(what, "glance") || str_eq(what, "reach");
+    basis_run(c, PLAN_LOOK_HOST, plan_observe_host);
+    if (node_get(c, c->host)) {
+        basis_run(c, PLAN_LOOK_ETCD, plan_observe_etcd);
+        basis_run(c, PLAN_LOOK_REACH, plan_observe_reach);
+        basis_run(c, PLAN_LOOK_UPLINK, plan_observe_uplink);
+        basis_run(c, PLAN_LOOK_DOMAINS, plan_observe_domains);
+        basis_run(c, PLAN_LOOK_STORAGE, plan_observe_storage);
+    }
 }
 
 /* What this host said of pools that are gone, also in an earlier life of its agent, and failures
@@ -182,17 +193,18 @@ static void take_back(struct core *c, struct commit *t)
 
 void plan_publish(struct core *c)
 {
-    if (vm_is_switching_over(c) || core_is_at(c, &c->told)) {
+    if (vm_is_switching_over(c)) {
         return;
     }
     struct commit t = commit_new();
+    basis_reads_public(c);
     for (size_t i = 0; i < c->seen.n; i++) {
-        if (is_private(c->seen.items[i].key)) {
+        if (basis_is_private(c->seen.items[i].key)) {
             continue;
         }
-        _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
         json_t *value = c->seen.items[i].value;
-        if (!json_equal(value, world_get(&c->world, KEY_SEEN, name))) {
+        if (!json_equal(value, node_seen(c, c->host, c->seen.items[i].key))) {
+            _cleanup_free_ char *name = str_printf("%s/%s", c->host, c->seen.items[i].key);
             commit_put(c, &t, KEY_SEEN, name, json_incref(value));
         }
     }
@@ -202,7 +214,6 @@ void plan_publish(struct core *c)
         return;
     }
     commit_drop(&t);
-    c->told = core_mark(c);
 }
 
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
@@ -310,8 +321,8 @@ void plan_host(struct core *c)
     if (!node_get(c, c->host)) {
         return;
     }
-    plan_node(c);
-    plan_peers(c);
-    plan_members(c);
-    plan_networks(c);
+    basis_run(c, PLAN_NODE, plan_node);
+    basis_run(c, PLAN_PEERS, plan_peers);
+    basis_run(c, PLAN_MEMBERS, plan_members);
+    basis_run(c, PLAN_NETWORKS, plan_networks);
 }

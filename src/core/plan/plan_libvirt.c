@@ -12,7 +12,7 @@
 static bool is_mute(const struct core *c)
 {
     const struct attempt *a = act_find(c, "observe/domains");
-    return a && (a->fails >= MUTE_LOOKS || (a->in_flight && c->now_us >= a->started_us + MUTE_US));
+    return a && (a->fails >= MUTE_LOOKS || (a->in_flight && core_is_past(c, a->started_us + MUTE_US)));
 }
 
 void plan_libvirt(struct core *c)

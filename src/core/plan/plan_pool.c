@@ -101,9 +101,7 @@ static void plan_unmount(struct core *c, const char *name)
 /* What was seen of a pool that is gone says nothing of a later one with its name. */
 static void forget_gone(struct core *c)
 {
-    if (core_is_at(c, &c->kept)) {
-        return;
-    }
+    pool_reads_seen(c);
     for (size_t i = 0; i < c->seen.n;) {
         const char *what = c->seen.items[i].key;
         const char *name = pool_of_seen(what);
@@ -114,7 +112,6 @@ static void forget_gone(struct core *c)
             i++;
         }
     }
-    c->kept = core_mark(c);
 }
 
 void plan_pools(struct core *c)

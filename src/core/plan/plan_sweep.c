@@ -72,10 +72,10 @@ static void sweep_tasks(struct core *c, struct commit *t, uint64_t now_ms)
 
 void plan_sweep(struct core *c)
 {
-    if (c->now_us < c->sweep_at_us || !node_is_first(c, is_any)) {
+    if (!core_is_past(c, c->sweep_at_us) || !node_is_first(c, is_any)) {
         return;
     }
-    c->sweep_at_us = c->now_us + SWEEP_US;
+    c->sweep_at_us = core_time_us(c) + SWEEP_US;
     struct commit t = commit_new();
     sweep_tokens(c, &t, c->wall_us / USEC_PER_MSEC);
     sweep_tasks(c, &t, c->wall_us / USEC_PER_MSEC);

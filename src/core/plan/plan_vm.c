@@ -146,7 +146,7 @@ static bool is_backing_off(const struct vm *v)
 {
     _cleanup_free_ char *key = str_printf(KEY_VM "%s/act", v->name);
     const struct record *r = world_record(&v->c->world, key);
-    return r && v->c->now_us < r->changed_us + backoff_us(v);
+    return r && !core_is_past(v->c, r->changed_us + backoff_us(v));
 }
 
 /* Is any epoch being written to disk? Nobody may write a newer one before that has ended. */
@@ -434,7 +434,7 @@ static uint64_t changed_us(const struct vm *v, const char *which)
 static void forget_crashes(struct vm *v)
 {
     char id[96];
-    if (!vm_crashes(v->act) || v->c->now_us < changed_us(v, "act") + VM_WELL_US) {
+    if (!vm_crashes(v->act) || !core_is_past(v->c, changed_us(v, "act") + VM_WELL_US)) {
         return;
     }
     struct commit t = commit_new();
@@ -659,7 +659,7 @@ static bool is_being_started(const struct vm *v)
     bool is_waiting = ha_pool_is_on(v->c, json_text_of(v->spec, "pool")) &&
                       ((clean && clean->error.code) || !ha_run_right(v->c) ||
                        ha_node_is_flushing(node_get(v->c, v->c->host)));
-    bool is_hanging = clean && clean->in_flight && v->c->now_us > clean->started_us + CLEAN_HANGS_US;
+    bool is_hanging = clean && clean->in_flight && core_is_past(v->c, clean->started_us + CLEAN_HANGS_US + 1);
     return !is_hanging && (is_step_in_flight(v) || (is_claimed && !is_waiting));
 }
 
@@ -703,10 +703,10 @@ static void forget_removed(struct core *c, struct smap *map, const char *prefix)
 static void plan_files(struct core *c)
 {
     c->files_at_us = c->files_at_us ? c->files_at_us : c->now_us + SWEEP_FILES_US;
-    if (c->store_is_lost || c->now_us < c->files_at_us || !node_has_vms(node_get(c, c->host))) {
+    if (c->store_is_lost || !core_is_past(c, c->files_at_us) || !node_has_vms(node_get(c, c->host))) {
         return;
     }
-    c->files_at_us = c->now_us + SWEEP_FILES_US;
+    c->files_at_us = core_time_us(c) + SWEEP_FILES_US;
     json_t *names = json_array();
     json_t *uuids = json_array();
     char *name = NULL;
