@@ -11,7 +11,7 @@
 #include "core/ha/timing.h"
 #include "core_fenced.h"
 
-#define DUE_US (100 * USEC_PER_SEC)
+#define DUE_US (30 * USEC_PER_SEC)
 #define CUT "{\"mount\":{\"state\":\"mounted\",\"quorum\":false,\"bricks_up\":1}}"
 #define WELL "{\"mount\":{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}"
 #define HERE(desired, freezable)                                                                     \
@@ -51,6 +51,19 @@ static void only_who_is_alone_cut_off_from_a_running_guests_disk_gives_up(void *
     assert_false(gives_up(CUT, WELL, HERE("running", "false"))); /* it could not be started elsewhere */
 }
 
+/* Seed 5001886: two hosts that were being fenced waited for each other's acknowledgement for ever. */
+static void nobody_gives_up_while_another_brick_host_is_not_there(void **state)
+{
+    static const char *const fields[] = {"\"state\":\"fencing\"", "\"state\":\"rejoining\"",
+                                         "\"state\":\"online\",\"flush\":true"};
+    for (size_t i = 0; i < ELEMENTS(fields); i++) {
+        _cleanup_free_ char *rows = str_printf(
+            HERE("running", "true") ",[\"/mortar/v1/node/host3\",30,{\"name\":\"host3\",\"role\":\"witness\",\"inc\":1,"
+            "\"boot_id\":\"b\",\"mgmt\":\"10.0.0.3\",\"storage\":\"10.0.0.3\",%s}]", fields[i]);
+        assert_false(gives_up(CUT, WELL, rows));
+    }
+}
+
 static void who_only_does_not_answer_in_time_does_not(void **state)
 {
     assert_false(gives_up("{\"mount\":{\"state\":\"hanging\"}}", WELL, HERE("running", "true")));
@@ -61,6 +74,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_who_is_alone_cut_off_from_a_running_guests_disk_gives_up),
+        cmocka_unit_test(nobody_gives_up_while_another_brick_host_is_not_there),
         cmocka_unit_test(who_only_does_not_answer_in_time_does_not),
     };
     return cmocka_run_group_tests_name("stranded", tests, NULL, NULL);

@@ -62,6 +62,13 @@ bool ha_is_reported(const struct core *c, const char *host);
  * @why: for people, said of the host ("it …"). @is_fault: counts for the flapping guard, unless it is a drill's
  */
 void ha_put_fencing(struct core *c, struct commit *t, const char *host, const char *why, bool is_fault);
+/**
+ * ha_unfit - a brick host other than @host that is out, silent, or not drained since its boot, or NULL. Borrowed.
+ * @t: gets the compares that a NULL rests on
+ * Who declares @host out asks for it: two hosts that are being fenced would wait for each other's acknowledgement
+ * for ever (reports by two that are online exclude that by themselves), and no pool would have quorum.
+ */
+const char *ha_unfit(struct core *c, const char *host, struct commit *t);
 /** ha_may_fence_now - was no host fenced just now, and are not too many silent (storm guard)? */
 bool ha_may_fence_now(const struct core *c);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */

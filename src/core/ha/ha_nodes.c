@@ -104,6 +104,24 @@ void ha_put_fencing(struct core *c, struct commit *t, const char *host, const ch
     commit_put(c, t, KEY_NODE, host, next);
 }
 
+const char *ha_unfit(struct core *c, const char *host, struct commit *t)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(c, fencers);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *node = node_get(c, fencers[i]);
+        if (str_eq(fencers[i], host)) {
+            continue;
+        }
+        if (!node_may_run_vms(node) || ha_node_is_flushing(node) || ha_is_reported(c, fencers[i]) ||
+            node_is_silent(c, fencers[i])) {
+            return fencers[i];
+        }
+        commit_guard(c, t, KEY_NODE, fencers[i]);
+    }
+    return NULL;
+}
+
 bool ha_may_fence_now(const struct core *c)
 {
     return !was_fenced_just_now(c) && !is_storm(c);

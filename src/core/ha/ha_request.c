@@ -88,26 +88,6 @@ int ha_request_admit(struct core *c, const char *host, struct commit *t, struct 
     return 0;
 }
 
-/* Two brick hosts that stay are needed to fence it, and to write afterwards. */
-static int check_others(struct core *c, const char *host, struct commit *t, struct err *e)
-{
-    const char *fencers[HA_FENCERS_MAX];
-    size_t n = ha_fencers(c, fencers);
-    for (size_t i = 0; i < n; i++) {
-        if (str_eq(fencers[i], host)) {
-            continue;
-        }
-        commit_guard(c, t, KEY_NODE, fencers[i]);
-        if (!node_may_run_vms(node_get(c, fencers[i])) || node_is_silent(c, fencers[i])) {
-            (void)ERR_SET(e, STATE, "host '%s' is out or silent; without it and '%s' no pool would have quorum",
-                          fencers[i], host);
-            err_hint(e, "bring %s back first, see 'mortar host ls'", fencers[i]);
-            return -ERR_STATE;
-        }
-    }
-    return 0;
-}
-
 int ha_request_fence(struct core *c, const char *host, struct commit *t, struct err *e)
 {
     const json_t *node = node_get(c, host);
@@ -124,9 +104,13 @@ int ha_request_fence(struct core *c, const char *host, struct commit *t, struct 
         err_hint(e, "see 'mortar host show %s'", host);
         return -ERR_STATE;
     }
-    int r = check_others(c, host, t, e);
-    if (r == 0) {
-        ha_put_fencing(c, t, host, "a user has declared it dead", false);
+    const char *unfit = ha_unfit(c, host, t);
+    if (unfit) {
+        (void)ERR_SET(e, STATE, "host '%s' is out, silent or just coming back; without it and '%s' no pool would have "
+                      "quorum", unfit, host);
+        err_hint(e, "bring %s back first, see 'mortar host ls'", unfit);
+        return -ERR_STATE;
     }
-    return r;
+    ha_put_fencing(c, t, host, "a user has declared it dead", false);
+    return 0;
 }

@@ -55,6 +55,10 @@ static void declare(struct core *c, const char *pool, const char *other)
     _cleanup_free_ char *why = str_printf("it has not reached the disks in pool '%s' for %d s, and %s does",
                                           pool, (int)(HA_STRANDED_US / USEC_PER_SEC), other);
     struct commit t = commit_new();
+    if (ha_unfit(c, c->host, &t)) {
+        commit_drop(&t);
+        return;
+    }
     commit_guard(c, &t, KEY_NODE, other);
     commit_guard(c, &t, KEY_SEEN, seen); /* it is compared: what others see may have changed */
     ha_put_fencing(c, &t, c->host, why, true);
