@@ -28,8 +28,10 @@ static struct attempt *emit(struct core *c, const char *id, const char *name, js
     a->error = (struct err){0};
     a->in_flight = true;
     a->started_us = c->now_us;
-    json_t *action = json_pack("{s:s,s:s,s:o}", "id", id, "do", name, "args", args);
-    assert(action);
+    json_t *action = json_object();
+    int r = json_object_set_new(action, "id", json_string(id)) |
+            json_object_set_new(action, "do", json_string(name)) | json_object_set_new(action, "args", args);
+    assert(r == 0);
     json_array_append_new(c->actions, action);
     return a;
 }

@@ -139,7 +139,7 @@ def pytest_file(label, path, deadline_s):
 
 
 # Random schedules of the simulator, both kinds together; so many seconds of two cores at most.
-SCHEDULES = {"quick": (300, 60), "all": (2000, 600), "full": (20000, 1800)}
+SCHEDULES = {"quick": (1000, 60), "all": (20000, 900), "full": (100000, 3600)}
 
 
 def run_schedules(runner, settings, tally):

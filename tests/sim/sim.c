@@ -147,7 +147,9 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     const char *what = json_text_of(action, "do");
     const json_t *args = json_object_get(action, "args");
     const char *bad = NULL;
-    json_t *event = json_pack("{s:s,s:O}", "ev", "done", "id", json_object_get(action, "id"));
+    json_t *event = json_object();
+    json_object_set(event, "ev", s->done);
+    json_object_set(event, "id", json_object_get(action, "id"));
     if (sim_ha_execute(s, host, action, event, &bad)) {
         /* of failover */
     } else if (str_eq(what, "store.commit")) {
@@ -435,6 +437,7 @@ void sim_init(struct sim *s, uint64_t seed, size_t n)
     s->highest.free_value = free;
     s->acked.free_value = free;
     s->tick = json_pack("{s:s}", "ev", "tick");
+    s->done = json_string("done");
     s->wake = json_pack("{s:s,s:b}", "ev", "tick", "extra", 1);
     sim_store_init(s);
     for (size_t i = 0; i < n; i++) {
@@ -472,6 +475,7 @@ void sim_done(struct sim *s)
     sim_store_done(s);
     json_decref(s->tick);
     json_decref(s->wake);
+    json_decref(s->done);
 }
 
 char *sim_request(struct sim *s, size_t host, const char *verb, json_t *args, struct err *e)

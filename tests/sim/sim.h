@@ -96,6 +96,7 @@ struct sim {
     struct sim_queue queue;
     json_t *tick; /* the event of each second */
     json_t *wake; /* the one that a core asked for */
+    json_t *done; /* the kind of those that end actions */
     uint64_t steps;     /* of cores */
     uint64_t events;    /* of all kinds */
     unsigned delay_max_ms;

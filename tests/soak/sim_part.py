@@ -19,7 +19,8 @@ def prepare(tree, directory):
     program = f"{directory}/tests/sim/schedules"
     steps = [["ninja", "-C", directory, "tests/sim/schedules"]]
     if not (tree / directory / "build.ninja").exists():
-        steps.insert(0, ["meson", "setup", directory, "--buildtype=release", "-Db_ndebug=false"])
+        steps.insert(0, ["meson", "setup", directory, "--buildtype=release", "-Db_ndebug=false",
+                         "-Db_lto=true", "-Dprefer_static=true"])
     for argv in steps:
         done = subprocess.run(argv, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode:

@@ -12,7 +12,7 @@
 #include "core/model/pool.h"
 
 #define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* "systemctl restart nftables" takes all tables away */
-#define ONCE UINT64_MAX / 2 /* a pause that does not end: what succeeded is not done again */
+#define ONCE (UINT64_MAX / 2) /* a pause that does not end: what succeeded is not done again */
 
 /* One host that this one acts against. */
 struct foe {
@@ -109,9 +109,11 @@ static void cut(struct foe *f)
         return; /* without a table nobody is let in at all, but nobody's sockets are ended either */
     }
     _cleanup_free_ char *id = id_of(f, "cut");
-    (void)act_try(c, id, "fence.cut",
-                  json_pack("{s:s,s:I,s:s,s:o,s:o}", "host", f->name, "inc", (json_int_t)f->inc, "self",
-                            c->host, "peers", peers_of(c), "open", still_open(c)), ONCE);
+    if (act_is_due(c, id, ONCE)) {
+        (void)act_try(c, id, "fence.cut",
+                      json_pack("{s:s,s:I,s:s,s:o,s:o}", "host", f->name, "inc", (json_int_t)f->inc, "self",
+                                c->host, "peers", peers_of(c), "open", still_open(c)), ONCE);
+    }
 }
 
 static void mark_cut(struct foe *f)
@@ -155,8 +157,10 @@ static const char *denying_instance(const struct foe *f)
 static void drain(struct foe *f)
 {
     _cleanup_free_ char *id = id_of(f, "drain");
-    (void)act_try(f->c, id, "fence.drain",
-                  json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
+    if (act_is_due(f->c, id, ONCE)) {
+        (void)act_try(f->c, id, "fence.drain",
+                      json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
+    }
 }
 
 /* @instance: of the guard that denies; NULL for a life that ended by itself */

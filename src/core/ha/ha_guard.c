@@ -33,10 +33,8 @@ static bool is_off_for_sure(struct core *c)
     return false;
 }
 
-static json_t *config_of(struct core *c)
+static json_t *config_of(const struct core *c, bool is_on)
 {
-    bool enforces = json_bool_of(ha_guard_seen(c), "enforce", false);
-    bool is_on = ha_is_on(c) || (enforces && !is_off_for_sure(c));
     const struct ha_timing *t = ha_timing(c);
     json_t *hosts = json_array();
     json_t *denies = json_object();
@@ -59,11 +57,13 @@ static json_t *config_of(struct core *c)
 static void configure(struct core *c)
 {
     struct ha_view *v = ha_view(c);
+    bool enforces = json_bool_of(ha_guard_seen(c), "enforce", false);
+    bool is_on = ha_is_on(c) || (enforces && !is_off_for_sure(c));
     const json_t *has = json_object_get(smap_get(&c->seen, "ha/config"), "config");
-    if (!basis_holds(c, &v->config_basis)) {
+    if (!basis_holds(c, &v->config_basis) || is_on != json_bool_of(v->config, "enforce", !is_on)) {
         const struct basis asker = basis_begin(c, &v->config_basis);
         json_decref(v->config);
-        v->config = config_of(c);
+        v->config = config_of(c, is_on);
         basis_end(c, &v->config_basis, &asker);
     }
     if (!json_equal(v->config, has)) {

@@ -73,9 +73,9 @@ static enum sight sight_of_any(const struct core *c, const char *name, size_t in
     enum sight best = sight_of(c, name, c->host, index);
     bool has_own = best != SIGHT_NONE;
     for (struct world_iter it = {0}; !has_own && world_next(&c->world, KEY_NODE, &it);) {
-        if (!node_is_silent(c, it.name)) {
-            enum sight s = sight_of(c, name, it.name, index);
-            best = s > best ? s : best;
+        enum sight s = sight_of(c, name, it.name, index);
+        if (s > best && !node_is_silent(c, it.name)) {
+            best = s;
         }
     }
     return best;

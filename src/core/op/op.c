@@ -292,18 +292,14 @@ static void run_phase(struct op *o, const struct op_kind *k, const json_t *befor
 static void run_task(struct core *c, const char *id, const json_t *task, bool is_local)
 {
     const struct op_kind *k = op_kind_find(json_text_of(task, "kind"));
-    _cleanup_json_ json_t *copy = json_deep_copy(task);
-    struct op o = {
-        .c = c,
-        .id = id,
-        .task = copy,
-        .args = json_object_get(copy, "args"),
-        .data = json_object_get(copy, "data"),
-        .is_local = is_local,
-    };
+    struct op o = {.c = c, .id = id, .is_local = is_local};
     if (!k || is_saving(&o)) {
         return; /* an unknown kind belongs to a newer version: left for it */
     }
+    _cleanup_json_ json_t *copy = json_deep_copy(task);
+    o.task = copy;
+    o.args = json_object_get(copy, "args");
+    o.data = json_object_get(copy, "data");
     if (is_unsaved(&o)) {
         save(&o);
         return;
@@ -343,13 +339,21 @@ static bool is_run_anywhere(const struct core *c, const char *id)
 static void forget_ended(struct core *c, const char *prefix,
                          bool (*is_wanted)(const struct core *c, const char *id))
 {
+    _cleanup_free_ char *known = str_dup("/"); /* the last one that is wanted; others of it come next */
     for (size_t i = smap_lower(&c->attempts, prefix);
          i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
         const char *key = c->attempts.items[i].key;
         const struct attempt *a = c->attempts.items[i].value;
         const char *id = key + strlen(prefix);
-        _cleanup_free_ char *task = str_printf("%.*s", (int)strcspn(id, "/"), id);
-        if (a->in_flight || is_wanted(c, task)) {
+        size_t n = strcspn(id, "/");
+        if (a->in_flight || (strncmp(id, known, n) == 0 && known[n] == '\0')) {
+            i++;
+            continue;
+        }
+        _cleanup_free_ char *task = str_printf("%.*s", (int)n, id);
+        if (is_wanted(c, task)) {
+            free(known);
+            known = TAKE(task);
             i++;
         } else {
             (void)smap_del(&c->attempts, key);

@@ -193,7 +193,7 @@ static void take_back(struct core *c, struct commit *t)
 
 void plan_publish(struct core *c)
 {
-    if (vm_is_switching_over(c)) {
+    if (!act_is_due(c, "publish", 0) || vm_is_switching_over(c)) {
         return;
     }
     struct commit t = commit_new();
@@ -243,6 +243,9 @@ static void plan_peer(struct core *c, const char *host, const json_t *node)
     bool is_leaving = str_eq(json_text_of(node, "state"), "leaving");
     bool is_peer = node_find_peer(smap_get(&c->seen, "gluster"), node) != NULL;
     _cleanup_free_ char *id = str_printf("peer/%s", host);
+    if (!act_is_due(c, id, ACT_PAUSE_US)) {
+        return;
+    }
     if (is_leaving && is_peer) {
         (void)act_try(c, id, "gluster.detach", json_pack("{s:s}", "addr", addr), ACT_PAUSE_US);
     } else if (!is_leaving && !is_peer &&

@@ -686,11 +686,19 @@ static void plan_starts(struct core *c, const struct smap *starts)
 /* What is remembered of machines that are no more. @map: their names follow @prefix */
 static void forget_removed(struct core *c, struct smap *map, const char *prefix)
 {
+    _cleanup_free_ char *known = str_dup("/"); /* the last one that is there; more of it comes next */
     for (size_t i = smap_lower(map, prefix); i < map->n && str_starts(map->items[i].key, prefix);) {
         const char *rest = map->items[i].key + strlen(prefix);
-        _cleanup_free_ char *name = str_printf("%.*s", (int)strcspn(rest, "/"), rest);
+        size_t n = strcspn(rest, "/");
         bool is_busy = map == &c->attempts && ((struct attempt *)map->items[i].value)->in_flight;
-        if (is_busy || vm_spec(c, name)) {
+        if (is_busy || (strncmp(rest, known, n) == 0 && known[n] == '\0')) {
+            i++;
+            continue;
+        }
+        _cleanup_free_ char *name = str_printf("%.*s", (int)n, rest);
+        if (vm_spec(c, name)) {
+            free(known);
+            known = TAKE(name);
             i++;
         } else {
             (void)smap_del(map, map->items[i].key);
