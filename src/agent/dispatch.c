@@ -24,6 +24,7 @@ enum lane_id {
     LANE_DRAIN,   /* proofs: may wait for a disk */
     LANE_CLEAN,   /* start rule: may hang in a mount for ever, and shall not keep a proof up */
     LANE_ASK,     /* questions to other hosts: waits for those that are dead; a mute libvirtd's end */
+    LANE_LIST,    /* one thread: lists of domains, which tell that libvirtd lives; never behind a start that hangs */
     LANE_LISTEN,  /* one thread: hears demo guests while a drill runs */
     LANE_COUNT
 };
@@ -35,7 +36,8 @@ static const struct {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
     [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
     [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
-    [LANE_DRAIN] = {"drain", 4}, [LANE_CLEAN] = {"clean", 8}, [LANE_ASK] = {"ask", 2}, [LANE_LISTEN] = {"listen", 1},
+    [LANE_DRAIN] = {"drain", 4}, [LANE_CLEAN] = {"clean", 8}, [LANE_ASK] = {"ask", 2}, [LANE_LIST] = {"list", 1},
+    [LANE_LISTEN] = {"listen", 1},
 };
 
 static const struct action_row {
@@ -59,7 +61,7 @@ static const struct action_row {
     {"host.restore", LANE_HOST, act_host_restore},
     {"host.sweep", LANE_HOST, act_host_sweep},
     {"observe.host", LANE_HOST, act_observe_host},
-    {"observe.domains", LANE_VIRT, act_observe_domains},
+    {"observe.domains", LANE_LIST, act_observe_domains},
     {"observe.glance", LANE_HOST, act_observe_glance},
     {"observe.reach", LANE_HOST, act_observe_reach},
     {"observe.gluster", LANE_HOST, act_observe_gluster},

@@ -73,10 +73,32 @@ static void a_look_without_an_answer_for_a_minute_ends_libvirtd_once(void **stat
 
 static void looks_that_fail_again_and_again_count_as_well(void **state)
 {
-    _cleanup_(core_freep) struct core *three = looking(3);
-    _cleanup_(core_freep) struct core *four = looking(4);
-    assert_false(is_ended(three, 2 * USEC_PER_SEC));
-    assert_true(is_ended(four, 2 * USEC_PER_SEC));
+    _cleanup_(core_freep) struct core *six = looking(6);
+    _cleanup_(core_freep) struct core *seven = looking(7);
+    assert_false(is_ended(six, 2 * USEC_PER_SEC));
+    assert_true(is_ended(seven, 2 * USEC_PER_SEC));
+}
+
+static void it_is_not_ended_again_within_the_hour_when_that_fails(void **state)
+{
+    _cleanup_(core_freep) struct core *c = looking(0);
+    assert_true(is_ended(c, 61 * USEC_PER_SEC));
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"libvirt/restart\",\"error\":{\"name\":\"call.timeout\","
+                                     "\"message\":\"m\"}}", 62 * USEC_PER_SEC, NULL), 0);
+    assert_false(is_ended(c, 300 * USEC_PER_SEC));
+    assert_true(is_ended(c, 3700 * USEC_PER_SEC));
+}
+
+/* Else nobody would ever place a guest here again. */
+static void what_a_former_agent_of_this_host_said_is_taken_back(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    (void)smap_del(&c->attempts, "publish");
+    _cleanup_json_ json_t *actions = actions_of(
+        c, "{\"ev\":\"watch\",\"revision\":12,\"puts\":[[\"/mortar/v1/seen/host1/libvirt\",12,{\"mute\":true}]],\"dels\":[]}",
+        USEC_PER_SEC);
+    _cleanup_free_ char *dels = json_format(json_object_get(action_args(actions, "publish"), "dels"));
+    assert_string_equal(dels, "[\"/mortar/v1/seen/host1/libvirt\"]");
 }
 
 static void an_answer_takes_it_back(void **state)
@@ -93,6 +115,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_look_without_an_answer_for_a_minute_ends_libvirtd_once),
         cmocka_unit_test(looks_that_fail_again_and_again_count_as_well),
+        cmocka_unit_test(it_is_not_ended_again_within_the_hour_when_that_fails),
+        cmocka_unit_test(what_a_former_agent_of_this_host_said_is_taken_back),
         cmocka_unit_test(an_answer_takes_it_back),
     };
     return cmocka_run_group_tests_name("mute_libvirtd", tests, NULL, NULL);

@@ -156,8 +156,8 @@ static void plan_observe_storage(struct core *c)
         if (is_concerned(c, it.name, it.value)) {
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
             uint64_t pause_us = fast                                    ? FAST_US
-                                : pool_is_usable_on(c, it.name, c->host) ? OBSERVE_POOL_US
-                                                                         : OBSERVE_POOL_AWAY_US;
+                                : pool_is_cut_off(c, it.name) ? OBSERVE_POOL_AWAY_US
+                                                            : OBSERVE_POOL_US;
             if (act_is_due(c, id, pause_us)) {
                 (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
             }
@@ -184,7 +184,8 @@ static void take_back(struct core *c, struct commit *t)
     _cleanup_free_ char *prefix = str_printf("%s%s/", KEY_SEEN, c->host);
     for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
         const char *pool = pool_of_seen(it.name);
-        bool is_over = str_starts(it.name, "failed/"); /* nobody may fail of it any more */
+        /* Nobody may fail of it any more; and who begins anew has not met a mute libvirtd yet. */
+        bool is_over = str_starts(it.name, "failed/") || str_eq(it.name, "libvirt");
         if ((is_over || (pool && !pool_get(c, pool))) && !smap_get(&c->seen, it.name)) {
             commit_del(c, t, prefix, it.name);
         }

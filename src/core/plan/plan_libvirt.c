@@ -6,7 +6,7 @@
 #include "core/plan/plan.h"
 
 #define MUTE_US (60 * USEC_PER_SEC) /* one look; a busy libvirtd answers in seconds */
-#define MUTE_LOOKS 4                /* or so many that failed in a row */
+#define MUTE_LOOKS 7                /* or so many that failed in a row: with their back-offs that is a minute, too */
 #define AGAIN_US (3600 * USEC_PER_SEC)
 
 static bool is_mute(const struct core *c)
@@ -22,7 +22,8 @@ void plan_libvirt(struct core *c)
     if (is_mute_now != was_told) { /* who was never mute says nothing */
         smap_put(&c->seen, "libvirt", json_pack("{s:b}", "mute", is_mute_now));
     }
-    if (is_mute_now) {
+    const struct attempt *last = act_find(c, "libvirt/restart");
+    if (is_mute_now && (!last || core_is_past(c, last->started_us + AGAIN_US))) { /* whatever came of it */
         (void)act_try(c, "libvirt/restart", "libvirt.restart", json_object(), AGAIN_US);
     }
 }
