@@ -129,6 +129,7 @@ int act_observe_host(const struct env *env, const json_t *args, struct act_ctx *
     json_object_set_new(*ret, "uplink", json_boolean(uplink_exists("")));
     json_object_set_new(*ret, "ca", json_boolean(file_exists(PATH_PKI "/ca.key")));
     /* Changes now and then on an idle host too: who publishes nothing is silent (NODE_SILENT_US). */
+    json_object_set_new(*ret, "instance", json_string(env->instance)); /* whose beat it is: core/ha/ha_stranded.c */
     json_object_set_new(*ret, "beat", json_integer((json_int_t)(clock_boottime_us() / BEAT_US)));
     return 0;
 }

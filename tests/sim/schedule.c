@@ -303,7 +303,16 @@ static void power_cycle(struct sim *s, size_t victim)
     sim_ha_power_on(s, victim);
 }
 
+/* A filter, or half a cable: the other direction works, or does not either. */
+static void cut_one_way(struct sim *s, size_t victim)
+{
+    size_t to = (victim + 1 + prng_below(&s->prng, 2)) % SIM_BRICKS;
+    s->ha->cut[SIM_STORAGE][victim][to] = true;
+    s->ha->cut[SIM_STORAGE][to][victim] = prng_below(&s->prng, 2);
+}
+
 static const struct fault hurts[] = {
+    {"cut storage one way", 2, cut_one_way},
     {"power off", 3, sim_ha_power_off},
     {"power off and on", 2, power_cycle},
     {"hang", 3, sim_ha_hang},

@@ -100,9 +100,10 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return sim_vm_list(s, (size_t)(h - s->hosts));
     }
     if (str_eq(what, "observe.host")) {
-        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I,s:I}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
+        return json_pack("{s:i,s:s,s:b,s:s,s:I,s:I,s:I,s:O*}", "cpus", 8, "cpu_model", "m", "kvm", 1, "qemu",
                          "7.2", "memory_bytes", (json_int_t)s->memory_bytes, "memory_free_bytes",
-                         (json_int_t)s->memory_bytes, "beat", (json_int_t)(s->now_us / BEAT_US));
+                         (json_int_t)s->memory_bytes, "beat", (json_int_t)(s->now_us / BEAT_US), "instance",
+                         h->core ? json_object_get(h->core->self, "instance") : NULL);
     }
     if (str_eq(what, "observe.gluster")) {
         return json_pack("{s:b,s:[],s:{s:b}}", "ready", 1, "peers", "bricks", "vms",

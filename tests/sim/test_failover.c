@@ -344,7 +344,7 @@ static void case_7_without_its_storage_network_a_host_gives_its_machine_away(voi
         sim_ha_cut(&f.s, f.old, SIM_STORAGE);
         sim_run(&f.s, 19 * USEC_PER_SEC);
         nothing_has_happened(&f);
-        if (time_until_moved(&f) > 30 * USEC_PER_SEC) {
+        if (time_until_moved(&f) > 80 * USEC_PER_SEC) { /* the other host's agent speaks each 30 to 60 s */
             fail_msg("seed %llu", (unsigned long long)f.s.seed);
         }
         sim_run(&f.s, prng_below(&f.s.prng, 60 * USEC_PER_SEC));
@@ -364,6 +364,44 @@ static void case_7_a_storage_network_that_comes_back_soon_costs_nothing(void **s
         sim_ha_heal(&f.s);
         sim_run(&f.s, 60 * USEC_PER_SEC);
         nothing_has_happened(&f);
+        end(&f);
+    }
+}
+
+/* Its agent is stopped, and what it said of its pool stands in the store. */
+static void case_7_the_word_of_a_stopped_agent_fences_nobody(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        sim_kill_agent(&f.s, f.other);
+        for (size_t h = 0; h < f.s.hosts_n; h++) {
+            sim_ha_cut(&f.s, h, SIM_STORAGE);
+        }
+        sim_run(&f.s, 60 * USEC_PER_SEC);
+        sim_ha_heal(&f.s);
+        sim_start_agent(&f.s, f.other);
+        sim_run(&f.s, 30 * USEC_PER_SEC);
+        nothing_has_happened(&f);
+        end(&f);
+    }
+}
+
+/* It would take the quorum of a third one away, and two could not be fenced. */
+static void case_7_a_host_stays_while_another_brick_host_is_out(void **state)
+{
+    for (int i = 0; i < kit_schedules(10); i++) {
+        struct fix f;
+        begin(&f, i);
+        sim_ha_power_off(&f.s, WITNESS);
+        sim_run(&f.s, 30 * USEC_PER_SEC);
+        f.s.ha->cut[SIM_STORAGE][f.old][f.other] = true; /* in one direction: the other one still has quorum */
+        sim_run(&f.s, 60 * USEC_PER_SEC);
+        assert_string_equal(kit_state(&f.s, f.old), "online");
+        sim_ha_heal(&f.s);
+        sim_ha_power_on(&f.s, WITNESS);
+        all_is_well_again(&f);
+        assert_int_equal(kit_owner(&f.s, "db1"), f.old);
         end(&f);
     }
 }
@@ -799,6 +837,8 @@ int main(void)
         cmocka_unit_test(case_22_suspended_host_writes_nothing_when_it_wakes),
         cmocka_unit_test(case_7_without_its_storage_network_a_host_gives_its_machine_away),
         cmocka_unit_test(case_7_a_storage_network_that_comes_back_soon_costs_nothing),
+        cmocka_unit_test(case_7_the_word_of_a_stopped_agent_fences_nobody),
+        cmocka_unit_test(case_7_a_host_stays_while_another_brick_host_is_out),
         cmocka_unit_test(case_7_where_nobody_reaches_the_disks_nobody_is_fenced),
         cmocka_unit_test(case_8_without_management_network_nothing_is_fenced),
         cmocka_unit_test(case_9_cut_host_freezes_and_its_machine_moves),

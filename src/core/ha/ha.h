@@ -63,14 +63,17 @@ bool ha_is_reported(const struct core *c, const char *host);
  */
 void ha_put_fencing(struct core *c, struct commit *t, const char *host, const char *why, bool is_fault);
 /**
- * ha_unfit - a brick host other than @host that is out, silent, or not drained since its boot, or NULL. Borrowed.
+ * ha_unfit - the brick host for want of which @host cannot be fenced now, or NULL. Borrowed.
  * @t: gets the compares that a NULL rests on
- * Who declares @host out asks for it: two hosts that are being fenced would wait for each other's acknowledgement
- * for ever (reports by two that are online exclude that by themselves), and no pool would have quorum.
+ * Who declares @host out asks for it: two brick hosts that are in good standing and have drained since their boot
+ * must be left. Two hosts that are being fenced would wait for each other's acknowledgement for ever; reports by
+ * two that are online exclude that by themselves.
  */
 const char *ha_unfit(struct core *c, const char *host, struct commit *t);
 /** ha_may_fence_now - was no host fenced just now, and are not too many silent (storm guard)? */
 bool ha_may_fence_now(const struct core *c);
+/** ha_node_may_be_fenced - does it own what may run, or is it coming back? */
+bool ha_node_may_be_fenced(const json_t *node);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
 bool ha_node_is_held(const json_t *node);
 /**

@@ -43,7 +43,7 @@ bool ha_is_reported(const struct core *c, const char *host)
     return reporters(c, host, by) >= REPORTS_NEEDED;
 }
 
-static bool may_be_fenced(const json_t *node)
+bool ha_node_may_be_fenced(const json_t *node)
 {
     return node_may_run_vms(node) || str_eq(json_text_of(node, "state"), "rejoining");
 }
@@ -63,9 +63,9 @@ static bool is_storm(const struct core *c)
     const char *by[HA_FENCERS_MAX];
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         bool is_just_out = is_out_since(c, it.name, it.value, HA_STORM_WAIT_US);
-        all += may_be_fenced(it.value) || is_just_out;
+        all += ha_node_may_be_fenced(it.value) || is_just_out;
         silent += is_just_out ||
-                  (may_be_fenced(it.value) && reporters(c, it.name, by) >= REPORTS_NEEDED);
+                  (ha_node_may_be_fenced(it.value) && reporters(c, it.name, by) >= REPORTS_NEEDED);
     }
     return silent * 3 > all && silent > 1;
 }
@@ -107,19 +107,24 @@ void ha_put_fencing(struct core *c, struct commit *t, const char *host, const ch
 const char *ha_unfit(struct core *c, const char *host, struct commit *t)
 {
     const char *fencers[HA_FENCERS_MAX];
-    size_t n = ha_fencers(c, fencers);
-    for (size_t i = 0; i < n; i++) {
+    const char *fenced = NULL;
+    size_t total = ha_fencers(c, fencers);
+    size_t fit = 0;
+    for (size_t i = 0; i < total; i++) {
         const json_t *node = node_get(c, fencers[i]);
         if (str_eq(fencers[i], host)) {
             continue;
         }
-        if (!node_may_run_vms(node) || ha_node_is_flushing(node) || ha_is_reported(c, fencers[i]) ||
-            node_is_silent(c, fencers[i])) {
+        commit_guard(c, t, KEY_NODE, fencers[i]);
+        if (node_may_run_vms(node) && !ha_node_is_flushing(node) && !ha_is_reported(c, fencers[i])) {
+            fit++;
+        } else if (str_eq(json_text_of(node, "state"), "fenced")) {
+            fenced = fencers[i]; /* nobody waits for its acknowledgement */
+        } else {
             return fencers[i];
         }
-        commit_guard(c, t, KEY_NODE, fencers[i]);
     }
-    return NULL;
+    return fit >= REPORTS_NEEDED ? NULL : fenced;
 }
 
 bool ha_may_fence_now(const struct core *c)
@@ -146,7 +151,7 @@ static void fence(struct core *c, const char *host, const char *const *by, size_
 static void consider(struct core *c, const char *host, const json_t *node) /* T1 */
 {
     const char *by[HA_FENCERS_MAX];
-    if (!may_be_fenced(node) || str_eq(host, c->host)) {
+    if (!ha_node_may_be_fenced(node) || str_eq(host, c->host)) {
         return;
     }
     size_t n = reporters(c, host, by);

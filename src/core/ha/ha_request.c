@@ -99,15 +99,15 @@ int ha_request_fence(struct core *c, const char *host, struct commit *t, struct 
         err_hint(e, "switch it on with 'mortar pool ha POOL'; a host that runs is emptied by 'mortar host evacuate'");
         return -ERR_STATE;
     }
-    if (!node_may_run_vms(node)) {
+    if (!ha_node_may_be_fenced(node)) {
         (void)ERR_SET(e, STATE, "host '%s' is %s already", host, json_text_of(node, "state"));
         err_hint(e, "see 'mortar host show %s'", host);
         return -ERR_STATE;
     }
     const char *unfit = ha_unfit(c, host, t);
     if (unfit) {
-        (void)ERR_SET(e, STATE, "host '%s' is out, silent or just coming back; without it and '%s' no pool would have "
-                      "quorum", unfit, host);
+        (void)ERR_SET(e, STATE, "host '%s' is out, silent or just coming back; two other brick hosts have to cut '%s' "
+                      "off", unfit, host);
         err_hint(e, "bring %s back first, see 'mortar host ls'", unfit);
         return -ERR_STATE;
     }

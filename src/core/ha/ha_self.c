@@ -35,7 +35,8 @@ static bool is_newer_than_heard(const struct core *c, const char *vm, const json
 {
     _cleanup_free_ char *own_key = str_printf("%s/own", vm);
     const json_t *own = world_get(&c->world, KEY_VM, own_key);
-    return own && vm_epoch(dom) >= vm_next_epoch(c, own);
+    return own && vm_epoch(dom) >= vm_next_epoch(c, own) &&
+           str_eq(json_text_of(dom, "uuid"), json_text_of(vm_spec(c, vm), "uuid")); /* epochs of another begin anew */
 }
 
 static void end_guests(struct core *c)

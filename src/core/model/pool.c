@@ -54,6 +54,12 @@ bool pool_is_usable_on(const struct core *c, const char *name, const char *host)
     return str_eq(json_text_of(mount, "state"), "mounted") && json_bool_of(mount, "quorum", false);
 }
 
+bool pool_is_cut_off(const struct core *c, const char *name)
+{
+    const json_t *mount = json_object_get(seen_of(c, name, c->host), "mount");
+    return str_eq(json_text_of(mount, "state"), "mounted") && !json_bool_of(mount, "quorum", true);
+}
+
 enum sight { SIGHT_NONE, SIGHT_DOWN, SIGHT_UP };
 
 /* Is the mount on @host connected to brick @index? A mount without quorum may not be able to tell. */

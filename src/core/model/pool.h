@@ -18,6 +18,11 @@ bool pool_brick_is_ready(const json_t *pool, const json_t *seen);
 /** pool_is_usable_on - is it mounted on @host, with quorum, as that host's agent says? */
 bool pool_is_usable_on(const struct core *c, const char *name, const char *host);
 /**
+ * pool_is_cut_off - does this host's mount say itself that it has no quorum? One that does not answer in time may
+ * be busy only, and so may the host be: that is no yes.
+ */
+bool pool_is_cut_off(const struct core *c, const char *name);
+/**
  * pool_quorum - majority of bricks online (replica 2: the first), by pool_brick_is_online()
  * @ret_online: number of bricks online, may be NULL
  */

@@ -160,7 +160,9 @@ static bool is_keeping_epoch(const struct vm *v)
             return true;
         }
     }
-    return false;
+    id_of(v, "resume", prefix, sizeof(prefix)); /* it writes the epoch itself where that has failed */
+    const struct attempt *resume = act_find(v->c, prefix);
+    return resume && resume->in_flight;
 }
 
 /* T5. The claim's attempt stays while the epoch is current: it is this process's right to start. */
