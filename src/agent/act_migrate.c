@@ -138,14 +138,9 @@ static bool has_gone(const struct migration *m)
     return poll(&p, 1, 0) != 0;
 }
 
-/* Until libvirt has said "confirmed", or QEMU has ended. */
-static void wait_for_verdict(struct migration *m)
+/* Until libvirt has said "confirmed", or QEMU has ended. @status: of virt_status_watch(), or -1 */
+static void wait_for_verdict(struct migration *m, int status)
 {
-    struct err why = {0};
-    _cleanup_close_ int status = -1;
-    if (virt_status_watch(&status, &why) < 0) {
-        log_warning("a migration will have a longer blackout", "vm=%s error=%s", m->name, why.msg);
-    }
     while (!atomic_load(&m->is_over) && !has_gone(m) && !look_for_verdict(m)) {
         struct pollfd p[] = {{.fd = m->pidfd, .events = POLLIN}, {.fd = status, .events = POLLIN}};
         end_stall(m);
@@ -158,7 +153,12 @@ static void wait_for_verdict(struct migration *m)
 static void watch_source(void *arg)
 {
     struct migration *m = arg;
-    wait_for_verdict(m);
+    struct err why = {0};
+    _cleanup_close_ int status = -1; /* closed last: the kernel takes about 15 ms to close an inotify */
+    if (virt_status_watch(&status, &why) < 0) {
+        log_warning("a migration will have a longer blackout", "vm=%s error=%s", m->name, why.msg);
+    }
+    wait_for_verdict(m, status);
     for (int tries = VERDICT_TRIES; tries > 0 && !atomic_load(&m->is_over);) {
         if (look_for_verdict(m) && (has_gone(m) || virt_is_ending(m->pid))) {
             act_done_early(m->ctx, migration_result(m));

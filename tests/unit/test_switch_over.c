@@ -101,6 +101,21 @@ static void the_target_lists_its_domains_only_when_it_does_not_know_the_copy(voi
     expect_list(HAS_COME, CAME, "{}", 100, true);
 }
 
+static void expect_kill(const char *records, uint64_t after_ms, bool is_asked)
+{
+    json_t *actions = NULL;
+    _cleanup_(core_freep) struct core *c = stopped(records, LEAVES, PAUSED("3"), after_ms, &actions);
+    assert_int_equal(asks_for(actions, "vm/db1/kill"), is_asked);
+    json_decref(actions);
+}
+
+static void what_libvirt_is_ending_is_not_killed_beside_it(void **state)
+{
+    expect_kill(HANDED_OVER, 100, false);
+    expect_kill(HANDED_OVER, 2001, true);
+    expect_kill(OWN("host2", "4", "null"), 100, true); /* taken away, not moved */
+}
+
 static void a_switch_over_that_hangs_silences_nobody(void **state)
 {
     expect_quiet(ACTIVE, 2001, false);
@@ -118,6 +133,7 @@ int main(void)
         cmocka_unit_test(the_target_is_quiet_while_it_waits),
         cmocka_unit_test(the_source_lists_its_domains_when_the_guest_runs),
         cmocka_unit_test(the_target_lists_its_domains_only_when_it_does_not_know_the_copy),
+        cmocka_unit_test(what_libvirt_is_ending_is_not_killed_beside_it),
         cmocka_unit_test(a_switch_over_that_hangs_silences_nobody),
         cmocka_unit_test(a_guest_that_was_stopped_for_another_reason_silences_nobody),
     };

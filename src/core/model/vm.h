@@ -67,6 +67,11 @@ bool vm_mig_is_active(const json_t *own);
  */
 bool vm_is_switching_over(const struct core *c);
 /**
+ * vm_is_leaving - has it just been handed over to another host, so that libvirt ends what is left of it here?
+ * False after two seconds at most: then it is ended like any other instance of an old epoch.
+ */
+bool vm_is_leaving(const struct core *c, const char *name);
+/**
  * vm_list_may_wait - does a guest stand still so, and is no list of domains needed to let it run again?
  * A list keeps libvirtd and a processor from the switch-over for 10 ms and more.
  */

@@ -594,6 +594,9 @@ static void plan_vm(struct vm *v, struct smap *starts)
     forget_old(v);
     await_copy(v);
     if (must_die(v)) {
+        if (vm_is_leaving(v->c, v->name)) {
+            return; /* its QEMU has gone, or there were no T7; libvirtd is busy with it */
+        }
         id_of(v, "kill", id, sizeof(id));
         (void)act_try(v->c, id, "vm.destroy",
                       json_pack("{s:s,s:I}", "name", v->name, "epoch", (json_int_t)vm_epoch(v->dom)),
