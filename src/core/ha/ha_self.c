@@ -54,12 +54,6 @@ static bool has_no_guests(struct core *c)
     return !json_object_size(smap_get(&c->seen, "domains"));
 }
 
-/* Its record has the boot in which it was last in good standing: after another one nothing of before is here. */
-static bool has_booted(const struct core *c)
-{
-    return !str_eq(json_text_of(my_node(c), "boot_id"), json_text_of(c->self, "boot_id"));
-}
-
 /* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9). */
 static bool is_empty(struct core *c)
 {
@@ -68,7 +62,7 @@ static bool is_empty(struct core *c)
         end_guests(c);
         return false;
     }
-    if (has_booted(c)) {
+    if (ha_has_booted(c)) {
         return true;
     }
     _cleanup_free_ char *id =
@@ -102,7 +96,7 @@ static json_t *bricks_here(const struct core *c)
  * says: a new process would hear of them else. Its mounts have ended, so nobody here talks to it either. */
 static bool has_ended_bricks(struct core *c)
 {
-    json_t *volumes = has_booted(c) ? NULL : bricks_here(c);
+    json_t *volumes = ha_has_booted(c) ? NULL : bricks_here(c);
     if (!json_array_size(volumes)) {
         json_decref(volumes);
         return true;
@@ -325,7 +319,7 @@ void ha_plan_self(struct core *c)
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
-        if (has_booted(c)) {
+        if (ha_has_booted(c)) {
             rejoin(c);
         } else {
             start_bricks(c);
