@@ -54,16 +54,17 @@ static bool has_no_guests(struct core *c)
     return !json_object_size(smap_get(&c->seen, "domains"));
 }
 
-/* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9). */
+/* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9).
+ * At once: a QEMU with a request that is not answered does not end before its mount does. */
 static bool is_empty(struct core *c)
 {
     const json_t *me = my_node(c);
-    if (!has_no_guests(c)) {
+    bool is_quiet = has_no_guests(c);
+    if (!is_quiet) {
         end_guests(c);
-        return false;
     }
     if (ha_has_booted(c)) {
-        return true;
+        return is_quiet;
     }
     _cleanup_free_ char *id =
         str_printf("ha/clean/%llu", (unsigned long long)json_u64_of(me, "inc", 0));
@@ -74,7 +75,7 @@ static bool is_empty(struct core *c)
         }
     }
     (void)act_try(c, id, "host.clean", json_pack("{s:o}", "pools", pools), UINT64_MAX / 2);
-    return act_has_succeeded(c, id);
+    return is_quiet && act_has_succeeded(c, id);
 }
 
 /* All bricks here, whether failover covers their pools or not: that may have changed since a request came. */
