@@ -483,7 +483,11 @@ class Fence(unittest.TestCase):
 
     def test_9a_brick_is_killed_and_gone(self):
         self.tool(self.h2, "drain", "300", VOLUME, "/srv/other", fails="object.not-found")
-        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 1\n")
+        # Beside it one that looks the same: glusterd starts another while an old one does not end.
+        words = f"exec -a glusterfsd sh -c 'read x' --volfile-id {SLOW}.g2 --brick-name /srv/{SLOW}"
+        self.children.append(subprocess.Popen(self.h2.enter("bash", "-c", words), stdin=subprocess.PIPE))
+        wait_for("a second process", lambda: len(self.h2.pids("glusterfsd")) == 3)
+        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 2\n")
         self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 0\n")
         self.assertEqual(len(self.h2.pids("glusterfsd")), 1)
         self.tool(self.h2, "drain", "300", SLOW, f"/srv/{SLOW}", "g1", fails="object.not-found")
