@@ -483,10 +483,49 @@ class Fence(unittest.TestCase):
 
     def test_9a_brick_is_killed_and_gone(self):
         self.tool(self.h2, "drain", "300", VOLUME, "/srv/other", fails="object.not-found")
-        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 1\n")
+        # Beside it one that looks the same: glusterd starts another while an old one does not end.
+        words = f"exec -a glusterfsd sh -c 'read x' --volfile-id {SLOW}.g2 --brick-name /srv/{SLOW}"
+        self.children.append(subprocess.Popen(self.h2.enter("bash", "-c", words), stdin=subprocess.PIPE))
+        wait_for("a second process", lambda: len(self.h2.pids("glusterfsd")) == 3)
+        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 2\n")
         self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 0\n")
         self.assertEqual(len(self.h2.pids("glusterfsd")), 1)
         self.tool(self.h2, "drain", "300", SLOW, f"/srv/{SLOW}", "g1", fails="object.not-found")
+
+    def test_9b_write_left_in_the_own_brick_ends_with_it_and_glusterd_starts_another(self):
+        # What a host does that was fenced and comes back without a boot: act_host_end_bricks().
+        brick, image = f"/srv/{SLOW}", f"/srv/{SLOW}/own"
+        self.open_all()
+        wait_for("the brick of test_9a runs again", lambda: self.h1.run(
+            "gluster", "--mode=script", "volume", "start", SLOW, "force", check=False).returncode == 0
+            and len(self.h2.pids("glusterfsd")) == 2, 60)
+        wait_for("mount of g1 is back", lambda: self.h1.run(
+            "timeout", "5", "touch", f"/mnt/{SLOW}/own", check=False).returncode == 0, 40)
+        wait_for("both have the file", lambda: all(
+            h.run("test", "-e", image, check=False).returncode == 0 for h in (self.h1, self.h2)))
+        self.children.append(subprocess.Popen(
+            self.h1.enter("python3", "-c", ONE_WRITE, f"/mnt/{SLOW}/own"), stderr=subprocess.DEVNULL))
+        wait_for("a write in both bricks", lambda: all("WRITE" in h.run(
+            TOOL, "drain", "300", SLOW, brick, check=False).stderr for h in (self.h1, self.h2)))
+        self.cut(self.h3)
+        self.cut(self.h2)
+        def own_bricks():
+            """{volume: pid}, when each has one process; a brick that starts has two for a moment."""
+            pids = {v: [p for p in self.h1.pids("glusterfsd") if f"/srv/{v}" in glusterns.command_line(p)]
+                    for v in (VOLUME, SLOW)}
+            return all(len(p) == 1 for p in pids.values()) and {v: p[0] for v, p in pids.items()}
+        before = wait_for("both bricks of g1", own_bricks)
+        os.kill(self.h1.pid_of("glusterd"), signal.SIGKILL)
+        for volume in before:
+            self.assertEqual(self.tool(self.h1, "kill", "5000", volume, f"/srv/{volume}"), "killed 1\n")
+        self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed before")
+        self.tool(self.h2, "drain", "15000", SLOW, brick, "g1")
+        self.assertEqual(self.h2.run("stat", "-c", "%s", image).stdout, "12288\n", "the other copy got it")
+        self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed after its brick's end")
+        self.h1.start_glusterd()
+        self.open_all()
+        after = wait_for("both bricks of g1 again", own_bricks, 60)
+        self.assertFalse(set(before.values()) & set(after.values()))
 
 
 if __name__ == "__main__":

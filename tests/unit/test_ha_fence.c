@@ -69,11 +69,59 @@ static void a_data_brick_does_not_wait_for_ever_for_the_arbiter(void **state)
     expect(c, tick_event, 2 * USEC_PER_SEC + 400000, "fence.cut ");
 }
 
+/* The open record that the commit of the step asks for, as text; "" without one. */
+static char *asks_for(struct core *c, const char *text, uint64_t at_us)
+{
+    json_t *actions = NULL;
+    _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
+    char *found = NULL;
+    size_t i;
+    json_t *a;
+    assert_int_equal(core_step(c, event, at_us, at_us, &actions, NULL), 0);
+    json_array_foreach(actions, i, a) {
+        const json_t *puts = json_object_get(json_object_get(a, "args"), "puts");
+        const json_t *open = json_object_get(puts, "/mortar/v1/open/host1");
+        found = open ? json_format(json_object_get(open, "hosts")) : found;
+    }
+    json_decref(actions);
+    return found ? found : str_dup("");
+}
+
+static void who_has_booted_lets_nobody_in_before_its_record_says_so(void **state)
+{
+    static const char node[] =
+        "{\"ev\":\"watch\",\"revision\":%d,\"puts\":[[\"/mortar/v1/node/host1\",%d,{\"name\":\"host1\",\"role\":"
+        "\"converged\",\"state\":\"%s\",\"inc\":1,\"boot_id\":\"%s\",\"mgmt\":\"10.0.0.1\",\"storage\":\"10.0.0.1\"}]]"
+        ",\"dels\":[]}";
+    static const struct {
+        const char *state;
+        const char *boot_id;
+        const char *hosts;
+    } cases[] = {
+        {"online", "an earlier one", "{}"},
+        {"fenced", "an earlier one", "{}"},
+        {"online", "b", "{\"host2\":1,\"host3\":1}"},
+        {"joining", "", "{\"host2\":1,\"host3\":1}"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(core_freep) struct core *c = well();
+        _cleanup_free_ char *text = str_printf(node, 21, 21, cases[i].state, cases[i].boot_id);
+        c->store_is_lost = true;
+        free(asks_for(c, "{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL "],\"dels\":[]}", 2 * USEC_PER_SEC));
+        free(asks_for(c, text, 3 * USEC_PER_SEC));
+        c->store_is_lost = false;
+        (void)smap_del(&c->attempts, "ha/ask");
+        _cleanup_free_ char *hosts = asks_for(c, tick_event, 4 * USEC_PER_SEC);
+        assert_string_equal(hosts, cases[i].hosts);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_data_brick_closes_after_the_arbiter_and_by_the_cut_alone),
         cmocka_unit_test(a_data_brick_does_not_wait_for_ever_for_the_arbiter),
+        cmocka_unit_test(who_has_booted_lets_nobody_in_before_its_record_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

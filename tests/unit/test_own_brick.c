@@ -98,6 +98,16 @@ static void nothing_is_ended_before_all_others_have_cut_the_host_off(void **stat
     expect(c, DONE("ha/clean/1"), 6 * USEC_PER_SEC, "");
 }
 
+static void mounts_are_killed_while_a_guest_does_not_end_and_bricks_are_not(void **state)
+{
+    _cleanup_(core_freep) struct core *c = world_of("converged", "fenced", "b");
+    see(c, "domains", "{\"x\":{\"state\":\"running\",\"epoch\":5}}");
+    expect(c, tick_event, 5 * USEC_PER_SEC, "host.clean ");
+    expect(c, DONE("ha/clean/1"), 6 * USEC_PER_SEC, "");
+    see(c, "domains", "{}");
+    expect(c, tick_event, 7 * USEC_PER_SEC, "host.end_bricks ");
+}
+
 static void after_a_boot_there_is_nothing_to_end(void **state)
 {
     _cleanup_(core_freep) struct core *c = world_of("converged", "fenced", "an earlier one");
@@ -147,6 +157,7 @@ int main(void)
         cmocka_unit_test(t9_waits_for_the_end_of_all_own_bricks),
         cmocka_unit_test(bricks_are_ended_with_failover_and_without_and_no_directory),
         cmocka_unit_test(nothing_is_ended_before_all_others_have_cut_the_host_off),
+        cmocka_unit_test(mounts_are_killed_while_a_guest_does_not_end_and_bricks_are_not),
         cmocka_unit_test(after_a_boot_there_is_nothing_to_end),
         cmocka_unit_test(a_host_that_runs_no_machines_does_so_too),
         cmocka_unit_test(what_was_ended_is_started_after_t9_and_again_after_a_new_agent),

@@ -16,6 +16,7 @@
 
 #define PROC_LIMIT_BYTES (256 * KIB)
 #define BRICK_COMM "glusterfsd\n"
+#define PROCESSES_MAX 8 /* of one brick: one, and what does not end of those before */
 
 static char *read_proc(pid_t pid, const char *name, size_t *ret_len)
 {
@@ -94,36 +95,52 @@ static int open_brick(pid_t pid, const char *volume, const char *brick, struct f
     return 0;
 }
 
-int fence_brick_find(const char *volume, const char *brick, struct fence_brick *ret, struct err *e)
+/* Processes that look like a brick; how many end, of which nobody can say any more what they were. */
+struct bricks {
+    pid_t pids[PROCESSES_MAX]; /* the first of them */
+    unsigned n;
+    unsigned ending;
+};
+
+static int list_bricks(const char *volume, const char *brick, struct bricks *ret, struct err *e)
 {
     struct dirent **pids = NULL;
-    unsigned bricks = 0;
-    unsigned ending = 0;
-    pid_t found = 0;
     int n = scandir("/proc", &pids, keep_number, NULL);
     if (n < 0) {
         return ERR_SYS(e, IO, errno, "cannot list processes");
     }
+    *ret = (struct bricks){0};
     for (int i = 0; i < n; i++) {
         uint64_t pid = 0;
         (void)str_parse_u64(pids[i]->d_name, INT32_MAX, &pid, NULL); /* stays 0: no such process */
         enum looks looks = pid ? look_at((pid_t)pid, volume, brick) : IS_OTHER;
-        bricks += looks == IS_BRICK;
-        ending += looks == IS_ENDING;
-        found = looks == IS_BRICK ? (pid_t)pid : found;
+        ret->ending += looks == IS_ENDING;
+        if (looks == IS_BRICK && ret->n < PROCESSES_MAX) {
+            ret->pids[ret->n++] = (pid_t)pid;
+        }
         free(pids[i]);
     }
     free(pids);
-    if (ending > 0) {
+    return 0;
+}
+
+int fence_brick_find(const char *volume, const char *brick, struct fence_brick *ret, struct err *e)
+{
+    struct bricks all;
+    int r = list_bricks(volume, brick, &all, e);
+    if (r < 0) {
+        return r;
+    }
+    if (all.ending > 0) {
         return ERR_SET(e, BUSY, "a brick of this host is ending, and may be %s", brick);
     }
-    if (bricks == 0) {
+    if (all.n == 0) {
         return ERR_SET(e, NOT_FOUND, "brick %s of '%s' does not run", brick, volume);
     }
-    if (bricks > 1) {
-        return ERR_SET(e, BUSY, "brick %s of '%s' runs %u times", brick, volume, bricks);
+    if (all.n > 1) {
+        return ERR_SET(e, BUSY, "brick %s of '%s' runs %u times", brick, volume, all.n);
     }
-    return open_brick(found, volume, brick, ret, e);
+    return open_brick(all.pids[0], volume, brick, ret, e);
 }
 
 static int send_signal(const struct fence_brick *b, int signal)
@@ -168,32 +185,56 @@ static int wait_for_end(const struct fence_brick *b, const char *brick, uint64_t
     }
 }
 
+/* All at once: one that hangs must not keep another alive, which glusterd has started beside it. */
+static int kill_listed(const struct bricks *all, const char *volume, const char *brick, uint64_t deadline_us,
+                       unsigned *killed, struct err *e)
+{
+    struct fence_brick held[PROCESSES_MAX];
+    unsigned n = 0;
+    int r = 0;
+    for (unsigned i = 0; i < all->n && r == 0; i++) {
+        struct err said = {0};
+        r = open_brick(all->pids[i], volume, brick, &held[n], &said);
+        if (r == -ERR_BUSY) { /* it has ended, or begun to; the next list tells */
+            r = 0;
+            continue;
+        }
+        if (r < 0) {
+            (void)err_copy(e, &said);
+            break;
+        }
+        r = send_signal(&held[n++], SIGKILL);
+        r = r < 0 && r != -ESRCH ? ERR_SYS(e, IO, -r, "cannot kill process %d", (int)held[n - 1].pid) : 0;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        r = r < 0 ? r : wait_for_end(&held[i], brick, deadline_us, e);
+        close_fdp(&held[i].pidfd);
+        *killed += r == 0;
+    }
+    return r;
+}
+
 int fence_kill_brick(const char *volume, const char *brick, uint64_t deadline_us, unsigned *ret_killed,
                      struct err *e)
 {
     unsigned killed = 0;
     for (;;) {
-        struct err said = {0};
-        struct fence_brick b = {.pidfd = -1};
-        int r = fence_brick_find(volume, brick, &b, &said);
-        if (r == -ERR_NOT_FOUND) {
+        struct bricks all;
+        unsigned before = killed;
+        int r = list_bricks(volume, brick, &all, e);
+        if (r == 0 && all.n == 0 && all.ending == 0) {
             break;
         }
-        if (r == -ERR_BUSY && clock_left_ms(deadline_us) > 0) {
-            clock_sleep_ms(5); /* it ends, or shows itself */
-            continue;
-        }
-        if (r < 0) {
-            return r == -ERR_BUSY ? ERR_SET(e, TIMEOUT, "%s", said.msg) : err_copy(e, &said);
-        }
-        r = send_signal(&b, SIGKILL);
-        r = r < 0 && r != -ESRCH ? ERR_SYS(e, IO, -r, "cannot kill process %d", (int)b.pid)
-                                 : wait_for_end(&b, brick, deadline_us, e);
-        close_fdp(&b.pidfd);
+        r = r < 0 ? r : kill_listed(&all, volume, brick, deadline_us, &killed, e);
         if (r < 0) {
             return r;
         }
-        killed++;
+        if (killed == before) { /* it ends, or shows itself */
+            if (clock_left_ms(deadline_us) == 0) {
+                return ERR_SET(e, TIMEOUT, "a brick of this host is ending, and may be %s", brick);
+            }
+            clock_sleep_ms(5);
+        }
     }
     if (ret_killed) {
         *ret_killed = killed;

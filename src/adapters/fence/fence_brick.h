@@ -31,8 +31,8 @@ int fence_brick_find(const char *volume, const char *brick, struct fence_brick *
 int fence_brick_dump(const struct fence_brick *b, struct err *e);
 
 /**
- * fence_kill_brick - SIGKILL, and wait until the whole process is gone: then nothing of it can reach
- * the disk any more. No such process: success. glusterd does not start it again by itself; who
+ * fence_kill_brick - SIGKILL, and wait until the whole process is gone, or all if there are more: then
+ * nothing of it can reach the disk any more. No such process: success. glusterd does not start it again by itself; who
  * revives bricks must know that this one is to stay down.
  * @deadline_us: CLOCK_BOOTTIME        @ret_killed: may be NULL; 0 when there was none
  * Return: 0; -ERR_TIMEOUT when it still is there at the deadline (a hung disk); -ERR_IO

@@ -127,6 +127,12 @@ bool ha_node_is_held(const json_t *node)
     return node_is_out(node) && json_u64_of(node, "fences", 0) >= HA_FLAP_FENCES;
 }
 
+bool ha_has_booted(const struct core *c)
+{
+    const char *recorded = json_text_of(node_get(c, c->host), "boot_id");
+    return recorded && *recorded && !str_eq(recorded, json_text_of(c->self, "boot_id")); /* "" while it joins */
+}
+
 const char *ha_return_waits(const struct core *c, const char *host)
 {
     const json_t *node = node_get(c, host);

@@ -77,6 +77,11 @@ bool ha_node_may_be_fenced(const json_t *node);
 /** ha_node_is_held - is it out, and was it fenced so often that only 'mortar host admit' lets it in again? */
 bool ha_node_is_held(const json_t *node);
 /**
+ * ha_has_booted - is this host's boot another one than its record has? Then nothing of before runs here, and until
+ * the record says so (T9, T10) nobody is let in: what a brick had received would be of neither life
+ */
+bool ha_has_booted(const struct core *c);
+/**
  * ha_return_waits - what is in the way of @host's return, in the words of its agent: it is told until it succeeds
  * Return: borrowed, or NULL when nothing is known to be
  */

@@ -225,7 +225,7 @@ static void act_against(struct foe *f)
 static json_t *wanted_open(const struct core *c)
 {
     json_t *hosts = json_object();
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+    for (struct world_iter it = {0}; !ha_has_booted(c) && world_next(&c->world, KEY_NODE, &it);) {
         if (!str_eq(it.name, c->host) && ha_node_is_open(it.value)) {
             json_object_set(hosts, it.name, json_object_get(it.value, "inc"));
         }

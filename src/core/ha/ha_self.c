@@ -67,22 +67,17 @@ static bool has_no_guests(struct core *c)
     return !json_object_size(smap_get(&c->seen, "domains"));
 }
 
-/* Its record has the boot in which it was last in good standing: after another one nothing of before is here. */
-static bool has_booted(const struct core *c)
-{
-    return !str_eq(json_text_of(my_node(c), "boot_id"), json_text_of(c->self, "boot_id"));
-}
-
-/* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9). */
+/* Without a boot the mounts may hold requests of guests that were ended: they are killed and made anew (A9).
+ * At once: a QEMU with a request that is not answered does not end before its mount does. */
 static bool is_empty(struct core *c)
 {
     const json_t *me = my_node(c);
-    if (!has_no_guests(c)) {
+    bool is_quiet = has_no_guests(c);
+    if (!is_quiet) {
         end_guests(c);
-        return false;
     }
-    if (has_booted(c)) {
-        return true;
+    if (ha_has_booted(c)) {
+        return is_quiet;
     }
     _cleanup_free_ char *id =
         str_printf("ha/clean/%llu", (unsigned long long)json_u64_of(me, "inc", 0));
@@ -93,7 +88,7 @@ static bool is_empty(struct core *c)
         }
     }
     (void)act_try(c, id, "host.clean", json_pack("{s:o}", "pools", pools), UINT64_MAX / 2);
-    return act_has_succeeded(c, id);
+    return is_quiet && act_has_succeeded(c, id);
 }
 
 /* All bricks here, whether failover covers their pools or not: that may have changed since a request came. */
@@ -115,7 +110,7 @@ static json_t *bricks_here(const struct core *c)
  * says: a new process would hear of them else. Its mounts have ended, so nobody here talks to it either. */
 static bool has_ended_bricks(struct core *c)
 {
-    json_t *volumes = has_booted(c) ? NULL : bricks_here(c);
+    json_t *volumes = ha_has_booted(c) ? NULL : bricks_here(c);
     if (!json_array_size(volumes)) {
         json_decref(volumes);
         return true;
@@ -341,7 +336,7 @@ void ha_plan_self(struct core *c)
             rejoin(c);
         }
     } else if (str_eq(state, "rejoining")) {
-        if (has_booted(c)) {
+        if (ha_has_booted(c)) {
             rejoin(c);
         } else {
             start_bricks(c);
