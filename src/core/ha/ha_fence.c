@@ -269,10 +269,6 @@ static void open_hosts(struct core *c)
                       json_equal(json_object_get(asked, "instance"),
                                  json_object_get(c->self, "instance"));
     bool is_applied = json_equal(applied, wanted);
-    /* Until the record says that this host has booted (T9, T10), a fence of it would take its brick for one of before. */
-    if (!str_eq(json_text_of(node_get(c, c->host), "boot_id"), json_text_of(c->self, "boot_id"))) {
-        return;
-    }
     if (!is_allowed) {
         ask_to_open(c, wanted);
         return;
