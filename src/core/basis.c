@@ -8,10 +8,10 @@
 #include "core/core.h"
 #include "core/model/keys.h"
 
-/* Bits of classes: of the world, of what hosts have seen, of what this one has seen, of actions, and the rest. */
 /* What something read without its being noted would stand for ever; so it is worked out anew after this. */
 #define TRUST_US (10 * USEC_PER_SEC)
 
+/* Bits of classes: of the world, of what hosts have seen, of what this one has seen, of actions, and the rest. */
 #define WORLD_FIRST 0
 #define WORLD_N 32
 #define SAID_FIRST 32

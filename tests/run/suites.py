@@ -139,7 +139,7 @@ def pytest_file(label, path, deadline_s):
 
 
 # Random schedules of the simulator, both kinds together; so many seconds of two cores at most.
-SCHEDULES = {"quick": (1000, 60), "all": (20000, 900), "full": (100000, 3600)}
+SCHEDULES = {"quick": (1000, 60), "all": (20000, 1500), "full": (100000, 5400)}
 
 
 def run_schedules(runner, settings, tally):

@@ -220,12 +220,18 @@ static const json_t *failure_of_return(const struct fix *f)
     return sim_get(&f->s, key);
 }
 
+static bool is_within_a_write(struct sim *s, const void *host)
+{
+    return s->ha->hosts[*(const size_t *)host].in_disk > 0;
+}
+
 static void cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why(void **state)
 {
     for (int i = 0; i < kit_schedules(10); i++) {
         struct fix f;
         begin(&f, i);
         f.s.ha->hosts[f.old].is_stuck = true; /* its threads are within writes that do not end */
+        assert_true(kit_until(&f.s, is_within_a_write, &f.old, 10 * USEC_PER_SEC));
         leave_a_write_behind(&f, i, 1);
         sim_run(&f.s, 120 * USEC_PER_SEC);
         assert_string_equal(kit_state(&f.s, f.old), "fenced");

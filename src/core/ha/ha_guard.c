@@ -18,9 +18,12 @@ static json_t *addresses_of(const json_t *node)
 }
 
 /* That failover is off may be something old that was read (I7): what guards this host and what fences others is
- * taken away only after a commit has compared the record `ha`, which each switching on writes. */
+ * taken away only after a commit has compared the record `ha`, which each switching on writes, and the pools that
+ * it names: who learns of that record by a conflict may know the pools as they were long ago. */
 static bool is_off_for_sure(struct core *c)
 {
+    const char *pool;
+    json_t *value;
     _cleanup_free_ char *id =
         str_printf("ha/off-sure/%llu", (unsigned long long)world_mod(&c->world, KEY_ROOT, "ha"));
     if (act_has_succeeded(c, id)) {
@@ -28,6 +31,9 @@ static bool is_off_for_sure(struct core *c)
     }
     struct commit t = commit_new();
     commit_guard(c, &t, KEY_ROOT, "ha");
+    json_object_foreach((json_t *)world_get(&c->world, KEY_ROOT, "ha"), pool, value) {
+        commit_guard(c, &t, KEY_POOL, pool);
+    }
     commit_use(&t, "node", c->host);
     (void)commit_try(c, id, &t);
     return false;
@@ -57,9 +63,14 @@ static json_t *config_of(const struct core *c, bool is_on)
 static void configure(struct core *c)
 {
     struct ha_view *v = ha_view(c);
-    bool enforces = json_bool_of(ha_guard_seen(c), "enforce", false);
-    bool is_on = ha_is_on(c) || (enforces && !is_off_for_sure(c));
+    const json_t *said = ha_guard_seen(c);
+    bool may_enforce = !said || json_bool_of(said, "enforce", false);
+    bool is_unsure = !ha_is_on(c) && may_enforce && !is_off_for_sure(c);
+    bool is_on = ha_is_on(c) || is_unsure;
     const json_t *has = json_object_get(smap_get(&c->seen, "ha/config"), "config");
+    if (is_unsure && !said) {
+        return; /* an agent that has just started: what it has not heard of yet stays as it is */
+    }
     if (!basis_holds(c, &v->config_basis) || is_on != json_bool_of(v->config, "enforce", !is_on)) {
         const struct basis asker = basis_begin(c, &v->config_basis);
         json_decref(v->config);
