@@ -29,14 +29,20 @@ static uint64_t my_node_changed_us(const struct core *c)
 
 /* --- the end of what ran here -------------------------------------------------------------- */
 
-/* Epochs come from the store: what runs under one that was not given yet began after the sentence that
- * this host reads, in an old list of an agent that has just begun. */
-static bool is_newer_than_heard(const struct core *c, const char *vm, const json_t *dom)
+/* What ends guests, mounts and bricks is not something old that was read (I7): an agent that has just begun may
+ * have an old list, of when its host was fenced before. A commit has compared the record; it is changed from "fenced"
+ * by this host alone. */
+static bool is_sentence_sure(struct core *c)
 {
-    _cleanup_free_ char *own_key = str_printf("%s/own", vm);
-    const json_t *own = world_get(&c->world, KEY_VM, own_key);
-    return own && vm_epoch(dom) >= vm_next_epoch(c, own) &&
-           str_eq(json_text_of(dom, "uuid"), json_text_of(vm_spec(c, vm), "uuid")); /* epochs of another begin anew */
+    _cleanup_free_ char *id = str_printf("ha/sentence/%llu", (unsigned long long)world_mod(&c->world, KEY_NODE, c->host));
+    if (act_has_succeeded(c, id)) {
+        return true;
+    }
+    struct commit t = commit_new();
+    commit_guard(c, &t, KEY_NODE, c->host);
+    commit_use(&t, "node", c->host);
+    (void)commit_try(c, id, &t);
+    return false;
 }
 
 static void end_guests(struct core *c)
@@ -44,9 +50,6 @@ static void end_guests(struct core *c)
     const char *name;
     json_t *dom;
     json_object_foreach(smap_get(&c->seen, "domains"), name, dom) {
-        if (is_newer_than_heard(c, name, dom)) {
-            continue;
-        }
         _cleanup_free_ char *id = str_printf("vm/%s/kill", name);
         (void)act_try(c, id, "vm.destroy",
                       json_pack("{s:s,s:I}", "name", name, "epoch", (json_int_t)vm_epoch(dom)),
@@ -331,7 +334,7 @@ void ha_plan_self(struct core *c)
     const json_t *me = my_node(c);
     const char *state = json_text_of(me, "state");
     if (ha_node_is_out(me)) {
-        bool is_over = is_empty(c);
+        bool is_over = is_sentence_sure(c) && is_empty(c);
         if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me) && has_ended_bricks(c)) {
             rejoin(c);
         }

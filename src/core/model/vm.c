@@ -158,7 +158,7 @@ bool vm_is_leaving(const struct core *c, const char *name)
     const json_t *seen = smap_get(&c->seen, what);
     const char *phase = json_text_of(json_object_get(vm_own(c, name), "mig"), "phase");
     return str_eq(json_text_of(seen, "reason"), "migrated") && str_eq(phase, "done") &&
-           c->now_us < json_u64_of(seen, "at_us", 0) + SWITCH_OVER_MAX_US;
+           !core_is_past(c, json_u64_of(seen, "at_us", 0) + SWITCH_OVER_MAX_US);
 }
 
 /* The source needs no list: its QEMU's end is watched. The target does until it knows the copy. */
