@@ -67,8 +67,9 @@ static const char *take_epoch(const struct sim *s, struct sim_host *h, const cha
 }
 
 /* A guest begins to execute under an epoch that it has not executed under on this host. */
-static void begin_to_run(struct sim *s, struct sim_domain *d, const char *name)
+static void begin_to_run(struct sim *s, const struct sim_host *h, struct sim_domain *d, const char *name)
 {
+    bool stands = s->ha && sim_ha_stands_still(s, (size_t)(h - s->hosts)); /* in a frozen slice nothing executes */
     _cleanup_free_ char *key = str_printf("%s/%llu", d->uuid, (unsigned long long)d->epoch);
     uint64_t *highest = smap_get(&s->highest, d->uuid);
     d->is_running = true;
@@ -80,14 +81,14 @@ static void begin_to_run(struct sim *s, struct sim_domain *d, const char *name)
     if (smap_get(&s->births, key)) {
         sim_violated(s, "'%s' begins to execute twice under epoch %llu", name,
                  (unsigned long long)d->epoch);
-    } else if (highest && d->epoch < *highest) {
+    } else if (highest && d->epoch < *highest && !stands) {
         sim_violated(s, "'%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
                  (unsigned long long)*highest);
     }
     smap_put(&s->births, key, s);
-    highest = xcalloc(1, sizeof(*highest));
-    *highest = d->epoch;
-    smap_put(&s->highest, d->uuid, highest);
+    uint64_t *now = xcalloc(1, sizeof(*now));
+    *now = highest && *highest > d->epoch ? *highest : d->epoch;
+    smap_put(&s->highest, d->uuid, now);
 }
 
 static const char *model_create(struct sim *s, struct sim_host *h, const json_t *args)
@@ -105,7 +106,7 @@ static const char *model_create(struct sim *s, struct sim_host *h, const json_t 
                                  .is_freezable = json_bool_of(args, "freezable", false)};
         (void)snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
         s->cold_starts++;
-        begin_to_run(s, d, name);
+        begin_to_run(s, h, d, name);
     }
     return bad;
 }
@@ -193,7 +194,7 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
     }
     to->is_incoming = false;
     if (s->mutant == SIM_RUNS_COPY_EARLY) {
-        begin_to_run(s, to, name);
+        begin_to_run(s, host_by_name(s, json_text_of(args, "dst")), to, name);
     }
     if (sim_chance(s, s->fail_percent)) {
         return "virt.failed"; /* the source goes on, a complete copy is left behind */
@@ -222,7 +223,7 @@ static const char *model_resume(struct sim *s, struct sim_host *h, const json_t 
     const char *bad = take_epoch(s, h, json_text_of(args, "uuid"), epoch, true);
     if (!bad) {
         check_resume(s, h, name, epoch);
-        begin_to_run(s, d, name);
+        begin_to_run(s, h, d, name);
     }
     return bad;
 }

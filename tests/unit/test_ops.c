@@ -90,6 +90,19 @@ static void an_evacuation_goes_on_past_what_cannot_be_moved(void **state)
                         "1 virtual machine could not be moved: db1 (no domain)");
 }
 
+/* Seed 20023363: the task came by a watch, the machine is newer than the list that the agent has. */
+static void a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *asks = step(c, TASK("vm.start", "new", "start", ""), 12, AT);
+    assert_null(put_of(asks, "save/t1", "/mortar/v1/task/t1"));
+    _cleanup_free_ char *compares = json_format(json_object_get(action_args(asks, "task/t1/start/absent"), "compares"));
+    assert_string_equal(compares, "[[\"/mortar/v1/vm/new/spec\",0],[\"/mortar/v1/vm/new/own\",0]]");
+    _cleanup_json_ json_t *ends =
+        actions_of(c, "{\"ev\":\"done\",\"id\":\"task/t1/start/absent\",\"result\":{}}", AT + USEC_PER_SEC);
+    assert_string_equal(json_text_of(put_of(ends, "save/t1", "/mortar/v1/task/t1"), "state"), "failed");
+}
+
 static void a_cancelled_evacuation_ends_its_move_and_gives_the_host_back(void **state)
 {
     static const char task[] = TASK("host.evacuate", "host1", "drain", ",\"cancel\":true");
@@ -279,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
+        cmocka_unit_test(a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),

@@ -70,6 +70,23 @@ static enum op_verdict confirm_wanted(struct op *o, const json_t *spec)
     return op_commit(o, "wanted", &t);
 }
 
+/* What an agent that has just begun has read may be older than the machine (I7): a commit compares that it is gone. */
+static enum op_verdict fail_without_vm(struct op *o)
+{
+    struct commit t = commit_new();
+    static const char *const parts[] = {"spec", "own"};
+    for (size_t i = 0; i < ELEMENTS(parts); i++) {
+        _cleanup_free_ char *key = str_printf("%s/%s", name_of(o), parts[i]);
+        commit_guard(o->c, &t, KEY_VM, key);
+    }
+    commit_use(&t, "node", o->c->host);
+    enum op_verdict v = op_commit(o, "absent", &t);
+    if (v == OP_NEXT) {
+        return op_fail(o, NOT_FOUND, "there is no vm '%s'", name_of(o));
+    }
+    return v;
+}
+
 /* T4 for a VM that its owner has stated to be stopped: a new owner and a new epoch. */
 static enum op_verdict want_running(struct op *o)
 {
@@ -79,7 +96,7 @@ static enum op_verdict want_running(struct op *o)
     const json_t *own = vm_own(c, name);
     const json_t *act = vm_act(c, name);
     if (!spec || !own) {
-        return op_fail(o, NOT_FOUND, "there is no vm '%s'", name);
+        return fail_without_vm(o);
     }
     if (str_eq(json_text_of(spec, "desired"), "running") &&
         !vm_has_failed_too_often(act)) {
@@ -226,7 +243,7 @@ static enum op_verdict want_stopped(struct op *o)
     const json_t *spec = vm_spec(c, name_of(o));
     const char *how = json_bool_of(o->args, "force", false) ? "force" : "polite";
     if (!spec) {
-        return op_fail(o, NOT_FOUND, "there is no vm '%s'", name_of(o));
+        return fail_without_vm(o);
     }
     if (str_eq(json_text_of(spec, "desired"), "stopped") &&
         (str_eq(json_text_of(spec, "stop"), how) || str_eq(how, "polite"))) {
