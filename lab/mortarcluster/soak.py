@@ -208,7 +208,7 @@ def run_one(keeper, schedule):
     started, marks = time.monotonic(), {}
 
     def mark(name):
-        marks[name] = round(time.monotonic() - started - sum(marks.values()), 1)
+        marks[name] = round(max(0, time.monotonic() - started - sum(marks.values())), 1)
     keeper.begin_anew()
     before = nodes(keeper.cluster)
     play(keeper, schedule)
