@@ -97,7 +97,8 @@ static void a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_g
     _cleanup_json_ json_t *asks = step(c, TASK("vm.start", "new", "start", ""), 12, AT);
     assert_null(put_of(asks, "save/t1", "/mortar/v1/task/t1"));
     _cleanup_free_ char *compares = json_format(json_object_get(action_args(asks, "task/t1/start/absent"), "compares"));
-    assert_string_equal(compares, "[[\"/mortar/v1/vm/new/spec\",0],[\"/mortar/v1/vm/new/own\",0]]");
+    assert_string_equal(compares, "[[\"/mortar/v1/vm/new/spec\",0],[\"/mortar/v1/vm/new/own\",0],"
+                                  "[\"/mortar/v1/task/t1\",12]]");
     _cleanup_json_ json_t *ends =
         actions_of(c, "{\"ev\":\"done\",\"id\":\"task/t1/start/absent\",\"result\":{}}", AT + USEC_PER_SEC);
     assert_string_equal(json_text_of(put_of(ends, "save/t1", "/mortar/v1/task/t1"), "state"), "failed");
