@@ -69,7 +69,10 @@ def bricks(cluster, host):
 
 
 def ended_its_brick(cluster, guest, host, before):
-    """A host that came back without a boot ended its own brick before T9, and has another one since."""
+    """A host that came back without a boot ended its own brick before T9, and has another one since.
+
+    The process alone proves nothing: glusterd ends its brick, politely, when it loses its peers.
+    """
     told = [item["text"] for item in cluster.show("host3", "vm", "why", guest.name)["items"]]
     end = max((n for n, text in enumerate(told) if text.startswith(f"{host} has ended its own bricks")), default=None)
     back = max(n for n, text in enumerate(told) if text.startswith(f"{host} comes back"))
@@ -278,6 +281,42 @@ def test_case_28_a_host_that_a_user_declares_dead_is_fenced_while_its_guest_writ
     old, new = fail_over(cluster, guest, lambda host: cluster.mortar("host3", "host", "fence", host, "--yes"))
     cluster.fenced[old] -= 1  # what a user asked for is not counted
     cluster.wait_whole()  # it comes back by itself
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
+def test_case_9_a_host_whose_own_brick_cannot_end_stays_fenced_and_says_why(cluster, guest):
+    """Its file system is frozen: the brick's threads hang within writes, and SIGKILL waits for them."""
+    before, frozen = [], []
+    def threads():
+        words = "for p in $(pgrep -x glusterfsd); do cat /proc/$p/task/*/stat; done"
+        return cluster.lab.exec(frozen[0], ["sh", "-c", words], check=False).stdout
+    def hang_disk_and_cut_off(host):
+        (path,) = [b["path"] for b in cluster.show("host3", "pool", "show", "vms")["bricks"] if b["host"] == host]
+        before.extend(bricks(cluster, host))
+        frozen.extend((host, cluster.lab.exec(host, ["findmnt", "-n", "-o", "TARGET", "-T", path]).stdout.strip()))
+        cluster.lab.exec(host, ["fsfreeze", "-f", frozen[1]])
+        cluster.wait_until("a thread of the brick hangs", lambda: ") D " in threads(), 30)
+        cluster.lab.partition(host, None, "storage")
+        cluster.lab.partition(host, None, "mgmt")
+    def waits():
+        return [a["text"] for a in cluster.show("host3", "status")["alarms"]
+                if a["alarm"] == "host.waits" and a["object"] == frozen[0]]
+    try:
+        old, new = fail_over(cluster, guest, hang_disk_and_cut_off)
+        cluster.lab.heal()
+        let_in(cluster, old)
+        cluster.wait_until("it says what it waits for", waits, 90)
+        assert "brick" in waits()[0] and "reboot it" in waits()[0]
+        assert states(cluster, "host3")[old] == "fenced"
+        assert "brick" in cluster.show("host3", "host", "show", old)["waits"]
+        assert not qemus(cluster, old, guest.name), "it ended with its mount"
+    finally:
+        if frozen:
+            cluster.lab.exec(frozen[0], ["fsfreeze", "-u", frozen[1]])
+    cluster.wait_whole()
+    assert not waits()
+    ended_its_brick(cluster, guest, old, before)
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
 
