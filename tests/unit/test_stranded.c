@@ -38,6 +38,7 @@ static bool gives_up_when(const char *mine, const char *others, const char *vm, 
                                            text, others, vm);
     json_decref(node);
     see(c, "pool/vms", mine);
+    see(c, "reach", "{\"host2\":false,\"host3\":false}"); /* nobody answers on the network that is down */
     see(c, "domains", "{\"x\":{\"state\":\"running\",\"reason\":\"x\",\"epoch\":5}}");
     fenced_watch(c, 29, "[\"/mortar/v1/open/host2\",29,{\"hosts\":{},\"instance\":\"i\"}]", 2 * USEC_PER_SEC);
     fenced_watch(c, 30, rows, DUE_US - HA_STRANDED_US);

@@ -2,7 +2,7 @@
  * A host that is heard but does not reach its disks (facts/ha.md 3.9 case 7): its guests stand still for as
  * long as its storage network is down, while another host could run them. It declares itself out (T1);
  * what follows is the fence of a silent host, and as safe. It costs the guests a restart, so it is done only
- * when all of them would be better off: see all_would_go(). */
+ * when all of them would be better off: see who_takes_all(). */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -13,7 +13,6 @@
 #include "core/model/policy.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
-#include "core/place/place.h"
 
 /* So long after a quorum is gone that host's agent has said so: a look (10 s), its deadline, a commit. */
 #define NOTICED_US (15 * USEC_PER_SEC)
@@ -51,29 +50,56 @@ static bool is_alone(const struct core *c, const char *pool)
     return false;
 }
 
-/* Every machine that runs here, and is to run: its disks are out of reach, it may be started elsewhere, and there is
- * a host with room that reaches them. Return: whose word that rests on, borrowed, or NULL */
-static const char *all_would_go(const struct core *c, uint64_t since_us)
+/* A host that would take what runs here, and how much it holds. What place_vm() asks cannot be asked from here: who does
+ * not reach the storage network hears nobody at its storage address. T4 places, on a host that does. */
+static uint64_t room_on(const struct core *c, const char *host, const char *pool, uint64_t since_us)
 {
-    _cleanup_json_ json_t *rooms = place_rooms(c, NULL);
-    const char *first = NULL;
+    const json_t *facts = node_seen(c, host, "host");
+    bool is_mute = json_bool_of(node_seen(c, host, "libvirt"), "mute", false);
+    bool may_take = !str_eq(host, c->host) && node_has_vms(node_get(c, host)) && could_take(c, host, pool) && !is_mute &&
+                    has_spoken(c, host, pool, since_us);
+    return may_take ? json_u64_of(facts, "memory_free_bytes", 0) : 0;
+}
+
+/* Does each machine that runs here, and is to run, have its disks on @pool, and may it be started elsewhere?
+ * @ret_bytes: what they need        Return: false also when there is none */
+static bool all_may_go(const struct core *c, const char *pool, uint64_t *ret_bytes)
+{
     const char *vm;
     json_t *dom;
+    bool is_any = false;
+    *ret_bytes = 0;
     json_object_foreach(smap_get(&c->seen, "domains"), vm, dom) {
         const json_t *spec = vm_spec(c, vm);
-        const char *pool = json_text_of(spec, "pool");
+        bool is_ours = str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) && vm_epoch(dom) == vm_epoch(vm_own(c, vm));
         if (!str_eq(json_text_of(spec, "desired"), "running")) {
             continue; /* it is being ended anyway */
         }
-        bool may_go = policy_of(spec) == POLICY_RESTART && json_bool_of(vm_act(c, vm), "ha", false) &&
-                      str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) && vm_epoch(dom) == vm_epoch(vm_own(c, vm));
-        const char *to = may_go && pool_is_cut_off(c, pool) ? ha_seat(c, vm, c->host, rooms, NULL) : NULL;
-        if (!to || !could_take(c, to, pool) || !has_spoken(c, to, pool, since_us)) {
-            return NULL;
+        if (!is_ours || !str_eq(json_text_of(spec, "pool"), pool) || policy_of(spec) != POLICY_RESTART ||
+            !json_bool_of(vm_act(c, vm), "ha", false)) {
+            return false;
         }
-        first = first ? first : to;
+        *ret_bytes += vm_next_u64(spec, "memory_bytes");
+        is_any = true;
     }
-    return first;
+    return is_any;
+}
+
+/* Return: a host that has part of the room for all that runs here, borrowed; NULL when there is not enough */
+static const char *who_takes_all(const struct core *c, const char *pool, uint64_t since_us)
+{
+    const char *first = NULL;
+    uint64_t wanted = 0;
+    uint64_t room = 0;
+    if (!all_may_go(c, pool, &wanted)) {
+        return NULL;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        uint64_t bytes = room_on(c, it.name, pool, since_us);
+        first = bytes && !first ? it.name : first;
+        room += bytes;
+    }
+    return room >= wanted ? first : NULL;
 }
 
 static void declare(struct core *c, const char *pool, const char *other)
@@ -105,7 +131,7 @@ void ha_plan_stranded(struct core *c)
         _cleanup_free_ char *clock = str_printf("stranded/%s", it.name);
         uint64_t for_us = ha_since_us(c, clock);
         const char *other = for_us >= HA_STRANDED_US && ha_may_fence_now(c)
-                                ? all_would_go(c, core_time_us(c) - for_us) : NULL;
+                                ? who_takes_all(c, it.name, core_time_us(c) - for_us) : NULL;
         if (other) {
             declare(c, it.name, other);
             return;
