@@ -294,3 +294,10 @@ int act_host_start_bricks(const struct env *env, const json_t *args, struct act_
 {
     return unit_start(GLUSTERD_UNIT, 0, e);
 }
+
+int act_gluster_restart(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                        struct err *e)
+{
+    log_warning("glusterd has forgotten a volume whose files it has; it is started anew", "unit=%s", GLUSTERD_UNIT);
+    return unit_restart(GLUSTERD_UNIT, 0, e);
+}

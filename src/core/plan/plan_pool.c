@@ -7,6 +7,8 @@
 #include "core/model/pool.h"
 #include "core/plan/plan.h"
 
+#define UNKNOWN_US (30 * USEC_PER_SEC)        /* a new volume is seen within seconds of its making */
+#define RESTART_AGAIN_US (600 * USEC_PER_SEC)
 #define GUARD_US (60 * USEC_PER_SEC) /* the option guard looks every minute (issue 2 point 4) */
 
 static const json_t *seen_pool(const struct core *c, const char *name)
@@ -85,6 +87,22 @@ static void plan_guard(struct core *c, const char *name, const json_t *pool)
                   json_pack("{s:O,s:o}", "pool", pool, "addrs", node_addresses(c)), GUARD_US);
 }
 
+/* glusterd 10.3 can lose a volume from its memory when it starts and two peers tell it of a newer version of it at the
+ * same moment: its files are there, its brick runs, and it says "no volumes" (docs/bugs.md B5). Only a new start helps,
+ * and costs no brick (KillMode=process). */
+static void plan_known(struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *gluster = smap_get(&c->seen, "gluster");
+    if (pool_is_dir(pool) || !pool_brick_of(pool, c->host) || !str_eq(json_text_of(pool, "state"), "ready") ||
+        !json_bool_of(gluster, "ready", false) || json_object_get(json_object_get(gluster, "bricks"), name)) {
+        return;
+    }
+    _cleanup_free_ char *clock = str_printf("unknown/%s", name);
+    if (ha_since_us(c, clock) >= UNKNOWN_US) {
+        (void)act_try(c, "gluster/restart", "gluster.restart", json_object(), RESTART_AGAIN_US);
+    }
+}
+
 /* A pool that is gone, or going, is unmounted. */
 static void plan_unmount(struct core *c, const char *name)
 {
@@ -121,6 +139,7 @@ void plan_pools(struct core *c)
             plan_brick(c, it.name, it.value);
             plan_mount(c, it.name, it.value);
             plan_guard(c, it.name, it.value);
+            plan_known(c, it.name, it.value);
         } else {
             plan_free(c, it.name, it.value);
         }
