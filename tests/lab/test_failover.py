@@ -256,8 +256,10 @@ def test_case_6_a_libvirtd_that_hangs_harms_no_guest_and_is_started_anew(cluster
     with Recorder(cluster.lab, guest.name) as heart:
         heart.wait_for(lambda line: True)
         os.kill(mute, signal.SIGSTOP)
-        cluster.wait_until("the host says so", lambda: alarms() == [host], 120)
-        cluster.wait_until("libvirtd is another one", lambda: mute not in phase_kill.pids(cluster.lab, host, "libvirtd"))
+        # The alarm may stand for a second only (tests/unit/test_mute_libvirtd.c has it); the journal keeps why.
+        cluster.wait_until("libvirtd is another one", lambda: mute not in phase_kill.pids(cluster.lab, host, "libvirtd"), 180)
+        said = cluster.lab.exec(host, ["journalctl", "-u", "mortard", "--no-pager"]).stdout
+        assert "libvirtd does not answer" in said
         cluster.wait_until("it answers again", lambda: not alarms(), 120)
         last = heart.last()
         heart.wait_for(lambda line: line[3]["flushed"] > last[3]["flushed"] + 10)
