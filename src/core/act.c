@@ -93,6 +93,29 @@ void act_forget_others(struct core *c, const char *prefix, const char *keep)
     }
 }
 
+void act_forget_names(struct core *c, struct smap *map, const char *prefix,
+                      bool (*is_wanted)(const struct core *c, const char *name))
+{
+    _cleanup_free_ char *known = str_dup("/"); /* the last one that is wanted; more of it comes next */
+    for (size_t i = smap_lower(map, prefix); i < map->n && str_starts(map->items[i].key, prefix);) {
+        const char *rest = map->items[i].key + strlen(prefix);
+        size_t n = strcspn(rest, "/");
+        bool is_busy = map == &c->attempts && ((struct attempt *)map->items[i].value)->in_flight;
+        if (is_busy || (strncmp(rest, known, n) == 0 && known[n] == '\0')) {
+            i++;
+            continue;
+        }
+        _cleanup_free_ char *name = str_printf("%.*s", (int)n, rest);
+        if (is_wanted(c, name)) {
+            free(known);
+            known = TAKE(name);
+            i++;
+        } else {
+            (void)smap_del(map, map->items[i].key);
+        }
+    }
+}
+
 void core_wake_in(struct core *c, uint64_t us)
 {
     uint64_t at = c->now_us + us;

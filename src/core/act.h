@@ -41,6 +41,13 @@ void act_forget(struct core *c, const char *prefix);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */
 void act_forget_others(struct core *c, const char *prefix, const char *keep);
 
+/**
+ * act_forget_names - drop what is kept below @prefix for names that are not wanted any more
+ * @map: c->attempts, of which those in flight stay, or another of the core's. A name ends at '/', or with the key
+ */
+void act_forget_names(struct core *c, struct smap *map, const char *prefix,
+                      bool (*is_wanted)(const struct core *c, const char *name));
+
 /** core_wake_in - have a step in @us at the latest, although nothing happens */
 void core_wake_in(struct core *c, uint64_t us);
 

@@ -335,31 +335,6 @@ static bool is_run_anywhere(const struct core *c, const char *id)
     return str_eq(json_text_of(world_get(&c->world, KEY_TASK, id), "state"), "running");
 }
 
-/* Outcomes of tasks that nobody asks for any more. @prefix: what comes before the task's id */
-static void forget_ended(struct core *c, const char *prefix,
-                         bool (*is_wanted)(const struct core *c, const char *id))
-{
-    _cleanup_free_ char *known = str_dup("/"); /* the last one that is wanted; others of it come next */
-    for (size_t i = smap_lower(&c->attempts, prefix);
-         i < c->attempts.n && str_starts(c->attempts.items[i].key, prefix);) {
-        const char *key = c->attempts.items[i].key;
-        const struct attempt *a = c->attempts.items[i].value;
-        const char *id = key + strlen(prefix);
-        size_t n = strcspn(id, "/");
-        if (a->in_flight || (strncmp(id, known, n) == 0 && known[n] == '\0')) {
-            i++;
-            continue;
-        }
-        _cleanup_free_ char *task = str_printf("%.*s", (int)n, id);
-        if (is_wanted(c, task)) {
-            free(known);
-            known = TAKE(task);
-            i++;
-        } else {
-            (void)smap_del(&c->attempts, key);
-        }
-    }
-}
 
 static bool is_old(const struct core *c, const json_t *task)
 {
@@ -468,9 +443,9 @@ void op_run_all(struct core *c)
         _cleanup_json_ json_t *task = json_incref(c->local_task);
         run_task(c, json_text_of(task, "id"), task, true);
     }
-    forget_ended(c, "task/", is_run_here);
-    forget_ended(c, "save/", is_run_here);
-    forget_ended(c, "takeover/", is_run_anywhere);
+    act_forget_names(c, &c->attempts, "task/", is_run_here);
+    act_forget_names(c, &c->attempts, "save/", is_run_here);
+    act_forget_names(c, &c->attempts, "takeover/", is_run_anywhere);
 }
 
 static const char *phase_state(const json_t *task, int i, int current)

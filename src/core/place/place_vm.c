@@ -12,18 +12,6 @@
 
 #define HOST_RESERVE_BYTES (256 * MIB) /* for the host's own daemons */
 
-static bool has_word(const json_t *list, const char *word)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach(list, i, v) {
-        if (str_eq(json_string_value(v), word)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void add_to(json_t *sums, const char *host, uint64_t bytes)
 {
     if (host && bytes) {
@@ -86,7 +74,7 @@ static const char *host_obstacle(const struct core *c, const char *host, const j
     if (facts && !json_bool_of(facts, "kvm", false) && !json_bool_of(cluster, "emulation", false)) {
         return "has no KVM";
     }
-    if (cpu && !has_word(json_object_get(guests, "cpus"), cpu)) {
+    if (cpu && !json_has_text(json_object_get(guests, "cpus"), cpu)) {
         (void)snprintf(buf, size, "cannot give a guest the CPU model %s", cpu);
         return buf;
     }
@@ -136,11 +124,11 @@ static const char *guests_misfit(const json_t *from, const json_t *to, char *buf
     const json_t *there = json_object_get(to, "guests");
     const char *cpu = json_text_of(here, "cpu");
     const char *machine = json_text_of(here, "machine");
-    if (!has_word(json_object_get(there, "cpus"), cpu)) {
+    if (!json_has_text(json_object_get(there, "cpus"), cpu)) {
         (void)snprintf(buf, size, "cannot give a guest the CPU model %s", cpu);
         return buf;
     }
-    if (!has_word(json_object_get(there, "machines"), machine)) {
+    if (!json_has_text(json_object_get(there, "machines"), machine)) {
         (void)snprintf(buf, size, "does not know the machine type %s", machine);
         return buf;
     }

@@ -688,27 +688,9 @@ static void plan_starts(struct core *c, const struct smap *starts)
     }
 }
 
-/* What is remembered of machines that are no more. @map: their names follow @prefix */
-static void forget_removed(struct core *c, struct smap *map, const char *prefix)
+static bool is_there(const struct core *c, const char *name)
 {
-    _cleanup_free_ char *known = str_dup("/"); /* the last one that is there; more of it comes next */
-    for (size_t i = smap_lower(map, prefix); i < map->n && str_starts(map->items[i].key, prefix);) {
-        const char *rest = map->items[i].key + strlen(prefix);
-        size_t n = strcspn(rest, "/");
-        bool is_busy = map == &c->attempts && ((struct attempt *)map->items[i].value)->in_flight;
-        if (is_busy || (strncmp(rest, known, n) == 0 && known[n] == '\0')) {
-            i++;
-            continue;
-        }
-        _cleanup_free_ char *name = str_printf("%.*s", (int)n, rest);
-        if (vm_spec(c, name)) {
-            free(known);
-            known = TAKE(name);
-            i++;
-        } else {
-            (void)smap_del(map, map->items[i].key);
-        }
-    }
+    return vm_spec(c, name) != NULL;
 }
 
 /* What a removed machine left on this host. Names and uuids of all that are not removed yet. Not soon
@@ -739,10 +721,10 @@ void plan_vms(struct core *c)
     if (!node_may_run_vms(me) || !is_this_boot) {
         return; /* T10 comes first */
     }
-    forget_removed(c, &c->attempts, "vm/");
-    forget_removed(c, &c->seen, "gone/");
-    forget_removed(c, &c->seen, "suspended/");
-    forget_removed(c, &c->noted, "wait/");
+    act_forget_names(c, &c->attempts, "vm/", is_there); /* what is remembered of machines that are no more */
+    act_forget_names(c, &c->seen, "gone/", is_there);
+    act_forget_names(c, &c->seen, "suspended/", is_there);
+    act_forget_names(c, &c->noted, "wait/", is_there);
     plan_files(c);
     _cleanup_(smap_done) struct smap starts = {0};
     char *name = NULL;
