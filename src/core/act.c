@@ -53,6 +53,16 @@ bool act_try(struct core *c, const char *id, const char *name, json_t *args, uin
     return true;
 }
 
+bool act_seldom(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us)
+{
+    const struct attempt *last = act_find(c, id);
+    if (last && !core_is_past(c, last->started_us + pause_us)) {
+        json_decref(args);
+        return false;
+    }
+    return act_try(c, id, name, args, pause_us);
+}
+
 struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args)
 {
     struct attempt *a = act_find(c, id);
@@ -152,6 +162,17 @@ void commit_use(struct commit *t, const char *kind, const char *name)
 {
     _cleanup_free_ char *key = str_printf("%s%s/%s", KEY_USE, kind, name);
     json_object_set_new(t->puts, key, json_object());
+}
+
+bool commit_confirms(struct core *c, const char *id, struct commit *t)
+{
+    if (act_has_succeeded(c, id)) {
+        commit_drop(t);
+        return true;
+    }
+    commit_use(t, "node", c->host);
+    (void)commit_try(c, id, t);
+    return false;
 }
 
 void commit_drop(struct commit *t)

@@ -20,6 +20,12 @@ struct attempt *act_find(const struct core *c, const char *id);
 bool act_try(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us);
 
 /**
+ * act_seldom - like act_try(), but at most once in @pause_us whatever came of it: a failure is not tried again sooner
+ * @args: stolen        Return: true when the action was emitted now
+ */
+bool act_seldom(struct core *c, const char *id, const char *name, json_t *args, uint64_t pause_us);
+
+/**
  * act_is_due - would act_try() emit now? Asked first where arguments take long to put together
  */
 bool act_is_due(const struct core *c, const char *id, uint64_t pause_us);
@@ -79,5 +85,10 @@ void commit_use(struct commit *t, const char *kind, const char *name);
 bool commit_try(struct core *c, const char *id, struct commit *t);
 /** commit_once - emit by act_once(). Ends the commit. */
 struct attempt *commit_once(struct core *c, const char *id, struct commit *t);
+/**
+ * commit_confirms - has a commit with just the compares of @t succeeded under @id? Asks for it until then. Ends @t
+ * For what must not rest on something old that was read (I7). It writes a use of this host: a commit changes something.
+ */
+bool commit_confirms(struct core *c, const char *id, struct commit *t);
 /** commit_drop - end a commit that is not needed after all */
 void commit_drop(struct commit *t);

@@ -36,10 +36,27 @@ static void a_brick_that_is_down_or_a_glusterd_that_does_not_answer_does_not(voi
     assert_false(is_restarted("{\"ready\":false}", 32));
 }
 
+static void nor_is_that_tried_again_soon_when_it_fails(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    see(c, "gluster", "{\"ready\":true,\"bricks\":{}}");
+    size_t n = 0;
+    for (unsigned s = 2; s <= 700; s++) {
+        _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", s * USEC_PER_SEC);
+        if (action_find(actions, "do", "gluster.restart")) {
+            n++;
+            json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"gluster/restart\",\"error\":{\"name\":\"call.timeout\","
+                                      "\"message\":\"m\"}}", s * USEC_PER_SEC));
+        }
+    }
+    assert_int_equal(n, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_volume_of_ours_that_it_does_not_know_for_half_a_minute_starts_it_anew),
+        cmocka_unit_test(nor_is_that_tried_again_soon_when_it_fails),
         cmocka_unit_test(a_brick_that_is_down_or_a_glusterd_that_does_not_answer_does_not),
     };
     return cmocka_run_group_tests_name("forgotten_volume", tests, NULL, NULL);

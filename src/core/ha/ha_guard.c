@@ -26,17 +26,12 @@ static bool is_off_for_sure(struct core *c)
     json_t *value;
     _cleanup_free_ char *id =
         str_printf("ha/off-sure/%llu", (unsigned long long)world_mod(&c->world, KEY_ROOT, "ha"));
-    if (act_has_succeeded(c, id)) {
-        return true;
-    }
     struct commit t = commit_new();
     commit_guard(c, &t, KEY_ROOT, "ha");
     json_object_foreach((json_t *)world_get(&c->world, KEY_ROOT, "ha"), pool, value) {
         commit_guard(c, &t, KEY_POOL, pool);
     }
-    commit_use(&t, "node", c->host);
-    (void)commit_try(c, id, &t);
-    return false;
+    return commit_confirms(c, id, &t);
 }
 
 static json_t *config_of(const struct core *c, bool is_on)

@@ -35,14 +35,9 @@ static uint64_t my_node_changed_us(const struct core *c)
 static bool is_sentence_sure(struct core *c)
 {
     _cleanup_free_ char *id = str_printf("ha/sentence/%llu", (unsigned long long)world_mod(&c->world, KEY_NODE, c->host));
-    if (act_has_succeeded(c, id)) {
-        return true;
-    }
     struct commit t = commit_new();
     commit_guard(c, &t, KEY_NODE, c->host);
-    commit_use(&t, "node", c->host);
-    (void)commit_try(c, id, &t);
-    return false;
+    return commit_confirms(c, id, &t);
 }
 
 static void end_guests(struct core *c)

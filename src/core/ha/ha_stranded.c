@@ -3,8 +3,6 @@
  * long as its storage network is down, while another host could run them. It declares itself out (T1);
  * what follows is the fence of a silent host, and as safe. It costs the guests a restart, so it is done only
  * when all of them would be better off: see who_takes_all(). */
-#include <stdio.h>
-
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
@@ -34,16 +32,19 @@ static bool has_spoken(const struct core *c, const char *host, const char *pool,
            json_equal(json_object_get(beat->value, "instance"), json_object_get(life->value, "instance"));
 }
 
+/* Another VM host that reaches @pool. */
 static bool could_take(const struct core *c, const char *host, const char *pool)
 {
-    return node_is_online(node_get(c, host)) && !ha_is_reported(c, host) && pool_is_usable_on(c, pool, host);
+    const json_t *node = node_get(c, host);
+    return !str_eq(host, c->host) && node_has_vms(node) && node_is_online(node) && !ha_is_reported(c, host) &&
+           pool_is_usable_on(c, pool, host);
 }
 
 /* When nobody reaches the pool, it is not this host that is broken. */
 static bool is_alone(const struct core *c, const char *pool)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (!str_eq(it.name, c->host) && node_has_vms(it.value) && could_take(c, it.name, pool)) {
+        if (could_take(c, it.name, pool)) {
             return true;
         }
     }
@@ -56,8 +57,7 @@ static uint64_t room_on(const struct core *c, const char *host, const char *pool
 {
     const json_t *facts = node_seen(c, host, "host");
     bool is_mute = json_bool_of(node_seen(c, host, "libvirt"), "mute", false);
-    bool may_take = !str_eq(host, c->host) && node_has_vms(node_get(c, host)) && could_take(c, host, pool) && !is_mute &&
-                    has_spoken(c, host, pool, since_us);
+    bool may_take = could_take(c, host, pool) && !is_mute && has_spoken(c, host, pool, since_us);
     return may_take ? json_u64_of(facts, "memory_free_bytes", 0) : 0;
 }
 

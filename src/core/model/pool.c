@@ -60,6 +60,13 @@ bool pool_is_cut_off(const struct core *c, const char *name)
     return str_eq(json_text_of(mount, "state"), "mounted") && !json_bool_of(mount, "quorum", true);
 }
 
+bool pool_is_unknown_here(const struct core *c, const char *name, const json_t *pool)
+{
+    const json_t *gluster = smap_get(&c->seen, "gluster");
+    return !pool_is_dir(pool) && pool_brick_of(pool, c->host) && str_eq(json_text_of(pool, "state"), "ready") &&
+           json_bool_of(gluster, "ready", false) && !json_object_get(json_object_get(gluster, "bricks"), name);
+}
+
 enum sight { SIGHT_NONE, SIGHT_DOWN, SIGHT_UP };
 
 /* Is the mount on @host connected to brick @index? A mount without quorum may not be able to tell. */

@@ -22,6 +22,8 @@ bool pool_is_usable_on(const struct core *c, const char *name, const char *host)
  * be busy only, and so may the host be: that is no yes.
  */
 bool pool_is_cut_off(const struct core *c, const char *name);
+/** pool_is_unknown_here - is it ready, with a brick on this host, and does glusterd here answer without naming it? */
+bool pool_is_unknown_here(const struct core *c, const char *name, const json_t *pool);
 /**
  * pool_quorum - majority of bricks online (replica 2: the first), by pool_brick_is_online()
  * @ret_online: number of bricks online, may be NULL

@@ -87,8 +87,9 @@ static void plan_observe_uplink(struct core *c)
     }
 }
 
-static bool gluster_is_well(const struct core *c, const json_t *seen)
+static bool gluster_is_well(const struct core *c)
 {
+    const json_t *seen = smap_get(&c->seen, "gluster");
     size_t i;
     json_t *peer;
     const char *volume;
@@ -98,9 +99,7 @@ static bool gluster_is_well(const struct core *c, const json_t *seen)
         is_well = is_well && json_bool_of(peer, "connected", false);
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) { /* plan_known() waits for what is missing */
-        bool is_expected = str_eq(json_text_of(it.value, "state"), "ready") && !pool_is_dir(it.value) &&
-                           pool_brick_of(it.value, c->host);
-        is_well = is_well && (!is_expected || json_object_get(json_object_get(seen, "bricks"), it.name));
+        is_well = is_well && !pool_is_unknown_here(c, it.name, it.value);
     }
     json_object_foreach(json_object_get(seen, "bricks"), volume, is_online) {
         is_well = is_well && json_is_true(is_online);
@@ -111,7 +110,7 @@ static bool gluster_is_well(const struct core *c, const json_t *seen)
 /* A glance at glusterd's files is cheap and finds most changes; asking glusterd finds the rest. */
 static void plan_observe_gluster(struct core *c, bool fast)
 {
-    bool is_well = gluster_is_well(c, smap_get(&c->seen, "gluster"));
+    bool is_well = gluster_is_well(c);
     uint64_t pause_us = is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
     (void)look(c, "observe/glance", "observe.glance", fast ? FAST_US : GLANCE_US);
     (void)look(c, "observe/gluster", "observe.gluster", fast ? OBSERVE_GLUSTER_FAST_US : pause_us);

@@ -22,8 +22,7 @@ void plan_libvirt(struct core *c)
     if (is_mute_now != was_told) { /* who was never mute says nothing */
         smap_put(&c->seen, "libvirt", json_pack("{s:b}", "mute", is_mute_now));
     }
-    const struct attempt *last = act_find(c, "libvirt/restart");
-    if (is_mute_now && (!last || core_is_past(c, last->started_us + AGAIN_US))) { /* whatever came of it */
-        (void)act_try(c, "libvirt/restart", "libvirt.restart", json_object(), AGAIN_US);
+    if (is_mute_now) {
+        (void)act_seldom(c, "libvirt/restart", "libvirt.restart", json_object(), AGAIN_US);
     }
 }

@@ -92,14 +92,12 @@ static void plan_guard(struct core *c, const char *name, const json_t *pool)
  * and costs no brick (KillMode=process). */
 static void plan_known(struct core *c, const char *name, const json_t *pool)
 {
-    const json_t *gluster = smap_get(&c->seen, "gluster");
-    if (pool_is_dir(pool) || !pool_brick_of(pool, c->host) || !str_eq(json_text_of(pool, "state"), "ready") ||
-        !json_bool_of(gluster, "ready", false) || json_object_get(json_object_get(gluster, "bricks"), name)) {
+    if (!pool_is_unknown_here(c, name, pool)) {
         return;
     }
     _cleanup_free_ char *clock = str_printf("unknown/%s", name);
     if (ha_since_us(c, clock) >= UNKNOWN_US) {
-        (void)act_try(c, "gluster/restart", "gluster.restart", json_object(), RESTART_AGAIN_US);
+        (void)act_seldom(c, "gluster/restart", "gluster.restart", json_object(), RESTART_AGAIN_US);
     }
 }
 
