@@ -130,6 +130,10 @@ class Cluster:
         return (all(host["state"] == "online" for host in hosts)
                 and all(brick["online"] and brick["heal_pending_files"] == 0 for brick in bricks))
 
+    def incarnations(self, host="host3"):
+        """{host: (state, incarnation)}, as a host knows it: a fence changes it."""
+        return {h["name"]: (h["state"], h["inc"]) for h in self.show(host, "host", "ls")["items"]}
+
     def admit_held(self, through="host3"):
         """As an administrator: let in the hosts that were fenced too often to come back by themselves."""
         try:

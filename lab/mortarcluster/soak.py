@@ -121,11 +121,6 @@ def wait_writes(keeper, host=None):
     keeper.heart.wait_for(lambda line: host in (None, line[1]) and line[3]["flushed"] > goal, WRITES_WITHIN_S)
 
 
-def nodes(cluster):
-    """{host: (state, incarnation)}: a fence changes it."""
-    return {host["name"]: (host["state"], host["inc"]) for host in cluster.show("host3", "host", "ls")["items"]}
-
-
 def restarts(keeper):
     """What light faults must not do: an instance that began, or one that ran in two places."""
     lines = list(keeper.heart.lines)
@@ -210,7 +205,7 @@ def run_one(keeper, schedule):
     def mark(name):
         marks[name] = round(max(0, time.monotonic() - started - sum(marks.values())), 1)
     keeper.begin_anew()
-    before = nodes(keeper.cluster)
+    before = keeper.cluster.incarnations()
     play(keeper, schedule)
     mark("faults")
     keeper.cluster.wait_whole(keeper.through, WHOLE_WITHIN_S)
@@ -221,7 +216,7 @@ def run_one(keeper, schedule):
     found = [str(violation) for violation in keeper.judge(left_out)]
     if not schedule.loss:
         found += restarts(keeper)
-        found += [f"a light fault fenced {host}" for host, node in nodes(keeper.cluster).items() if node != before[host]]
+        found += [f"a light fault fenced {host}" for host, node in keeper.cluster.incarnations().items() if node != before[host]]
     mark("judge")
     return {"seed": schedule.seed, "kind": schedule.kind(), "faults": schedule.words(),
             "seconds": round(time.monotonic() - started, 1), "parts": marks, "views": len(keeper.views),

@@ -17,7 +17,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "io/clock.h"
-#include "io/cmd.h"
 
 #define SHARD_BYTES (64 * MIB) /* features.shard-block-size of the option profile */
 #define ASK_US (2 * USEC_PER_SEC)
@@ -255,7 +254,7 @@ int act_host_clean(const struct env *env, const json_t *args, struct act_ctx *ct
     json_array_foreach(json_object_get(args, "pools"), i, pool) {
         _cleanup_free_ char *unit = gluster_mount_unit(json_string_value(pool));
         /* Not made anew here: this host is cut off, so that a mount would find no brick. */
-        r = r < 0 ? r : cmd_check(CMD("systemctl", "kill", "--signal=KILL", unit), NULL, NULL, e);
+        r = r < 0 ? r : unit_kill(unit, false, e);
         r = r < 0 ? r : unit_stop(unit, 0, e);
         r = r < 0 ? r : unit_reset_failed(unit, e);
     }

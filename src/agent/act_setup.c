@@ -225,10 +225,9 @@ int act_libvirt_restart(const struct env *env, const json_t *args, struct act_ct
                         struct err *e)
 {
     log_warning("libvirtd does not answer; it is ended and started anew", "unit=%s", "libvirtd.service");
-    (void)unit_kill_main("libvirtd.service", NULL); /* it may have died already */
+    (void)unit_kill("libvirtd.service", true, NULL); /* it may have died already */
     return unit_restart("libvirtd.service", 0, e);
 }
-
 
 int act_virt_setup(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                    struct err *e)

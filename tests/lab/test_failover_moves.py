@@ -116,14 +116,9 @@ def test_a_move_that_loses_the_store_in_the_midst(cluster, guest):
     judge(cluster, guest, flushed)
 
 
-def incarnations(cluster):
-    """What a fence changes, of each host."""
-    return {host["name"]: (host["state"], host["inc"]) for host in cluster.show("host3", "host", "ls")["items"]}
-
-
 def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
     """act(move) in a phase, mend() afterwards: the guest runs on one of both without a start, all hosts stay in."""
-    before = incarnations(cluster)
+    before = cluster.incarnations()
     with HurtMove(cluster, guest, phase, act) as move:
         try:
             move.outcome()
@@ -137,7 +132,7 @@ def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
         assert ticks == sorted(set(ticks)), "it started anew"
         flushed = move.heart.last()[3]["flushed"]
     wait_no_task(cluster)
-    assert incarnations(cluster) == before, "somebody was fenced"
+    assert cluster.incarnations() == before, "somebody was fenced"
     judge(cluster, guest, flushed)
 
 

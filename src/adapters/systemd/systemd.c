@@ -53,9 +53,10 @@ int unit_stop(const char *name, uint64_t timeout_us, struct err *e)
     return run_verb("stop", name, timeout_us, e);
 }
 
-int unit_kill_main(const char *name, struct err *e)
+int unit_kill(const char *name, bool main_only, struct err *e)
 {
-    int r = run_systemctl(CMD("systemctl", "--no-ask-password", "kill", "--kill-who=main", "--signal=KILL", "--", name), 0, NULL, e);
+    const char *whom = main_only ? "--kill-who=main" : "--kill-who=all";
+    int r = run_systemctl(CMD("systemctl", "--no-ask-password", "kill", whom, "--signal=KILL", "--", name), 0, NULL, e);
     if (r < 0) {
         err_prepend(e, "cannot kill %s", name);
     }

@@ -30,8 +30,8 @@ bool systemd_is_init(void);
 int unit_start(const char *name, uint64_t timeout_us, struct err *e);
 int unit_stop(const char *name, uint64_t timeout_us, struct err *e);
 int unit_restart(const char *name, uint64_t timeout_us, struct err *e);
-/** unit_kill_main - SIGKILL to the main process of @name alone, which does not hear. Return: 0, -ERR_COMMAND, -ERR_TIMEOUT */
-int unit_kill_main(const char *name, struct err *e);
+/** unit_kill - SIGKILL to all of @name, or to its main process alone. Return: 0, -ERR_COMMAND, -ERR_TIMEOUT */
+int unit_kill(const char *name, bool main_only, struct err *e);
 /** unit_enable, unit_disable - start at boot or not; nothing is started or stopped now */
 int unit_enable(const char *name, struct err *e);
 int unit_disable(const char *name, struct err *e);
