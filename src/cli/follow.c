@@ -16,7 +16,7 @@ enum { POLL_WAIT_S = 20 };
 #define POLL_SLACK_US (10 * USEC_PER_SEC)
 /* systemd starts a failed agent again after seconds; a package upgrade takes longer. */
 #define AGENT_GRACE_US (90 * USEC_PER_SEC)
-#define RETRY_US (500 * USEC_PER_MSEC)
+#define RETRY_MS 500
 
 /* What Ctrl-C says; written by a signal handler, hence prepared. */
 static char arg_interrupt_text[256];
@@ -80,11 +80,6 @@ static bool is_passing(int r)
     return r == -ERR_NO_AGENT || r == -ERR_REMOTE || r == -ERR_TIMEOUT || r == -ERR_UNAVAILABLE;
 }
 
-static void pause_briefly(void)
-{
-    (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_US * NSEC_PER_USEC}, NULL);
-}
-
 static int poll_once(struct cli *c, const char *id, uint64_t gen, bool first, json_t **ret,
                      struct err *e)
 {
@@ -112,11 +107,11 @@ static int poll_to_end(struct cli *c, const char *id, struct shown *s, json_t **
             return err_copy(e, &failed);
         }
         if (r < 0) {
-            pause_briefly();
+            clock_sleep_ms(RETRY_MS);
             continue;
         }
         if (task && json_u64_of(task, "gen", 0) == json_u64_of(next, "gen", 0)) {
-            pause_briefly(); /* an agent that does not hold long polls must not make us spin */
+            clock_sleep_ms(RETRY_MS); /* an agent that does not hold long polls must not make us spin */
         }
         json_decref(task);
         task = next;

@@ -4,7 +4,11 @@
 
 #include "cli/cli.h"
 
-/** change_send - send the arguments' values. @ret: the reply. Errors as client_call() */
+/**
+ * change_send - send the arguments' values; while the store does not answer, again for 10 s
+ * @ret: the reply
+ * Return: as client_call()
+ */
 int change_send(struct cli *c, const struct verb *v, const struct args *a, json_t **ret,
                 struct err *e);
 

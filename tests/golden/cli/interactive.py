@@ -107,6 +107,15 @@ class Interactive(unittest.TestCase):
             self.assertFalse([r for r in agent.requests if not r.startswith("GET")])
         self.assertIn(b"mortar task wait t7", session.seen)
 
+    def test_a_change_waits_until_an_election_is_over(self):
+        answers = {"POST /v1/vms/demo/start": error(503, "store.unavailable", "no leader") + [STARTED],
+                   "GET /v1/tasks/t7": steps(task("done", "handover"))}
+        with FakeAgent(self.sock, answers) as agent:
+            done = subprocess.run([MORTAR, "vm", "start", "demo"], text=True, capture_output=True, timeout=20,
+                                  env={**os.environ, "MORTAR_SOCKET": self.sock})
+        self.assertEqual((done.returncode, done.stderr.count("no leader")), (0, 0), done)
+        self.assertEqual(sum(r.startswith("POST") for r in agent.requests), 2, agent.requests)
+
     def test_wait_survives_a_restart_of_the_agent(self):
         env = {**os.environ, "MORTAR_SOCKET": self.sock}
         dropped = {"GET /v1/tasks/t7": [{"reply": task()}, {"drop": True}]}
