@@ -43,13 +43,7 @@ def wait_qemu(lab, host, name, within_s=60):
 
 def wait_healed(cluster):
     """Until all hosts speak and all bricks have all writes: the next fault meets a whole pool."""
-    def is_healed():
-        with contextlib.suppress(Exception):
-            bricks = cluster.show("host1", "pool", "show", "vms")["bricks"]
-            hosts = cluster.show("host1", "status")["hosts"]
-            return (all(b["online"] and b["heal_pending_files"] == 0 for b in bricks)
-                    and all(h["state"] == "online" for h in hosts))
-    cluster.wait_until("the pool is whole", is_healed, SETTLE_S)
+    cluster.wait_until("the pool is whole", lambda: cluster.is_whole("host1"), SETTLE_S)
 
 
 def wait_one_runs(cluster, name, through="host3"):

@@ -373,11 +373,7 @@ def wake_libvirtd(cluster, host):
 
 def wait_healed(cluster):
     """Until all bricks have all writes again, so that the next fault meets a whole pool."""
-    def is_healed():
-        with contextlib.suppress(Exception):
-            bricks = cluster.show("host1", "pool", "show", "vms")["bricks"]
-            return all(b["online"] and b["heal_pending_files"] == 0 for b in bricks)
-    cluster.wait_until("the pool is whole again", is_healed, SETTLE_S)
+    cluster.wait_until("the pool is whole again", cluster.is_healed, SETTLE_S)
 
 
 # -- what the cluster stands on goes away
