@@ -257,8 +257,8 @@ def test_an_option_set_by_hand_is_taken_back(cluster):
     cluster.lab.exec("host2", ["gluster", "--mode=script", "volume", "set", "vms",
                                "performance.quick-read", "on"])
     cluster.wait_until("the guard takes it back", lambda: option() == "off", GUARD_S)
-    events = cluster.show("host1", "events")["items"]
-    assert any("option" in event["text"] for event in events), "drift is reported"
+    cluster.wait_until("drift is reported", lambda: any("option" in event["text"] for event in
+                                                        cluster.show("host1", "events")["items"]))
 
 
 # -- images
