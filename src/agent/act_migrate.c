@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "adapters/virt/virt_migrate.h"
@@ -118,7 +118,7 @@ static void end_stall(struct migration *m)
  * which told it to end at this moment, takes it for that. */
 static void end_source(struct migration *m)
 {
-    if (syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+    if (pidfd_send_signal(m->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
         log_warning("cannot end the QEMU that has been migrated", "vm=%s errno=%d", m->name, errno);
     }
 }

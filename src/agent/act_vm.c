@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "adapters/virt/domxml_format.h"
@@ -253,7 +253,7 @@ static void kill_frozen(const char *name)
     _cleanup_close_ int fd = -1;
     int r = act_guard_froze() ? virt_pidfd(name, &pid, &fd, &why) : -ERR_NOT_FOUND;
     r = r < 0 ? r : virt_in_slice(pid, DOM_SLICE_HA, &is_in, NULL, &why);
-    if (r == 0 && is_in && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+    if (r == 0 && is_in && pidfd_send_signal(fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
         log_warning("cannot kill a QEMU that is frozen", "vm=%s errno=%d", name, errno);
     }
 }

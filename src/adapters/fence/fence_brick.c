@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <sys/pidfd.h>
 
 #include "adapters/fence/fence_dump_parse.h"
 #include "io/clock.h"
@@ -81,7 +81,7 @@ static uint64_t start_of(pid_t pid)
 static int open_brick(pid_t pid, const char *volume, const char *brick, struct fence_brick *ret,
                       struct err *e)
 {
-    _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    _cleanup_close_ int fd = pidfd_open(pid, 0);
     if (fd < 0) {
         return errno == ESRCH ? ERR_SET(e, BUSY, "brick %s has just ended", brick)
                               : ERR_SYS(e, IO, errno, "cannot hold process %d", (int)pid);
@@ -145,7 +145,7 @@ int fence_brick_find(const char *volume, const char *brick, struct fence_brick *
 
 static int send_signal(const struct fence_brick *b, int signal)
 {
-    return syscall(SYS_pidfd_send_signal, b->pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+    return pidfd_send_signal(b->pidfd, signal, NULL, 0) < 0 ? -errno : 0;
 }
 
 int fence_brick_dump(const struct fence_brick *b, struct err *e)

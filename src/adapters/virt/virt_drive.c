@@ -13,8 +13,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "adapters/virt/virt_conn.h"
@@ -528,7 +528,7 @@ int virt_pidfd(const char *name, pid_t *ret_pid, int *ret_fd, struct err *e)
 {
     pid_t pid = pid_from_file(name);
     pid = pid > 0 && is_qemu_of(pid, name) ? pid : pid_from_proc(name);
-    _cleanup_close_ int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    _cleanup_close_ int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
     /* Looked at once more: now what the descriptor holds is that QEMU, or it has ended. */
     if (fd < 0 || !is_qemu_of(pid, name)) {
         return ERR_SET(e, NOT_FOUND, "no QEMU of '%s' runs on this host", name);
