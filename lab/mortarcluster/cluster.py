@@ -13,8 +13,9 @@ import time
 from mortarlab import LabError
 
 DATA_DISK = "/dev/mortar-data"
-# Longer than any phase of the product may take: only ends a hopeless wait.
+# Longer than any phase of the product may take, on a machine with other work: both only end a hopeless wait.
 COMMAND_DEADLINE_S = 300
+WAIT_DEADLINE_S = 120
 
 
 class CommandFailed(Exception):
@@ -33,6 +34,7 @@ class Cluster:
         """tell(host, words) is called before each command that changes something."""
         self.lab = lab
         self.tell = tell
+        self.is_hurt = False  # a test failed half-way: faults.recover()
 
     # -- commands
 
@@ -57,7 +59,7 @@ class Cluster:
         """Names of all objects of a kind: hosts, pools, vms."""
         return [item["name"] for item in self.show(host, noun, "ls")["items"]]
 
-    def wait_until(self, what, condition, within_s=60):
+    def wait_until(self, what, condition, within_s=WAIT_DEADLINE_S):
         """Poll condition() until it gives something true; return that."""
         end = time.monotonic() + within_s
         while True:
@@ -111,6 +113,20 @@ class Cluster:
     def vm(self, name, host="host1"):
         """`vm show`."""
         return self.show(host, "vm", "show", name)
+
+    def wait_heard(self, host, name, state="running"):
+        """Until a host knows a VM in this state and no task that works on it: each agent hears of commits by its own
+        watch, so what was done through another host may be news here, and be refused."""
+        def has_heard():
+            if name not in self.names(host, "vm") or self.vm(name, host)["state"] != state:
+                return False
+            return not any(task["state"] == "running" and task["object"] == name
+                           for task in self.show(host, "task", "ls")["items"])
+        self.wait_until(f"{host} has heard that {name} is {state}", has_heard)
+
+    def wait_quorum(self, host, pool):
+        """Until a host knows that a pool has quorum: what the others' bricks do they say themselves, a moment later."""
+        self.wait_until(f"{host} sees the quorum of {pool}", lambda: self.show(host, "pool", "show", pool)["quorum"])
 
     # -- failover
 

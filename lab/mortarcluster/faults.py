@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways in which a host of a lab fails, and how each is mended: for bench, tests and soak."""
 
+import contextlib
+
 HOSTS = ("host1", "host2", "host3")  # the third has only a small disk
 DATA_HOSTS = HOSTS[:2]
 NETWORKS = ("storage", "mgmt")
@@ -42,6 +44,36 @@ def lead_store(cluster, host):
                     etcdctl(at, f"move-leader {wanted}")
         return status(host)[1]
     cluster.wait_until(f"{host} leads the store", leads)
+
+
+START_DAEMONS = """test -e /etc/mortar/host.json || exit 0
+systemctl unmask -q --runtime mortard mortar-guard
+systemctl start --no-block etcd mortar-guard mortard mortar-api"""
+
+
+def mend_all(cluster):
+    """What a test that failed half-way may have left: cuts, hosts that hang or are off, daemons that are stopped."""
+    lab = cluster.lab
+    cluster.is_hurt = True
+    lab.heal()
+    for host in lab.hosts():
+        with contextlib.suppress(Exception):  # one that is beyond help keeps nobody else down
+            state = host.state()
+            if state == "off":
+                lab.boot(host.name, deadline_s=0)
+            elif state == "hung":
+                lab.resume(host.name)
+            else:
+                lab.exec(host.name, ["sh", "-c", START_DAEMONS], check=False)
+
+
+def recover(cluster, guest, through="host3"):
+    """Before a test that wants a whole cluster with failover and its guest running: one failure stays one."""
+    if cluster.is_hurt:
+        cluster.wait_whole(through)
+        cluster.is_hurt = False
+    if guest.seen(through)["state"] == "stopped":
+        cluster.mortar(through, "vm", "start", guest.name)
 
 
 # name → (break, mend), each with (lab, host)

@@ -98,7 +98,7 @@ class Recorder:
             return [Beat(at, host, words["epoch"], words["acked"], words["flushed"])
                     for at, host, _, words in self.lines]
 
-    def wait_for(self, condition, within_s=60):
+    def wait_for(self, condition, within_s=120):
         """Wait until condition(newest line) holds; return that line."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:

@@ -12,7 +12,8 @@ import pytest
 TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "lab"))
 
-from mortarcluster.soak import explain  # noqa: E402  (the path must come first)
+from mortarcluster.faults import mend_all  # noqa: E402  (the path must come first)
+from mortarcluster.soak import explain  # noqa: E402
 from mortarlab import Lab, LabError, capability  # noqa: E402
 
 
@@ -66,13 +67,21 @@ def make_lab():
         lab.down()
 
 
+def has_failed(node):
+    """Has a test failed, or what it was to stand on? For fixtures that look afterwards."""
+    reports = [getattr(node, f"report_{when}", None) for when in ("setup", "call")]
+    return any(report and report.failed for report in reports)
+
+
 @pytest.fixture(autouse=True)
 def explanation(request):
-    """After a failure: what each host of the module's cluster knows of it."""
-    cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
+    """After a failure: what each host of the module's cluster knows of it; then the lab is made fit for the next test."""
+    name = next((name for name in ("cluster", "formed") if name in request.fixturenames), None)
+    cluster = request.getfixturevalue(name) if name else None
     yield
-    if cluster and request.node.report_call.failed:
+    if cluster and has_failed(request.node):
         print(explain(cluster.lab))
+        mend_all(cluster)
 
 
 @pytest.hookimpl(hookwrapper=True)
