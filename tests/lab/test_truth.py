@@ -44,15 +44,17 @@ def test_all_is_well_at_first(cluster):
 def test_a_host_without_power_has_no_brick_and_an_alarm(cluster):
     cluster.lab.cut("host2")
     begun = time.monotonic()
-    cluster.wait_until("two bricks", lambda: pool(cluster) == (["host1", "host3"], True), 60)
+    cluster.wait_until("two bricks", lambda: pool(cluster) == (["host1", "host3"], True))
     print(f"seen after {time.monotonic() - begun:.1f} s")
     cluster.wait_until("the witness agrees",
-                       lambda: pool(cluster, "host3") == (["host1", "host3"], True), 60)
+                       lambda: pool(cluster, "host3") == (["host1", "host3"], True))
+    # The brick is missed by the mount, too, which may be before the host is.
+    wanted = {"host1": "online", "host2": "silent", "host3": "online"}
+    cluster.wait_until("the host is silent", lambda: {
+        h["name"]: h["state"] for h in cluster.show("host1", "host", "ls")["items"]} == wanted)
     told = alarms(cluster)
     assert ("warning", "vms", "the brick on host2 is offline") in told
     assert any(severity == "error" and about == "host2" for severity, about, _ in told)
-    states = {h["name"]: h["state"] for h in cluster.show("host1", "host", "ls")["items"]}
-    assert states == {"host1": "online", "host2": "silent", "host3": "online"}
 
 
 def test_nothing_is_put_on_it(cluster):
@@ -65,13 +67,12 @@ def test_nothing_is_put_on_it(cluster):
 
 def test_with_one_brick_left_there_is_no_quorum(cluster):
     cluster.lab.cut("host3")
-    cluster.wait_until("one brick", lambda: pool(cluster) == (["host1"], False), 60)
+    cluster.wait_until("one brick", lambda: pool(cluster) == (["host1"], False))
     assert any(severity == "error" and about == "vms" for severity, about, _ in alarms(cluster))
 
 
 def test_after_their_return_all_is_well_again(cluster):
     cluster.lab.boot("host2")
     cluster.lab.boot("host3")
-    cluster.wait_until("all bricks", lambda: pool(cluster) == (["host1", "host2", "host3"], True),
-                       120)
-    cluster.wait_until("no alarm", lambda: not alarms(cluster), 120)
+    cluster.wait_until("all bricks", lambda: pool(cluster) == (["host1", "host2", "host3"], True), 240)
+    cluster.wait_until("no alarm", lambda: not alarms(cluster), 240)
