@@ -193,12 +193,27 @@ int req_need_pool(struct req *q, const char **ret)
     return 0;
 }
 
+/* An agent that has just begun knows nothing of its own part yet, which is no lack of it: to be asked again. */
+static int need_look(struct req *q, const char *pool)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    const json_t *record = pool_get(q->c, pool);
+    bool is_concerned = pool_brick_of(record, q->c->host) || pool_wants_mount(q->c, record, q->c->host);
+    if (!is_concerned || smap_get(&q->c->seen, what)) {
+        return 0;
+    }
+    (void)ERR_SET(q->e, UNAVAILABLE, "this host's agent has just begun, and has not looked at pool '%s' yet", pool);
+    err_hint(q->e, "try again in a few seconds");
+    return -ERR_UNAVAILABLE;
+}
+
 int req_need_quorum(struct req *q, const char *pool)
 {
     unsigned online = 0;
     const json_t *record = pool_get(q->c, pool);
-    if (pool_is_dir(record) || pool_quorum(q->c, pool, &online)) {
-        return 0;
+    int r = need_look(q, pool);
+    if (r < 0 || pool_is_dir(record) || pool_quorum(q->c, pool, &online)) {
+        return r;
     }
     (void)ERR_SET(q->e, NO_QUORUM, "pool '%s' has no quorum: %u of its %zu bricks are online", pool,
                   online, json_array_size(json_object_get(record, "bricks")));
@@ -213,6 +228,10 @@ int req_need_mount(struct req *q, const char *pool)
                       json_text_of(node_get(q->c, q->c->host), "role"));
         err_hint(q->e, "files are read on the host where the command runs: use a VM host");
         return -ERR_STATE;
+    }
+    int r = need_look(q, pool);
+    if (r < 0) {
+        return r;
     }
     if (!pool_is_usable_on(q->c, pool, q->c->host)) {
         (void)ERR_SET(q->e, NO_QUORUM, "pool '%s' is not mounted with quorum on %s", pool,

@@ -322,6 +322,24 @@ static json_t *commit_of(const char *puts, const char *verb, const char *args, s
     return found;
 }
 
+/* Asked for again the same command succeeds: the command line does so by itself. */
+static void a_request_to_an_agent_that_has_not_looked_at_its_pool_yet_is_to_be_sent_again(void **state)
+{
+    static const char *const asked[] = {
+        "\"verb\":\"vm.start\",\"args\":{\"name\":\"web\"}",
+        "\"verb\":\"image.import\",\"args\":{\"name\":\"i\",\"pool\":\"vms\",\"source\":\"/i\"}",
+    };
+    for (size_t i = 0; i < ELEMENTS(asked); i++) {
+        struct err e = {0};
+        _cleanup_(core_freep) struct core *c = core_world_new();
+        _cleanup_free_ char *event = str_printf("{\"ev\":\"request\",\"task\":\"t1\",%s}", asked[i]);
+        assert_int_equal(core_world_step(c, event, 2 * USEC_PER_SEC, &e), -ERR_UNAVAILABLE);
+        assert_non_null(strstr(e.msg, "has not looked at pool 'vms' yet"));
+        smap_put(&c->seen, "pool/vms", parse("{\"mount\":{\"state\":\"mounted\",\"quorum\":true}}"));
+        assert_int_equal(core_world_step(c, event, 3 * USEC_PER_SEC, &e), 0);
+    }
+}
+
 static bool compares(const json_t *commit, const char *key)
 {
     size_t i;
@@ -403,6 +421,7 @@ int main(void)
         cmocka_unit_test(a_task_makes_busy_what_it_works_on_and_nothing_else),
         cmocka_unit_test(an_image_stays_while_a_disk_is_copied_from_it),
         cmocka_unit_test(removal_of_an_image_and_a_copy_from_it_exclude_each_other),
+        cmocka_unit_test(a_request_to_an_agent_that_has_not_looked_at_its_pool_yet_is_to_be_sent_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,6 +139,7 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     assert_string_equal(json_text_of(view, "why"), "host1: as asked");
     json_t *actions = NULL;
     struct err e = {0};
+    smap_put(&c->seen, "pool/vms", json_pack("{s:{s:s,s:b}}", "mount", "state", "mounted", "quorum", 1));
     _cleanup_json_ json_t *event = json_loads("{\"ev\":\"request\",\"verb\":\"vm.start\",\"task\":\"t2\","
                                               "\"args\":{\"name\":\"web\"}}", 0, NULL);
     assert_int_equal(core_step(c, event, AT, 0, &actions, &e), 0);

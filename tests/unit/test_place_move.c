@@ -28,6 +28,7 @@ static int ask(const char *rows, const char *args, struct err *e)
         "{\"ev\":\"request\",\"verb\":\"vm.migrate\",\"task\":\"t\",\"args\":%s}", args);
     *e = (struct err){0};
     smap_put(&c->seen, "gluster", json_pack("{s:b,s:{s:b}}", "ready", 1, "bricks", "vms", 1)); /* host1's own */
+    smap_put(&c->seen, "pool/vms", json_pack("{s:{s:s,s:b}}", "mount", "state", "mounted", "quorum", 1));
     assert_int_equal(core_world_step(c, watch, 2 * USEC_PER_SEC, e), 0);
     return core_world_step(c, request, 3 * USEC_PER_SEC, e);
 }
