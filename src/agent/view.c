@@ -220,7 +220,7 @@ static json_t *view_uplinks(const struct core *c)
     json_t *list = json_array();
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         const char *nic = node_uplink(c, it.name);
-        const char *state = json_text_of(node_seen(c, it.name, "uplink"), "state");
+        const char *state = json_text_of(node_uplink_seen(c, it.name), "state");
         if (nic) {
             json_array_append_new(list, json_pack("{s:s,s:s,s:b}", "host", it.name, "nic", nic,
                                                   "confirmed", str_eq(state, "kept")));

@@ -37,7 +37,7 @@ static void raise(const struct core *c, json_t *list, struct alarm a)
 
 static void uplink_alarms(const struct core *c, const char *host, json_t *list)
 {
-    const json_t *seen = node_seen(c, host, "uplink");
+    const json_t *seen = node_uplink_seen(c, host);
     const char *nic = json_text_of(seen, "nic");
     const char *state = json_text_of(seen, "state");
     if (str_eq(state, "trial")) {

@@ -175,6 +175,19 @@ static void status_tells_what_is_true(void **state)
     assert_true(has_alarm(c, "host2", "uplink ens3 was undone: it was not confirmed"));
 }
 
+/* The host on which a user has just set it, or confirmed it. */
+static void a_host_tells_of_its_own_trial_before_the_store_does(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    smap_put(&c->seen, "uplink", json_pack("{s:s,s:s,s:b,s:i}", "nic", "eth1", "state", "trial", "attached", 1,
+                                           "until_ms", 32000));
+    assert_true(has_alarm(c, "host1", "unless confirmed there"));
+    smap_put(&c->seen, "uplink", json_pack("{s:s,s:s,s:b}", "nic", "eth1", "state", "kept", "attached", 1));
+    _cleanup_json_ json_t *kept = view_network(c, "default");
+    assert_true(json_bool_of(json_array_get(json_object_get(kept, "uplinks"), 0), "confirmed", false));
+    assert_false(has_alarm(c, "host1", "unless confirmed there"));
+}
+
 static int ask(struct core *c, const char *verb, const char *args, struct err *e)
 {
     _cleanup_free_ char *text = str_printf(
@@ -209,6 +222,7 @@ int main(void)
         cmocka_unit_test(what_a_host_said_before_its_reboot_is_looked_at_again),
         cmocka_unit_test(guests_go_to_hosts_with_uplinks_once_one_is_confirmed),
         cmocka_unit_test(status_tells_what_is_true),
+        cmocka_unit_test(a_host_tells_of_its_own_trial_before_the_store_does),
         cmocka_unit_test(requests_are_refused_by_name_and_do_not_need_the_store_to_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

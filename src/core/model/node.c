@@ -133,11 +133,15 @@ const json_t *node_find_peer(const json_t *gluster, const json_t *node)
     return NULL;
 }
 
+const json_t *node_uplink_seen(const struct core *c, const char *host)
+{
+    const json_t *own = str_eq(host, c->host) ? smap_get(&c->seen, "uplink") : NULL;
+    return own ? own : node_seen(c, host, "uplink");
+}
+
 const char *node_uplink(const struct core *c, const char *host)
 {
-    const json_t *seen = str_eq(host, c->host) && smap_get(&c->seen, "uplink")
-                             ? smap_get(&c->seen, "uplink")
-                             : node_seen(c, host, "uplink");
+    const json_t *seen = node_uplink_seen(c, host);
     const char *state = json_text_of(seen, "state");
     bool is_there = json_bool_of(seen, "attached", false);
     return is_there && (str_eq(state, "trial") || str_eq(state, "kept")) ? json_text_of(seen, "nic") : NULL;

@@ -45,6 +45,9 @@ bool node_has_others(const struct core *c);
  */
 const json_t *node_find_peer(const json_t *gluster, const json_t *node);
 
+/** node_uplink_seen - what was last seen of @host's uplink; of this host's without the way through the store, once it
+ * has looked. May be NULL. Borrowed. */
+const json_t *node_uplink_seen(const struct core *c, const char *host);
 /** node_uplink - the card under @host's guests' network, also on trial, or NULL. Borrowed. */
 const char *node_uplink(const struct core *c, const char *host);
 /** node_some_uplink - does a host have a confirmed uplink? Then guests are placed on such hosts only */
