@@ -51,10 +51,9 @@ systemctl unmask -q --runtime mortard mortar-guard
 systemctl start --no-block etcd mortar-guard mortard mortar-api"""
 
 
-def mend_all(cluster):
-    """What a test that failed half-way may have left: cuts, hosts that hang or are off, daemons that are stopped."""
-    lab = cluster.lab
-    cluster.is_hurt = True
+def mend_all(lab):
+    """What a test that failed half-way may have left: cuts, hosts that hang or are off, daemons that are stopped. Hosts
+    of a cluster do not get up one by one, so nobody is waited for."""
     lab.heal()
     for host in lab.hosts():
         with contextlib.suppress(Exception):  # one that is beyond help keeps nobody else down

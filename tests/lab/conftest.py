@@ -12,7 +12,9 @@ import pytest
 TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "lab"))
 
-from mortarcluster.faults import mend_all  # noqa: E402  (the path must come first)
+from reports import has_failed  # noqa: E402  (the path must come first)
+
+from mortarcluster.faults import mend_all  # noqa: E402
 from mortarcluster.soak import explain  # noqa: E402
 from mortarlab import Lab, LabError, capability  # noqa: E402
 
@@ -67,12 +69,6 @@ def make_lab():
         lab.down()
 
 
-def has_failed(node):
-    """Has a test failed, or what it was to stand on? For fixtures that look afterwards."""
-    reports = [getattr(node, f"report_{when}", None) for when in ("setup", "call")]
-    return any(report and report.failed for report in reports)
-
-
 @pytest.fixture(autouse=True)
 def explanation(request):
     """After a failure: what each host of the module's cluster knows of it; then the lab is made fit for the next test."""
@@ -81,7 +77,8 @@ def explanation(request):
     yield
     if cluster and has_failed(request.node):
         print(explain(cluster.lab))
-        mend_all(cluster)
+        cluster.is_hurt = True
+        mend_all(cluster.lab)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -16,6 +16,7 @@ from moving import OTHER, SETTLE_S, HurtMove, cut_source, judge, qemu_pids, wait
 
 from mortarcluster import Cluster, Guest
 from mortarcluster import guest as guest_module
+from mortarcluster.faults import recover
 
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
@@ -54,6 +55,7 @@ def demo(cluster):
 def guest(cluster, demo):
     """The guest on a whole cluster."""
     cluster.wait_whole()
+    recover(cluster, demo)
     cluster.wait_until("the guest runs", lambda: demo.seen("host3")["state"] == "running", SETTLE_S)
     return demo
 

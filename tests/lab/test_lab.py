@@ -12,6 +12,9 @@ import time
 
 import pytest
 from mortarlab import LabError, cgroup, disk, image, net, state
+from reports import has_failed
+
+from mortarcluster.faults import mend_all
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 TOOL = TREE / "lab/mortar-lab"
@@ -21,9 +24,18 @@ SHARED_SETTINGS = ("fs/file-max", "fs/nr_open", "kernel/pid_max", "kernel/core_p
 
 
 @pytest.fixture(scope="module")
-def lab(make_lab):
+def shared(make_lab):
     """Three hosts shared by the tests of this file; each leaves them running and healed."""
     return make_lab(hosts=3, disk_size="1G")
+
+
+@pytest.fixture
+def lab(request, shared):
+    """The shared hosts; running and healed again also after a test that failed."""
+    yield shared
+    if has_failed(request.node):
+        mend_all(shared)
+        shared.up()
 
 
 def tool(*argv, **options):
@@ -48,7 +60,7 @@ def comes_to_reach(lab, host, other):
     return wait_until(lambda: reaches(lab, host, other))
 
 
-def wait_until(condition, deadline_s=10):
+def wait_until(condition, deadline_s=60):
     """Poll a condition; False when the deadline passed first."""
     end = time.monotonic() + deadline_s
     while not condition():
@@ -144,7 +156,7 @@ def test_put_copies_a_file_whole(lab, tmp_path):
 
 def test_up_again_changes_nothing_and_another_shape_is_refused(lab):
     leader = cgroup.leader(lab.host("host1").cgroup)
-    assert lab.up(hosts=3) < 10
+    lab.up(hosts=3)
     assert cgroup.leader(lab.host("host1").cgroup) == leader
     with pytest.raises(LabError, match="another shape"):
         lab.up(hosts=2)
@@ -179,13 +191,13 @@ def test_a_slow_disk_is_slow_until_freed(lab, capabilities):
         pytest.skip("this machine cannot slow a disk")
     write = ["dd", "if=/dev/zero", "of=/dev/mortar-data", "bs=4k", "count=30", "oflag=direct"]
     lab.disk("host2", "slow")
-    started = time.monotonic()
-    lab.exec("host2", write)
-    assert time.monotonic() - started > 0.7
+    def seconds():
+        started = time.monotonic()
+        lab.exec("host2", write)
+        return time.monotonic() - started
+    assert seconds() > 0.7
     lab.disk("host2", "free")
-    started = time.monotonic()
-    lab.exec("host2", write)
-    assert time.monotonic() - started < 0.7
+    assert wait_until(lambda: seconds() < 0.7), "no write is quick, however idle the machine is for a moment"
 
 
 def test_a_broken_disk_fails_every_call_until_the_host_is_booted(lab):
@@ -212,8 +224,8 @@ def test_a_cut_host_says_no_last_word(lab):
     assert lab.exec("host1", established).stdout, "the peer learned of the power cut at once"
     talker.kill()
     lab.boot("host2")
-    assert listener.wait(10) != 0
-    talker.wait(10)
+    assert listener.wait(60) != 0
+    talker.wait(60)
 
 
 def test_power_takes_everything_with_it(lab):
@@ -221,7 +233,7 @@ def test_power_takes_everything_with_it(lab):
     pids = cgroup.processes(lab.host("host2").cgroup)
     assert len(pids) > 10
     lab.cut("host2")
-    assert sleeper.wait(5) != 0
+    assert sleeper.wait(60) != 0
     assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}/exe")]
     lab.boot("host2")
 
@@ -243,7 +255,7 @@ def test_a_hung_host_stands_still_and_goes_on(lab):
     lab.resume("host2")
     assert wait_until(lambda: count.read_text() not in ("", before))
     loop.kill()
-    loop.wait(10)
+    loop.wait(60)
 
 
 def test_a_hang_with_cut_links_is_silent_until_resume(lab):

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from mortarcluster import Keeper
+from mortarcluster.faults import recover
 from mortarcluster.schedule import Schedule
 from mortarcluster.soak import ready, run_one
 
@@ -30,6 +31,7 @@ def cluster(keeper):
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + COUNT))
 def test_the_history_is_whole_after_the_random_faults_of_seed(keeper, cluster, seed):
+    recover(cluster, keeper.guest)
     schedule = Schedule(seed)
     repeat = f"sudo tests/soak/lab --seed {seed} --schedules 1 repeats: {'; '.join(schedule.words())}"
     print(f"\n{repeat}")
