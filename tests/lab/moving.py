@@ -30,7 +30,7 @@ def qemu_pids(lab, host, name):
     return sorted(found)
 
 
-def wait_qemu(lab, host, name, within_s=60):
+def wait_qemu(lab, host, name, within_s=120):
     """The pid of the VM's QEMU in a host, as soon as there is one."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -83,6 +83,8 @@ class HurtMove:
         self.heart = Recorder(cluster.lab, guest.name)
         self.flushed = None
         self.is_hurt = False
+        self.child = None
+        self.met = None  # the phase in which it was hurt
 
     def _hurt(self):
         self.act(self)
@@ -95,14 +97,25 @@ class HurtMove:
         self.start = self.heart.mark()
         with AtPhase(self.cluster.lab, self.source, "vm.migrate", self.phase,
                      self._hurt) as trap:
-            self.child = self.cluster.lab.popen(
-                "host3", ["mortar", "vm", "migrate", self.guest.name, "--to", self.target],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            self.cluster.wait_until(f"the move meets {self.phase}", lambda: trap.met)
+            self._ask()
+            self.cluster.wait_until(f"the move meets {self.phase}", lambda: trap.met or self._ask_again())
         assert self.is_hurt, "nothing was hurt: the move had nothing to withstand"
+        self.met = trap.met
         self.flushed = self.heart.last()[3]["flushed"]
-        print(f"\n{self.source} to {self.target}, met in {trap.met}")
+        print(f"\n{self.source} to {self.target}, met in {self.met}")
         return self
+
+    def _ask(self):
+        self.child = self.cluster.lab.popen(
+            "host3", ["mortar", "vm", "migrate", self.guest.name, "--to", self.target],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def _ask_again(self):
+        """A target that was hurt by the test before may not have its pool mounted yet, and is refused until then."""
+        if self.child.poll() is not None:
+            print(f"\nrefused: {self.child.communicate()[0].strip()[-400:]}")
+            self.child.drop_group()
+            self._ask()
 
     def outcome(self):
         """The command's exit code and words."""
@@ -160,8 +173,9 @@ def wait_more(heart, start):
 
 
 def wait_no_task(cluster):
-    """Until no task runs any more."""
+    """Until no task runs any more. An agent that has not read the store yet knows of none."""
     def is_idle():
         with contextlib.suppress(Exception):
+            cluster.show("host3", "host", "ls")
             return not [t for t in cluster.show("host3", "task", "ls")["items"] if t["state"] == "running"]
     cluster.wait_until("all tasks have ended", is_idle, SETTLE_S)

@@ -23,8 +23,8 @@ START_S = 2  # libvirtd comes with its socket only
 UNITS = {"agent": "mortard", "libvirtd": "libvirtd", "glusterd": "glusterd"}
 # Names of phases as in src/core/op/*.c.
 PHASES = {
-    "init": ["preflight", "identity", "etcd", "store", "gluster", "libvirt", "register"],
-    "join": ["preflight", "enrol", "store", "gluster", "libvirt", "online", "peers", "members"],
+    "init": ["preflight", "identity", "etcd", "store", "gluster", "libvirt", "register", "uplink"],
+    "join": ["preflight", "enrol", "store", "gluster", "libvirt", "online", "peers", "members", "uplink"],
     "pool.create": ["bricks", "volume", "options", "start", "ready", "mounts"],
     "vm.create": ["disks", "start", "wait"],
     "vm.migrate": ["check", "claim", "copy", "handover"],
@@ -156,7 +156,9 @@ class AtPhase:
 
     def _watch(self):
         order = PHASES[self.kind]
-        while not self.stopping.is_set() and self.met is None:
+        is_last = False
+        while self.met is None and not is_last:
+            is_last = self.stopping.is_set()  # the command has ended: its task stands in its last phase
             for task in self.agent.tasks():
                 if (task["kind"] == self.kind and task["id"] not in self.known
                         and order.index(task["phase"]) >= self.late_by):
