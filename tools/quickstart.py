@@ -259,7 +259,7 @@ def is_online(cluster, host):
     """Does the witness say so?"""
     try:
         hosts = cluster.show("host3", "host", "ls")["items"]
-    except (CommandFailed, subprocess.SubprocessError, ValueError):
+    except (CommandFailed, LabError, subprocess.SubprocessError, ValueError):
         return False  # etcd has no leader just now: asked again
     return next(h["state"] for h in hosts if h["name"] == host) == "online"
 

@@ -39,7 +39,7 @@ class Console:
         self.child.stdin.write(words.encode() + b"\n")
         self.child.stdin.flush()
 
-    def wait_for(self, pattern, within_s=60, start=0):
+    def wait_for(self, pattern, within_s=120, start=0):
         """The first match of pattern in a line from number start on."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:

@@ -221,7 +221,7 @@ class Keeper:
                 time.sleep(0.02)
         raise TimeoutError(f"the guest's writer did not stand still within {within_s} s: {self.heart.last()}")
 
-    def wait_going(self, console, within_s=30):
+    def wait_going(self, console, within_s=120):
         """Until it writes again."""
         still, end = self.heart.last()[3]["issued"], time.monotonic() + within_s
         while self.heart.last()[3]["issued"] == still:

@@ -64,7 +64,7 @@ class Session:
                 raise AssertionError(f"{line!r} came instead of number {self.next}")
             self.next += 1
 
-    def wait_for(self, count, within_s=60):
+    def wait_for(self, count, within_s=120):
         """Until count more numbers came, none missing."""
         goal, end = self.next + count, time.monotonic() + within_s
         while self.next < goal:
@@ -72,7 +72,7 @@ class Session:
                 raise TimeoutError(f"number {self.next} did not come within {within_s} s")
             self._read()
 
-    def echo(self, size, within_s=60):
+    def echo(self, size, within_s=120):
         """Until size bytes went there and back, in full frames."""
         self.echoed, end = 0, time.monotonic() + within_s
         sent = 0

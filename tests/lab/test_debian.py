@@ -54,7 +54,7 @@ class TestImage:
         finally:
             child.send_signal(signal.SIGKILL)
             child.wait()
-        wait_until("all of it is gone", lambda: not traces(tmp_path), 10)
+        wait_until("all of it is gone", lambda: not traces(tmp_path), 60)
         assert not list(tmp_path.glob("debian-*"))
         assert subprocess.run([debian.BUILD, "--is-cached"], env=env, check=False).returncode == 1
 
