@@ -54,7 +54,8 @@ def missing_reason():
     return None
 
 
-def wait_for(what, condition, seconds=20):
+def wait_for(what, condition, seconds=60):
+    """Until condition() gives something true; return that. The time only ends a hopeless wait."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()

