@@ -92,6 +92,14 @@ class HurtMove:
 
     def __enter__(self):
         self.heart.__enter__()
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _begin(self):
         first = self.heart.wait_for(lambda line: line[1] == self.source)
         self.heart.wait_for(lambda line: line[3]["flushed"] > first[3]["flushed"] + 50)
         self.start = self.heart.mark()
@@ -103,7 +111,6 @@ class HurtMove:
         self.met = trap.met
         self.flushed = self.heart.last()[3]["flushed"]
         print(f"\n{self.source} to {self.target}, met in {self.met}")
-        return self
 
     def _ask(self):
         self.child = self.cluster.lab.popen(
@@ -123,12 +130,16 @@ class HurtMove:
         print(f"exit {self.child.returncode}: {said.strip()[-400:]}")
         return self.child.returncode, said
 
-    def __exit__(self, kind, *_):
+    def _end(self):
         self.heart.__exit__()
-        if self.child.poll() is None:
+        if self.child and self.child.poll() is None:
             self.child.kill()
             self.child.wait()
-        self.child.drop_group()
+        if self.child:
+            self.child.drop_group()
+
+    def __exit__(self, kind, *_):
+        self._end()
         if kind is None:
             hosts = [line[1] for line in self.heart.lines[self.start:]]
             changes = sum(1 for a, b in zip(hosts, hosts[1:]) if a != b)

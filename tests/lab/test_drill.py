@@ -26,6 +26,7 @@ def guest(cluster):
     for host in ("host1", "host2"):
         guest.put_files(guest_module.build(), host)
     guest.create()
+    cluster.wait_heard("host3", guest.name)
     return guest
 
 

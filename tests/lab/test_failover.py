@@ -169,6 +169,7 @@ def test_guests_are_born_where_the_guard_can_freeze_them(cluster, guest):
     (pid,) = qemus(cluster, where, guest.name)
     cgroup = cluster.lab.exec(where, ["cat", f"/proc/{pid}/cgroup"]).stdout
     assert "mortar-vms-ha.slice" in cgroup, cgroup
+    cluster.wait_heard("host3", guest.name)
 
 
 def test_case_1_power_cut(cluster, guest):

@@ -48,6 +48,7 @@ def demo(cluster):
     for host in OTHER:
         guest.put_files(guest_module.build(), host)
     guest.create()
+    cluster.wait_heard("host3", guest.name)
     return guest
 
 

@@ -85,6 +85,7 @@ def guest(pool):
         guest.create()
     elif guest.seen()["state"] != "running":
         pool.mortar("host1", "vm", "start", guest.name)
+    pool.wait_heard("host3", guest.name)
     return guest
 
 

@@ -42,6 +42,7 @@ def guest(cluster):
     """A guest with a fresh disk, gone afterwards."""
     guest = make_guest(cluster, f"g{random.Random(os.urandom(8)).randrange(10**6)}")
     guest.create()
+    cluster.wait_heard("host3", guest.name)
     yield guest
     with contextlib.suppress(Exception):
         cluster.mortar("host3", "vm", "stop", guest.name, "--force")
@@ -167,6 +168,7 @@ def found_within_bound(cluster, part, hosts_of):
     for run in range(RUNS):
         guest = make_guest(cluster, f"off{run}{part[:4]}")
         guest.create()
+        cluster.wait_heard("host3", guest.name)
         old = guest.seen("host3")["host"]
         with switched_off(cluster, part, hosts_of(old)), Keeper(cluster, guest) as keeper:
             found = orphan_run(cluster, keeper, loses_lock=True)

@@ -66,6 +66,7 @@ def guest(cluster, files):
         guest.create()
     elif guest.seen()["state"] != "running":
         cluster.mortar("host1", "vm", "start", guest.name)
+    cluster.wait_heard("host3", guest.name)
     return guest
 
 
