@@ -22,8 +22,9 @@ from .command import LabError, run
 
 SLICE = "mortarlab.slice"
 OWN = "mortar-lab"
-KILL_DEADLINE_S = 20
-START_S = 1.0  # by then a started command has entered its cgroup
+# All of these only end a hopeless wait: a machine may have ten other things to do.
+KILL_DEADLINE_S = 60
+START_S = 10.0  # by then a started command has entered its cgroup
 
 
 @functools.cache
@@ -159,7 +160,7 @@ def restore_machine():
     state.save_machine({})
 
 
-def delegate(lab, host, deadline_s=10):
+def delegate(lab, host, deadline_s=60):
     """Hand the controllers down to the payload, as soon as nspawn has left the host's cgroup.
 
     A cgroup with processes of its own cannot do that, hence the wait; it is over long before
@@ -219,7 +220,7 @@ def is_frozen(path):
         return False
 
 
-def set_frozen(path, frozen, deadline_s=10):
+def set_frozen(path, frozen, deadline_s=60):
     """Freeze or thaw, and wait until the kernel says it is so."""
     (path / "cgroup.freeze").write_text("1" if frozen else "0")
     word = f"frozen {int(frozen)}"

@@ -16,7 +16,7 @@ import uuid
 from . import cgroup, disk, net, state
 from .command import LabError, clean_env, say
 
-BOOT_DEADLINE_S = 120
+BOOT_DEADLINE_S = 300
 BINDS = ("/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/vhost-net")
 UP_STATES = ("running", "degraded")
 
@@ -99,7 +99,7 @@ class Host:
         if not self.is_reachable():
             return "booting"
         try:
-            done = self.exec(["systemctl", "is-system-running"], timeout=5, check=False)
+            done = self.exec(["systemctl", "is-system-running"], timeout=20, check=False)
         except LabError:
             return "silent"
         word = done.stdout.strip()
@@ -200,7 +200,7 @@ class Host:
         if not self.is_reachable():
             return "its systemd does not answer yet"
         argv = ["systemctl", "list-jobs", "--no-legend", "--plain"]
-        jobs = self.exec(argv, check=False, timeout=10).stdout.splitlines()
+        jobs = self.exec(argv, check=False).stdout.splitlines()
         active = [job.split()[1] for job in jobs if job.endswith("running")]
         return ", ".join(active) or f"{len(jobs)} jobs, none of them active"
 
