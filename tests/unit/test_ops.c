@@ -53,6 +53,30 @@ static void what_was_allowed_for_the_making_of_a_pool_ends_with_it(void **state)
     assert_null(json_object_get(pool, "force"));
 }
 
+/* The task as it is saved after a look at the mounts, while host3 says @witness of its brick. New reference. */
+static json_t *made_with_witness(const char *witness)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    smap_put(&c->seen, "pool/vms", json_pack("{s:{s:s},s:{s:s,s:b}}", "brick", "state", "ready", "mount", "state",
+                                             "mounted", "quorum", 1));
+    smap_put(&c->seen, "gluster", json_pack("{s:b,s:{s:b}}", "ready", 1, "bricks", "vms", 1));
+    _cleanup_free_ char *puts =
+        str_printf(TASK("pool.create", "vms", "mounts", "") ",[\"/mortar/v1/seen/host3/gluster\",12,{\"ready\":true,"
+                   "\"bricks\":{\"vms\":%s}}]", witness);
+    _cleanup_json_ json_t *actions = step(c, puts, 12, AT);
+    return json_incref((json_t *)put_of(actions, "save/t1", "/mortar/v1/task/t1"));
+}
+
+/* Two of three are quorum, but whoever looks next would see an alarm about the third. */
+static void a_pool_is_made_once_every_brick_is_online_whose_host_answers(void **state)
+{
+    _cleanup_json_ json_t *waiting = made_with_witness("false");
+    assert_string_equal(json_text_of(waiting, "note"), "waiting for the brick of host3 to be online");
+    assert_string_equal(json_text_of(waiting, "state"), "running");
+    _cleanup_json_ json_t *made = made_with_witness("true");
+    assert_string_equal(json_text_of(made, "state"), "done");
+}
+
 #define CHILD(name, state, more)                                                                  \
     "[\"/mortar/v1/task/t1-" name "\",12,{\"id\":\"t1-" name "\",\"kind\":\"vm.migrate\",\"object\":\""     \
     name "\",\"runner\":\"host2\",\"state\":\"" state "\",\"phase\":\"copy\",\"args\":{},\"data\":{}" more \
@@ -293,6 +317,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
+        cmocka_unit_test(a_pool_is_made_once_every_brick_is_online_whose_host_answers),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
         cmocka_unit_test(a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),

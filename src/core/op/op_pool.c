@@ -148,6 +148,21 @@ static enum op_verdict set_ready(struct op *o)
     return op_commit(o, "", &t);
 }
 
+/* The brick of a host that is there and answers, but not online yet; or NULL. Quorum alone may be two of three, and
+ * whoever looks at a pool that was just made would find the third one missing. */
+static const char *late_brick(const struct core *c, const char *name, const json_t *pool)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        if (node_is_online(node_get(c, host)) && !node_is_silent(c, host) && !pool_brick_is_online(c, name, host)) {
+            return host;
+        }
+    }
+    return NULL;
+}
+
 static enum op_verdict wait_mounts(struct op *o)
 {
     const char *name = json_text_of(o->args, "name");
@@ -167,8 +182,9 @@ static enum op_verdict wait_mounts(struct op *o)
             return OP_WAIT;
         }
     }
-    if (!pool_is_dir(pool) && !pool_quorum(o->c, name, NULL)) {
-        op_note(o, "waiting for the bricks to be online");
+    const char *late = pool_is_dir(pool) ? NULL : late_brick(o->c, name, pool);
+    if (late || (!pool_is_dir(pool) && !pool_quorum(o->c, name, NULL))) {
+        op_note(o, "waiting for the brick%s%s to be online", late ? " of " : "s", late ? late : "");
         return OP_WAIT;
     }
     return OP_NEXT;
