@@ -114,6 +114,15 @@ static void an_evacuation_goes_on_past_what_cannot_be_moved(void **state)
                         "1 virtual machine could not be moved: db1 (no domain)");
 }
 
+/* Moves of seed 50122109: a start on this host, asked for before, was made after the move; the evacuation never ended. */
+static void an_evacuation_names_what_has_come_back_and_ends(void **state)
+{
+    _cleanup_json_ json_t *end = evacuate(TASK("host.evacuate", "host1", "drain", ""), "," CHILD("db1", "done", ""));
+    assert_string_equal(json_text_of(end, "state"), "failed");
+    assert_string_equal(json_text_of(json_object_get(end, "error"), "message"),
+                        "1 virtual machine could not be moved: db1 (it was moved away, and has come back since)");
+}
+
 /* Seed 20023363: the task came by a watch, the machine is newer than the list that the agent has. */
 static void a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone(void **state)
 {
@@ -319,6 +328,7 @@ int main(void)
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(a_pool_is_made_once_every_brick_is_online_whose_host_answers),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),
+        cmocka_unit_test(an_evacuation_names_what_has_come_back_and_ends),
         cmocka_unit_test(a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),

@@ -293,6 +293,9 @@ static char *obstacle(const struct op *o, const char *vm)
     if (has_failed(task)) {
         return str_dup(json_text_of(json_object_get(task, "error"), "message"));
     }
+    if (str_eq(json_text_of(task, "state"), "done")) { /* a start that was asked for before the evacuation, say */
+        return str_dup("it was moved away, and has come back since");
+    }
     if (!task && pool_is_dir(pool_get(c, json_text_of(vm_spec(c, vm), "pool")))) {
         return str_dup("it is on local storage; stop it first");
     }
