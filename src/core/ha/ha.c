@@ -140,6 +140,26 @@ const char *ha_return_waits(const struct core *c, const char *host)
     return is_away ? json_text_of(node_seen_now(c, host, "failed/" HA_RETURN), "message") : NULL;
 }
 
+const char *ha_unsettled(struct core *c, struct commit *t)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (ha_node_is_out(it.value) || ha_node_is_flushing(it.value) ||
+            str_eq(json_text_of(it.value, "state"), "rejoining")) {
+            return it.name;
+        }
+        if (t) {
+            commit_guard(c, t, KEY_NODE, it.name);
+        }
+    }
+    return NULL;
+}
+
+const char *ha_unsettled_word(const struct core *c, const char *host)
+{
+    const json_t *node = node_get(c, host);
+    return ha_node_is_flushing(node) ? "coming back from a boot" : json_text_of(node, "state");
+}
+
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {

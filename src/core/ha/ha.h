@@ -87,6 +87,15 @@ bool ha_has_booted(const struct core *c);
  */
 const char *ha_return_waits(const struct core *c, const char *host);
 #define HA_RETURN "return" /* published as failed/return */
+/**
+ * ha_unsettled - a host that failover still has to let in again, or NULL: it is out, rejoining, or coming back from a
+ * boot (T10). Borrowed
+ * Nobody else would let it in. And what is left of it may still write, which nothing but the filters of failover stops.
+ * @t: gets the compares that a NULL rests on, or NULL
+ */
+const char *ha_unsettled(struct core *c, struct commit *t);
+/** ha_unsettled_word - what @host is, that ha_unsettled() gave: "fenced". Borrowed */
+const char *ha_unsettled_word(const struct core *c, const char *host);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 

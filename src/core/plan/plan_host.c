@@ -221,6 +221,27 @@ void plan_publish(struct core *c)
     commit_drop(&t);
 }
 
+/* By the record `ha` alone, which the commits below compare: pools may be of long ago, or unheard of (op_ha.c). */
+static bool is_ha_used(const struct core *c)
+{
+    const json_t *ha = world_get(&c->world, KEY_ROOT, "ha");
+    return ha ? json_object_size(ha) > 0 : ha_is_on(c);
+}
+
+/* It booted while failover was being prepared, and that was given up: nobody will end the flush. */
+static void end_vain_flush(struct core *c, const json_t *me)
+{
+    if (!ha_node_is_flushing(me) || is_ha_used(c)) {
+        return;
+    }
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_del(next, "flush");
+    commit_guard(c, &t, KEY_ROOT, "ha");
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "node/flushed", &t);
+}
+
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
 static void plan_node(struct core *c)
 {
@@ -228,16 +249,19 @@ static void plan_node(struct core *c)
     const char *boot_id = json_text_of(c->self, "boot_id");
     bool is_rebooted = !str_eq(json_text_of(me, "boot_id"), boot_id);
     if (!node_may_run_vms(me) || !is_rebooted) {
+        end_vain_flush(c, me);
         return;
     }
     json_t *next = json_deep_copy(me);
     struct commit t = commit_new();
     json_object_set_new(next, "boot_id", json_string(boot_id));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
-    if (ha_is_on(c) || json_object_size(world_get(&c->world, KEY_ROOT, "ha"))) {
+    if (is_ha_used(c)) {
         json_object_set_new(next, "flush", json_true());
+    } else {
+        json_object_del(next, "flush");
     }
-    commit_guard(c, &t, KEY_ROOT, "ha"); /* pools may be of long ago, or unheard of: see op_ha.c */
+    commit_guard(c, &t, KEY_ROOT, "ha");
     commit_put(c, &t, KEY_NODE, c->host, next);
     (void)commit_try(c, "node/reboot", &t);
 }
