@@ -13,7 +13,6 @@
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 
-#define HEALED_FOR_US (12 * USEC_PER_SEC) /* longer than bricks are looked at (OBSERVE_POOL_US) */
 #define START_AGAIN_US (10 * USEC_PER_SEC)
 
 static const json_t *my_node(const struct core *c)
@@ -178,7 +177,7 @@ static void become_member(struct core *c) /* T11 */
 {
     const json_t *me = my_node(c);
     if (!json_bool_of(me, "clean", false) || !is_healed(c) ||
-        ha_since_us(c, "healed") < HEALED_FOR_US) {
+        ha_since_us(c, "healed") < HA_HEALED_US) {
         return;
     }
     json_t *next = json_deep_copy(me);

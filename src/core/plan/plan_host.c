@@ -19,6 +19,7 @@
 #define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_POOL_AWAY_US (2 * USEC_PER_SEC) /* its mount has no quorum: the end of that is to be noticed */
+#define FEW_TO_HEAL 1000
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
 #define OBSERVE_UPLINK_US (5 * USEC_PER_SEC)
@@ -146,6 +147,37 @@ static void plan_observe_domains(struct core *c)
     }
 }
 
+/* A host that was let in waits for the heal of its bricks (T11), so those that have bricks there tell often what is
+ * left. A look reads three directories of the own brick and, by two short children, asks the mount for its state and
+ * its space: a lookup and a statfs at each brick, nothing of glusterd or a heal daemon. Those directories are as long as what
+ * is left: where that is much, it is looked at as always until it is little. */
+static bool is_heal_awaited(const struct core *c, const char *name, const json_t *pool)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", name);
+    const json_t *brick = json_object_get(smap_get(&c->seen, what), "brick");
+    bool is_mine = pool_brick_of(pool, c->host) || str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    if (!is_mine || !ha_pool_is_on(c, name) || json_u64_of(brick, "heal_pending_files", 0) > FEW_TO_HEAL) {
+        return false;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "rejoining") && ha_node_is_open(it.value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t pool_pause_us(const struct core *c, const char *name, const json_t *pool, bool fast)
+{
+    if (fast) {
+        return FAST_US;
+    }
+    if (pool_is_cut_off(c, name)) {
+        return OBSERVE_POOL_AWAY_US;
+    }
+    return is_heal_awaited(c, name, pool) ? HA_RETURN_LOOK_US : OBSERVE_POOL_US;
+}
+
 static void plan_observe_storage(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -159,9 +191,7 @@ static void plan_observe_storage(struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         if (is_concerned(c, it.name, it.value)) {
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
-            uint64_t pause_us = fast                                    ? FAST_US
-                                : pool_is_cut_off(c, it.name) ? OBSERVE_POOL_AWAY_US
-                                                            : OBSERVE_POOL_US;
+            uint64_t pause_us = pool_pause_us(c, it.name, it.value, fast);
             if (act_is_due(c, id, pause_us)) {
                 (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
             }

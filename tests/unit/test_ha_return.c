@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The last part of a fenced host's return: what is left to heal is looked at often, and no longer than that. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/ha/timing.h"
+#include "core_fenced.h"
+
+#define STEP_US (100 * USEC_PER_MSEC)
+#define START_US (30 * USEC_PER_SEC)
+#define LOOK "observe/pool/vms"
+#define NODE_OF(host, addr, fields)                                                                \
+    "[\"/mortar/v1/node/" host "\",%u,{\"name\":\"" host "\",\"role\":\"converged\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":" \
+    "\"" addr "\",\"storage\":\"" addr "\"," fields "}]"
+#define LEFT(n) "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" n "},\"mount\":{\"state\":\"mounted\",\"quorum\":true," \
+    "\"bricks_up\":7}}"
+
+static const char tick_event[] = "{\"ev\":\"tick\"}";
+
+/* How long after a look that saw @left files does host1 look again, while host2 has @fields? */
+static uint64_t pause_us(const char *fields, const char *left)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *row = str_printf(NODE_OF("host2", "10.0.0.2", "%s"), 30, fields);
+    _cleanup_free_ char *seen = str_printf(
+        "{\"ev\":\"done\",\"id\":\"" LOOK "\",\"result\":{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":%s},\"mount\":"
+        "{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}}", left);
+    fenced_watch(c, 30, row, 20 * USEC_PER_SEC);
+    json_decref(actions_of(c, tick_event, START_US));
+    json_decref(actions_of(c, seen, START_US));
+    for (uint64_t us = STEP_US; us < 60 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, LOOK)) {
+            return us;
+        }
+    }
+    return UINT64_MAX;
+}
+
+static void what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal(void **state)
+{
+    const uint64_t normal_us = 10 * USEC_PER_SEC;
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":true", "3"), 2 * USEC_PER_SEC);
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":true", "1001"), normal_us); /* a long list */
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":false", "3"), normal_us); /* nobody heals it yet */
+    assert_int_equal(pause_us("\"state\":\"fenced\"", "3"), normal_us);
+    assert_int_equal(pause_us("\"state\":\"online\"", "3"), normal_us);
+}
+
+#define SEEN_BY(host, n) "[\"/mortar/v1/seen/" host "/pool/vms\",%u," LEFT(n) "]"
+
+/* host1 is let in, and nothing is left to heal on any brick. */
+static struct core *healed(void)
+{
+    struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *rows = str_printf(
+        NODE_OF("host1", "10.0.0.1", "\"state\":\"rejoining\",\"clean\":true") ","
+        NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "," SEEN_BY("host1", "0") "," SEEN_BY("host2", "0") ","
+        SEEN_BY("host3", "0"), 30, 30, 30, 30, 30);
+    see(c, "pool/vms", LEFT("0"));
+    c->store_is_lost = true; /* so that nothing is decided in this step */
+    fenced_watch(c, 30, rows, START_US);
+    beat(c, "host2", 31, START_US);
+    beat(c, "host3", 32, START_US);
+    c->store_is_lost = false;
+    return c;
+}
+
+/* When after START_US does it say that it is a full member? */
+static uint64_t t11_after_us(struct core *c, uint64_t from_us)
+{
+    for (uint64_t us = from_us; us < 20 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, "ha/t11")) {
+            return us;
+        }
+    }
+    return UINT64_MAX;
+}
+
+static void a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    assert_int_equal(t11_after_us(c, 0), HA_HEALED_US);
+    assert_true(HA_HEALED_US > HA_RETURN_LOOK_US + 2 * USEC_PER_SEC);
+}
+
+static void what_one_brick_still_lists_begins_that_time_anew(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    _cleanup_free_ char *again = str_printf(SEEN_BY("host3", "1"), 40);
+    _cleanup_free_ char *none = str_printf(SEEN_BY("host3", "0"), 41);
+    json_decref(actions_of(c, tick_event, START_US));
+    fenced_watch(c, 40, again, START_US + 4 * USEC_PER_SEC);
+    fenced_watch(c, 41, none, START_US + 6 * USEC_PER_SEC);
+    assert_int_equal(t11_after_us(c, 6 * USEC_PER_SEC), 6 * USEC_PER_SEC + HA_HEALED_US);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
+        cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
+        cmocka_unit_test(what_one_brick_still_lists_begins_that_time_anew),
+    };
+    return cmocka_run_group_tests_name("ha_return", tests, NULL, NULL);
+}
