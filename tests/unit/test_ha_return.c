@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/alarms.h"
 #include "core/ha/timing.h"
 #include "core_fenced.h"
 
@@ -100,11 +101,73 @@ static void what_one_brick_still_lists_begins_that_time_anew(void **state)
     assert_int_equal(t11_after_us(c, 6 * USEC_PER_SEC), 6 * USEC_PER_SEC + HA_HEALED_US);
 }
 
+/* The alarm host.waits of host1 as @asked sees it, while host2 has not been heard of for a minute or three; caller frees */
+static char *told_by(const char *asked, const char *fields, const char *more, uint64_t silent_us)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *mine = str_printf("[\"/mortar/v1/node/host1\",30,{\"name\":\"host1\",\"role\":\"converged\","
+                                           "\"inc\":4,\"boot_id\":\"b\",\"mgmt\":\"10.0.0.1\",\"storage\":\"10.0.0.1\",%s}]",
+                                           fields);
+    _cleanup_free_ char *rows = str_printf("%s," NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "%s", mine, 30, more);
+    char *found = NULL;
+    c->store_is_lost = true; /* so that nothing is decided in this step */
+    fenced_watch(c, 30, rows, START_US);
+    c->store_is_lost = false;
+    beat(c, "host2", 31, START_US);
+    beat(c, "host1", 32, START_US + silent_us);
+    beat(c, "host3", 33, START_US + silent_us);
+    see(c, "reach", str_eq(asked, "host1") ? "{\"host2\":false,\"host3\":false}" : "{\"host1\":true,\"host2\":true}");
+    free(c->host);
+    c->host = str_dup(asked);
+    _cleanup_json_ json_t *alarms = alarms_list(c);
+    size_t i;
+    json_t *a;
+    json_array_foreach(alarms, i, a) {
+        if (str_eq(json_text_of(a, "alarm"), "host.waits") && str_eq(json_text_of(a, "object"), "host1")) {
+            found = str_dup(json_text_of(a, "text"));
+        }
+    }
+    return found ? found : str_dup("");
+}
+
+#define WASHED ",[\"/mortar/v1/washed/host1/4/host2\",30,{}]"
+#define NOT_IN "\"state\":\"rejoining\",\"clean\":false"
+#define IN "\"state\":\"rejoining\",\"clean\":true"
+
+static void a_host_that_waits_for_one_that_is_silent_says_for_which(void **state)
+{
+    static const char text[] = "it cannot come back yet: without host2, which does not answer, its copy of the disks cannot be "
+                               "made safe: bring host2 back";
+    static const struct {
+        const char *asked;
+        const char *fields;
+        const char *more;
+        uint64_t silent_us;
+        bool is_told;
+    } cases[] = {
+        {"host3", NOT_IN, "", 180 * USEC_PER_SEC, true},
+        {"host1", NOT_IN, "", 180 * USEC_PER_SEC, true},
+        {"host3", NOT_IN, "", 20 * USEC_PER_SEC, false},
+        {"host1", NOT_IN, "", 20 * USEC_PER_SEC, false}, /* though nobody answers it: they have cut it off */
+        {"host3", NOT_IN, WASHED, 180 * USEC_PER_SEC, true}, /* its brick is needed for the heal */
+        {"host3", IN, WASHED, 180 * USEC_PER_SEC, true},
+        {"host3", "\"state\":\"online\"", "", 180 * USEC_PER_SEC, false},
+        {"host3", "\"state\":\"fenced\"", "", 180 * USEC_PER_SEC, false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_free_ char *told = told_by(cases[i].asked, cases[i].fields, cases[i].more, cases[i].silent_us);
+        if (!str_eq(told, cases[i].is_told ? text : "")) {
+            fail_msg("case %zu: '%s'", i, told);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
+        cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
         cmocka_unit_test(what_one_brick_still_lists_begins_that_time_anew),
     };
     return cmocka_run_group_tests_name("ha_return", tests, NULL, NULL);

@@ -86,6 +86,14 @@ bool ha_has_booted(const struct core *c);
  * Return: borrowed, or NULL when nothing is known to be
  */
 const char *ha_return_waits(const struct core *c, const char *host);
+/**
+ * ha_return_needs - a host that does not answer, without which @host, on its way back (A9), is not let in or not healed
+ * Nobody can be fenced for it meanwhile, and letting @host in without it would lose writes: tests/model/README.md 2
+ * Return: borrowed, or NULL
+ */
+const char *ha_return_needs(const struct core *c, const char *host);
+/** ha_return_text - what is in the way of @host's return by either, and what to do. New string, or NULL */
+char *ha_return_text(const struct core *c, const char *host);
 #define HA_RETURN "return" /* published as failed/return */
 /**
  * ha_unsettled - a host that failover still has to let in again, or NULL: it is out, rejoining, or coming back from a
