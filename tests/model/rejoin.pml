@@ -6,6 +6,7 @@
  * -DLATEBLAME: AFR as measured: who was down before gets its blame after the acknowledgement; -DUNSETTLED: let in before that, as built.
  * Mutants: -DNOLAUNDER -DNOSTARTRULE -DANYLAUNDER -DGIVEUP -DANYFENCER -DRAWCOPY (with -DCOPIER: a reader of the stopped image);
  * -DESCAPE (un-fenced where nobody has quorum to launder) and -DUNFENCEDIRTY hold without -DLATEBLAME: see README.md;
+ * -DLOOKS (with -DCOPIER): the reader launders nothing, but looks whether there is anything to launder;
  * -DREACH: a laundered VM starts while a brick is away; -DUNTILNONE: see README.md */
 #ifndef MAXC
 #define MAXC 1
@@ -154,7 +155,14 @@ inline cut(x) { if :: orphan && tc==x -> forget() :: else fi }
 #ifdef RAWCOPY
 #define COPIES(b) :: d_step { vm==0 && ph==0 && (node[own]==0 || node[own]==2) && READS(b) -> look(b) }
 #else
+#ifdef LOOKS
+/* only looks: nothing that counts is dirty, and nobody that counts accuses another that does */
+#define ACCUSED(a) (IN(a) && (bl[a] & in))
+#define COPIES(b) :: d_step { vm==0 && node[own]==0 && !(in & dirt) && !ACCUSED(0) && !ACCUSED(1) && !ACCUSED(2) && READS(b) -> \
+                              look(b) }
+#else
 #define COPIES(b) :: d_step { vm==0 && node[own]==0 && (lau || CLEAN) && READS(b) -> look(b) }
+#endif
 #endif
 
 init {
