@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/act.h"
 #include "core/alarms.h"
 #include "core/ha/timing.h"
 #include "core_fenced.h"
@@ -63,6 +64,7 @@ static struct core *healed(void)
         NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "," SEEN_BY("host1", "0") "," SEEN_BY("host2", "0") ","
         SEEN_BY("host3", "0"), 30, 30, 30, 30, 30);
     see(c, "pool/vms", LEFT("0"));
+    see(c, "ha/bricks", "{\"asked_us\":30000000}");
     c->store_is_lost = true; /* so that nothing is decided in this step */
     fenced_watch(c, 30, rows, START_US);
     beat(c, "host2", 31, START_US);
@@ -88,6 +90,29 @@ static void a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a
     _cleanup_(core_freep) struct core *c = healed();
     assert_int_equal(t11_after_us(c, 0), HA_HEALED_US);
     assert_true(HA_HEALED_US > HA_RETURN_LOOK_US + 2 * USEC_PER_SEC);
+}
+
+/* Found by the simulator (seed 74001751 of failover): glusterd was not started at the first try, what its host had seen of its
+ * brick was of before the fence, and the host was a full member before it tried again. Its brick stayed down. */
+static void what_a_host_saw_of_its_brick_before_its_return_does_not_count(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    see(c, "ha/bricks", "{\"asked_us\":29999999}");
+    (void)smap_del(&c->attempts, "observe/gluster"); /* of the steps that made this world */
+    json_decref(actions_of(c, tick_event, START_US));
+    assert_int_equal(t11_after_us(c, STEP_US), UINT64_MAX);
+    const struct attempt *look = act_find(c, "observe/gluster");
+    assert_true(look && look->in_flight); /* it is asked for at once */
+    json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"observe/gluster\",\"result\":{\"ready\":true,\"peers\":[],\"bricks\":{"
+                              "\"vms\":true}}}", START_US + 20 * USEC_PER_SEC));
+    for (uint64_t us = 20 * USEC_PER_SEC; us < 40 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, "ha/t11")) {
+            assert_int_equal(us, 20 * USEC_PER_SEC + HA_HEALED_US);
+            return;
+        }
+    }
+    fail_msg("it never is a full member");
 }
 
 static void what_one_brick_still_lists_begins_that_time_anew(void **state)
@@ -168,6 +193,7 @@ int main(void)
         cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
+        cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
         cmocka_unit_test(what_one_brick_still_lists_begins_that_time_anew),
     };
     return cmocka_run_group_tests_name("ha_return", tests, NULL, NULL);

@@ -92,6 +92,12 @@ const char *ha_return_waits(const struct core *c, const char *host);
  * Return: borrowed, or NULL
  */
 const char *ha_return_needs(const struct core *c, const char *host);
+/**
+ * ha_knows_bricks - has a host on its way back looked at its own bricks since its record changed? Its bricks ended before
+ * T9: what an earlier look has seen is gone, and whether they were started again nothing else says
+ */
+bool ha_knows_bricks(const struct core *c);
+#define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
 /** ha_return_text - what is in the way of @host's return by either, and what to do. New string, or NULL */
 char *ha_return_text(const struct core *c, const char *host);
 #define HA_RETURN "return" /* published as failed/return */

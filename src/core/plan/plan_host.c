@@ -112,7 +112,8 @@ static bool gluster_is_well(const struct core *c)
 static void plan_observe_gluster(struct core *c, bool fast)
 {
     bool is_well = gluster_is_well(c);
-    uint64_t pause_us = is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
+    bool is_rejoining = str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    uint64_t pause_us = is_rejoining && !ha_knows_bricks(c) ? 0 : is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
     (void)look(c, "observe/glance", "observe.glance", fast ? FAST_US : GLANCE_US);
     (void)look(c, "observe/gluster", "observe.gluster", fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
 }
