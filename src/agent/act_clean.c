@@ -6,7 +6,7 @@
 
 #include "adapters/fence/fence_brick.h"
 #include "adapters/fence/fence_index.h"
-#include "adapters/fence/fence_launder.h"
+#include "adapters/fence/fence_pieces.h"
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/systemd/systemd.h"
@@ -57,65 +57,13 @@ static int ask_brick(const struct env *env, const json_t *args, const json_t *br
 
 /* --- one image ----------------------------------------------------------------------------- */
 
-/* What all bricks that count say about the pieces of one image. */
-struct pieces {
-    uint64_t shards[FENCE_LAUNDER_SHARDS_MAX];
-    size_t n;
-    char healing[160]; /* a piece whose copies that count differ, or "" */
-};
-
-static void add_piece(struct pieces *p, uint64_t shard)
-{
-    for (size_t i = 0; i < p->n; i++) {
-        if (p->shards[i] == shard) {
-            return;
-        }
-    }
-    if (p->n < FENCE_LAUNDER_SHARDS_MAX) {
-        p->shards[p->n++] = shard;
-    }
-}
-
-/* @counting: bit N: the brick VOLUME-client-N is asked. A mark against one that is cut off is what makes
- * it a sink when it returns (A9): as it should be. */
-static bool accuses(const json_t *entry, uint32_t counting)
-{
-    size_t i;
-    json_t *n;
-    json_array_foreach(json_object_get(entry, "blames"), i, n) {
-        if (counting & (UINT32_C(1) << (json_integer_value(n) & 31))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void collect(const json_t *index, const char *gfid, uint32_t counting, const char *host,
-                    struct pieces *p)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach(json_object_get(index, "entries"), i, entry) {
-        uint64_t shard = json_u64_of(entry, "shard", 0);
-        if (!str_eq(json_text_of(entry, "base_gfid"), gfid) ||
-            !str_eq(json_text_of(entry, "kind"), "file")) {
-            continue;
-        }
-        add_piece(p, shard);
-        if (accuses(entry, counting)) {
-            (void)snprintf(p->healing, sizeof(p->healing), "%s says that piece %llu has to be healed",
-                           host, (unsigned long long)shard);
-        }
-    }
-}
-
 static int look(const struct env *env, const json_t *args, const char *gfid, uint32_t counting,
-                struct pieces *ret, struct err *e)
+                struct fence_pieces *ret, struct err *e)
 {
     size_t i;
     json_t *brick;
     ret->n = 0;
-    ret->healing[0] = '\0';
+    ret->healing[0] = ret->open[0] = '\0';
     json_array_foreach(json_object_get(args, "bricks"), i, brick) {
         _cleanup_json_ json_t *index = NULL;
         int r = ask_brick(env, args, brick, &index, e);
@@ -126,7 +74,7 @@ static int look(const struct env *env, const json_t *args, const char *gfid, uin
             return ERR_SET(e, UNAVAILABLE, "the brick on %s has more to heal than can be looked through",
                            json_text_of(brick, "host"));
         }
-        collect(index, gfid, counting, json_text_of(brick, "host"), ret);
+        fence_pieces_add(ret, index, gfid, counting, json_text_of(brick, "host"));
     }
     return 0;
 }
@@ -160,7 +108,7 @@ static bool has_one_copy(const json_t *args, uint32_t counting)
            q.children > 0 && q.children_up == counting;
 }
 
-static int launder_pieces(const json_t *args, const char *path, uint64_t length, const struct pieces *p,
+static int launder_pieces(const json_t *args, const char *path, uint64_t length, const struct fence_pieces *p,
                           struct err *e)
 {
     struct fence_left left = {0};
@@ -171,7 +119,7 @@ static int launder_pieces(const json_t *args, const char *path, uint64_t length,
 }
 
 /* One block of each piece is enough only if the second copy stayed away until the last was written. */
-static int launder(const json_t *args, const char *path, uint32_t counting, const struct pieces *p,
+static int launder(const json_t *args, const char *path, uint32_t counting, const struct fence_pieces *p,
                    struct err *e)
 {
     if (has_one_copy(args, counting)) {
@@ -204,7 +152,7 @@ static int clean_image(const struct env *env, const json_t *args, const char *pa
 {
     char gfid[FENCE_GFID_LEN + 1];
     uint32_t counting = counting_bricks(args);
-    struct pieces *p = xcalloc(1, sizeof(*p));
+    struct fence_pieces *p = xcalloc(1, sizeof(*p));
     _cleanup_free_ void *held = p;
     int r = fence_image_gfid(FENCE_LAUNDER_PROGRAM, path, clock_boottime_us() + GFID_US, gfid, e);
     r = r < 0 ? r : look(env, args, gfid, counting, p, e);
@@ -241,6 +189,38 @@ int act_vm_clean(const struct env *env, const json_t *args, struct act_ctx *ctx,
                    json_text_of(args, "name"), (unsigned long long)laundered);
     }
     return 0;
+}
+
+/* Who only reads a machine's disk owns nothing and rewrites nothing (A1): it waits until there is nothing to rewrite. What
+ * only copies that are cut off lack does not matter, and while such a one is away that stays listed. */
+static int look_at_image(const struct env *env, const json_t *args, const char *path, struct err *e)
+{
+    char gfid[FENCE_GFID_LEN + 1];
+    struct fence_pieces *p = xcalloc(1, sizeof(*p));
+    _cleanup_free_ void *held = p;
+    int r = fence_image_gfid(FENCE_LAUNDER_PROGRAM, path, clock_boottime_us() + GFID_US, gfid, e);
+    r = r < 0 ? r : look(env, args, gfid, counting_bricks(args), p, e);
+    if (r < 0 || !(p->healing[0] || p->open[0])) {
+        return r;
+    }
+    (void)ERR_SET(e, UNAVAILABLE, "its copies may differ: %s", p->healing[0] ? p->healing : p->open);
+    err_hint(e, "wait until nothing is left to heal: 'mortar pool show %s'", json_text_of(args, "volume"));
+    return -ERR_UNAVAILABLE;
+}
+
+int act_vm_look(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                struct err *e)
+{
+    size_t i;
+    json_t *disk;
+    int r = 0;
+    json_array_foreach(json_object_get(json_object_get(args, "spec"), "disks"), i, disk) {
+        r = r < 0 ? r : look_at_image(env, args, json_text_of(disk, "path"), e);
+    }
+    if (r == 0) {
+        *ret = json_object();
+    }
+    return r;
 }
 
 /* --- after guests that were ended by force ------------------------------------------------- */

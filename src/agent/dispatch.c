@@ -107,6 +107,7 @@ static const struct action_row {
     {"host.end_bricks", LANE_DRAIN, act_host_end_bricks},
     {"host.start_bricks", LANE_HOST, act_host_start_bricks},
     {"vm.clean", LANE_CLEAN, act_vm_clean},
+    {"vm.look", LANE_CLEAN, act_vm_look},
     {"vm.create", LANE_VIRT, act_vm_create},
     {"vm.shutdown", LANE_VIRT, act_vm_shutdown},
     {"vm.reset", LANE_VIRT, act_vm_reset},

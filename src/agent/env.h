@@ -137,6 +137,7 @@ int act_vm_why(const struct env *, const json_t *, struct act_ctx *, json_t **, 
 /* act_clean.c */
 int act_fence_index(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_vm_look(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_libvirt_restart(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_end_bricks(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

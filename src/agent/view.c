@@ -74,7 +74,7 @@ json_t *view_host(const struct core *c, const char *name)
     copy(v, node, "inc");
     json_object_set_new(v, "state", json_string(is_silent ? "silent" : json_text_of(node, "state")));
     json_object_set_new(v, "held", json_boolean(ha_node_is_held(node)));
-    const char *waits = ha_return_waits(c, name);
+    _cleanup_free_ char *waits = ha_return_text(c, name);
     json_object_set_new(v, "waits", waits ? json_string(waits) : json_null());
     json_object_set_new(v, "addresses", json_pack("{s:O,s:O}", "mgmt", json_object_get(node, "mgmt"),
                                                   "storage", json_object_get(node, "storage")));

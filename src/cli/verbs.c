@@ -296,7 +296,9 @@ static const struct verb verbs[] = {
      .method = "POST", .path = "/v1/pools/{}/ha", .done = "failover of pool '{}' is switched",
      .more = "When a host falls silent, its virtual machines on the pool are started on another one, after "
              "every brick has cut the silent host off. It is on when every host's guard has proved that it "
-             "holds the promises it needs. Machines that run already are covered from their next start on."},
+             "holds the promises it needs. Machines that run already are covered from their next start on. It is "
+             "not switched off, and its pool not removed, while a host is fenced or on its way back: nobody else "
+             "would let that host in again, and nothing else keeps its last writes from the disks."},
     {.words = "pool rm", .args = {OBJECT(NOUN_POOL)}, .help = "remove an empty pool",
      .run = run_change, .method = "DELETE", .path = "/v1/pools/{}", .done = "pool '{}' is removed"},
 

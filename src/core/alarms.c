@@ -78,10 +78,9 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
                                       str_dup("its guard does not run: its machines cannot be taken over safely, "
                                               "and it cannot acknowledge a fence")});
     }
-    const char *waits = ha_return_waits(c, host);
+    _cleanup_free_ char *waits = ha_return_text(c, host);
     if (waits) {
-        raise(c, list, (struct alarm){"host.waits", "error", host, NULL,
-                                      str_printf("it cannot come back yet: %s; if that stays so, reboot it", waits)});
+        raise(c, list, (struct alarm){"host.waits", "error", host, NULL, str_printf("it cannot come back yet: %s", waits)});
     }
 }
 

@@ -173,6 +173,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
         } else {
             remember(c, name, a->result);
         }
+        if (str_eq(name, "gluster")) {
+            smap_put(&c->seen, HA_BRICKS_LOOK, json_pack("{s:I}", "asked_us", (json_int_t)a->started_us));
+        }
     }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
          str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {

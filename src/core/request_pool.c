@@ -151,6 +151,10 @@ int req_pool_remove(struct req *q)
     if (op_is_running(q->c, "pool.", name)) {
         return ERR_SET(q->e, BUSY, "pool '%s' is being worked on; see 'mortar task ls'", name);
     }
+    r = ha_request_off(q->c, name, q->e);
+    if (r < 0) {
+        return r;
+    }
     for (struct world_iter it = {0}; world_next(&q->c->world, KEY_IMAGE, &it);) {
         if (str_eq(json_text_of(it.value, "pool"), name)) {
             return ERR_SET(q->e, STATE, "pool '%s' still holds image '%s'", name, it.name);

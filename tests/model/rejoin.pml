@@ -3,8 +3,11 @@
  * fenced nothing of it arrives any more. AFR is modelled by what it promises: quorum, dirty before, blame after, reads
  * from any copy that no reachable brick blames; a heal may choose *any* unblamed copy (worse than "newest ctime").
  * Limits: -DMAXC host crashes, -DMAXB lost bricks of live hosts, -DMAXSITE power losses of the site, -DMAXW guest writes.
- * Mutants: -DNOLAUNDER -DNOSTARTRULE -DANYLAUNDER -DGIVEUP -DNOESCAPE -DRAWCOPY (with -DCOPIER: a reader of the stopped image);
- * -DUNFENCEDIRTY holds: see README.md; -DREACH: a laundered VM starts while a brick is away; -DUNTILNONE: see README.md */
+ * -DLATEBLAME: AFR as measured: who was down before gets its blame after the acknowledgement; -DUNSETTLED: let in before that, as built.
+ * Mutants: -DNOLAUNDER -DNOSTARTRULE -DANYLAUNDER -DGIVEUP -DANYFENCER -DRAWCOPY (with -DCOPIER: a reader of the stopped image);
+ * -DESCAPE (un-fenced where nobody has quorum to launder) and -DUNFENCEDIRTY hold without -DLATEBLAME: see README.md;
+ * -DLOOKS (with -DCOPIER): the reader launders nothing, but looks whether there is anything to launder;
+ * -DREACH: a laundered VM starts while a brick is away; -DUNTILNONE: see README.md */
 #ifndef MAXC
 #define MAXC 1
 #endif
@@ -45,6 +48,12 @@ byte h;
 #define RD(b) (IN(b) && !BLAMED(b))
 #define GOOD (RD(0) || RD(1) || RD(2))
 #define LIVE(b) (node[b]==0 || node[b]==3)
+/* who says that a host is out, and acknowledges it, is in good standing itself */
+#ifdef ANYFENCER
+#define WITNESS(b) LIVE(b)
+#else
+#define WITNESS(b) (node[b]==0)
+#endif
 #define COPY ((RD(0) && node[0]!=3) || (RD(1) && node[1]!=3) || (RD(2) && node[2]!=3))  /* A9: not one of a rejoining host */
 #define LISTED ((in & dirt) || (IN(0) && bl[0]) || (IN(1) && bl[1]) || (IN(2) && bl[2]))
 #define CLEAN (TWO(in) && !LISTED && ph==0)
@@ -53,12 +62,24 @@ byte h;
 #ifdef UNFENCEDIRTY
 #define UNFENCE true
 #else
-#ifdef NOESCAPE
-#define UNFENCE (vm==2 || lau)
-#else
+#ifdef ESCAPE
 /* without quorum nobody can launder: then the start rule alone has to do */
 #define UNFENCE (vm==2 || lau || !TWO(in))
+#else
+#define UNFENCE (vm==2 || lau)
 #endif
+#endif
+/* docs/evidence/flip.md 2": to AFR it is no failure that a brick is away which was away before */
+#ifdef LATEBLAME
+#define CUTOFF(b) (!(bm & B(b)) || node[b]==2 || node[b]==3)
+#define LATE (CUTOFF(0) && CUTOFF(1) && CUTOFF(2))
+#else
+#define LATE false
+#endif
+#if defined(LATEBLAME) && !defined(UNSETTLED)
+#define SETTLED (ph==0)
+#else
+#define SETTLED true
 #endif
 #ifdef GIVEUP
 #define REAPED true
@@ -105,10 +126,10 @@ inline cut(x) { if :: orphan && tc==x -> forget() :: else fi }
  :: d_step { nout<MAXB && in==ALL -> nout++; out(x) } \
  :: d_step { node[x]==1 || node[x]==4 -> node[x]=node[x]-1; cut(x) } \
  :: d_step { node[x]==0 && !IN(x) -> in=in|B(x) } \
- /* fence: both others live; T9: back, brick still excluded; un-fence; T11 */ \
- :: d_step { (node[x]==1 || node[x]==4) && LIVE((x+1)%3) && LIVE((x+2)%3) -> node[x]=2; cut(x) } \
+ /* fence: both others in good standing; T9: back, brick still excluded; un-fence; T11 */ \
+ :: d_step { (node[x]==1 || node[x]==4) && WITNESS((x+1)%3) && WITNESS((x+2)%3) -> node[x]=2; cut(x) } \
  :: d_step { node[x]==2 -> node[x]=3 } \
- :: d_step { node[x]==3 && !IN(x) && UNFENCE -> in=in|B(x) } \
+ :: d_step { node[x]==3 && !IN(x) && UNFENCE && SETTLED -> in=in|B(x) } \
  :: d_step { node[x]==3 && in==ALL && CLEAN -> node[x]=0 } \
  /* T4 + T5: from a fenced host, or from one that says "stopped here"; also the task for stopped VMs of A9 */ \
  :: d_step { vm==0 && TWO(in) && COPY && node[x]==0 && \
@@ -134,7 +155,14 @@ inline cut(x) { if :: orphan && tc==x -> forget() :: else fi }
 #ifdef RAWCOPY
 #define COPIES(b) :: d_step { vm==0 && ph==0 && (node[own]==0 || node[own]==2) && READS(b) -> look(b) }
 #else
+#ifdef LOOKS
+/* only looks: nothing that counts is dirty, and nobody that counts accuses another that does */
+#define ACCUSED(a) (IN(a) && (bl[a] & in))
+#define COPIES(b) :: d_step { vm==0 && node[own]==0 && !(in & dirt) && !ACCUSED(0) && !ACCUSED(1) && !ACCUSED(2) && READS(b) -> \
+                              look(b) }
+#else
 #define COPIES(b) :: d_step { vm==0 && node[own]==0 && (lau || CLEAN) && READS(b) -> look(b) }
+#endif
 #endif
 
 init {
@@ -166,7 +194,7 @@ init {
  /* landed on all targets, a good copy among them (AFR's in_flight_sb); nothing failed: acknowledged before the post-op */
  :: d_step { ph==1 && !orphan && td==tm && TWO(tm) && ((RD(0) && (tm&1)) || (RD(1) && (tm&2)) || (RD(2) && (tm&4))) ->
       bm=ALL & ~tm; ph=2; td=0;
-      if :: tguest && bm==0 -> ack=tv; inf=0 :: else fi }
+      if :: tguest && (bm==0 || LATE) -> ack=tv; inf=0 :: else fi }
  :: d_step { ph==2 && !orphan && td==tm && (TWO(tm) || bm==0) ->
       if :: tguest -> ack=tv; inf=0
          :: else -> kid[tc]=0; if :: tc==own && vm==1 -> lau=1 :: else fi fi;

@@ -419,6 +419,23 @@ static const char *model_deny(struct sim *s, size_t host, const json_t *args)
     return NULL;
 }
 
+/* No filter any more, no guard, and nothing of either on disk. */
+static void model_off(struct sim *s, size_t host)
+{
+    struct sim_ha_host *h = ha_host(s, host);
+    sim_note(s, "%s has neither guard nor filter any more", s->hosts[host].name);
+    free(h->guard.file);
+    h->guard.file = NULL;
+    h->guard.is_up = false;
+    h->guard.is_frozen = false;
+    h->guard.wake_us = 0;
+    h->has_table = false;
+    smap_done(&h->open);
+    smap_done(&h->records);
+    h->open = (struct smap){.free_value = free};
+    h->records = (struct smap){.free_value = free};
+}
+
 bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *event, const char **ret_bad)
 {
     const char *what = json_text_of(action, "do");
@@ -436,6 +453,8 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
         *ret_bad = model_configure(s, host, args, event);
     } else if (str_eq(what, "guard.deny")) {
         *ret_bad = model_deny(s, host, args);
+    } else if (str_eq(what, "ha.off")) {
+        model_off(s, host);
     } else if (str_eq(what, "host.clean")) { /* mounts are killed, and with them what waits in them */
         ha_host(s, host)->mounts++;
         s->hosts[host].pool_mounted = false;

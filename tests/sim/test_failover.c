@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/str.h"
+#include "core/ha/ha.h"
 #include "core/model/keys.h"
 #include "schedule.h"
 
@@ -628,6 +629,36 @@ static void case_18_second_host_that_dies_during_a_fence_stops_the_restart(void 
     }
 }
 
+static bool is_on_its_way_back(struct sim *s, const void *host)
+{
+    return str_eq(kit_state(s, *(const size_t *)host), "rejoining");
+}
+
+/* Without the second one nobody lets the first in, for its copy may lack what both others have written. */
+static void case_18_host_on_its_way_back_waits_for_a_second_one_that_dies(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin(&f, i);
+        sim_ha_power_off(&f.s, f.old);
+        (void)time_until_moved(&f);
+        sim_ha_power_off(&f.s, f.other);
+        sim_run(&f.s, prng_below(&f.s.prng, 20 * USEC_PER_SEC));
+        sim_ha_power_on(&f.s, f.old);
+        assert_true(kit_until(&f.s, is_on_its_way_back, &f.old, KIT_LIMIT_US));
+        sim_run(&f.s, 120 * USEC_PER_SEC);
+        assert_true(is_on_its_way_back(&f.s, &f.old));
+        assert_string_equal(kit_state(&f.s, f.other), "online"); /* nobody can prove that it writes no more */
+        assert_int_equal(sim_running(&f.s, "db1"), 0);
+        _cleanup_free_ char *told = ha_return_text(f.s.hosts[WITNESS].core, f.s.hosts[f.old].name);
+        assert_non_null(told);
+        assert_non_null(strstr(told, f.s.hosts[f.other].name));
+        sim_ha_power_on(&f.s, f.other);
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
 static void case_19_no_fence_is_proven_while_a_brick_cannot_drain(void **state)
 {
     for (int i = 0; i < kit_schedules(10); i++) {
@@ -857,6 +888,7 @@ int main(void)
         cmocka_unit_test(case_15_guest_without_quorum_freezes_and_is_never_killed),
         cmocka_unit_test(cases_16_and_17_coordinators_may_crash_or_stop_between_any_two_commits),
         cmocka_unit_test(case_18_second_host_that_dies_during_a_fence_stops_the_restart),
+        cmocka_unit_test(case_18_host_on_its_way_back_waits_for_a_second_one_that_dies),
         cmocka_unit_test(case_19_no_fence_is_proven_while_a_brick_cannot_drain),
         cmocka_unit_test(case_28_host_that_is_declared_dead_is_fenced_like_a_silent_one),
         cmocka_unit_test(case_29_fencer_that_boots_again_boots_closed),

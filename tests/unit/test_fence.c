@@ -11,6 +11,7 @@
 
 #include "adapters/fence/fence_dump_parse.h"
 #include "adapters/fence/fence_index.h"
+#include "adapters/fence/fence_pieces.h"
 #include "adapters/fence/fence_record.h"
 #include "adapters/fence/fence_table_parse.h"
 #include "io/file.h"
@@ -443,9 +444,52 @@ static void index_without_attributes_is_resolved_by_names(void **state)
     }
 }
 
+/* ---- pieces of an image ---- */
+
+#define ENTRY(gfid, shard, dirty, blames)                                                          \
+    "{\"base_gfid\":\"" gfid "\",\"kind\":\"file\",\"shard\":" shard ",\"dirty\":" dirty ",\"blames\":[" blames "]}"
+
+/* What the bricks 1 and 2 list, while brick 0 is cut off. */
+static struct fence_pieces *pieces_of(const char *entries)
+{
+    struct fence_pieces *p = xcalloc(1, sizeof(*p));
+    _cleanup_free_ char *text = str_printf("{\"entries\":[%s],\"truncated\":false}", entries);
+    _cleanup_json_ json_t *index = json_loads(text, 0, NULL);
+    assert_non_null(index);
+    fence_pieces_add(p, index, "g", 6, "host2");
+    fence_pieces_add(p, index, "g", 6, "host3");
+    return p;
+}
+
+static void each_piece_that_is_listed_counts_once_and_says_what_it_lacks(void **state)
+{
+    static const struct {
+        const char *entries;
+        size_t n;
+        bool is_open;
+        bool is_healing;
+    } cases[] = {
+        {"", 0, false, false},
+        {ENTRY("g", "3", "false", "0"), 1, false, false}, /* only the brick that is cut off lacks it */
+        {ENTRY("g", "3", "false", "0,2"), 1, false, true},
+        {ENTRY("g", "3", "true", "0") "," ENTRY("g", "4", "false", "0"), 2, true, false},
+        {"{\"base_gfid\":\"g\",\"kind\":\"file\",\"shard\":3,\"blames\":[]}", 1, true, false}, /* it does not say */
+        {ENTRY("another", "3", "true", "2"), 0, false, false},
+        {"{\"base_gfid\":\"g\",\"kind\":\"gone\",\"shard\":3,\"dirty\":true,\"blames\":[2]}", 0, false, false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct fence_pieces *p = pieces_of(cases[i].entries);
+        _cleanup_free_ void *held = p;
+        if (p->n != cases[i].n || !!p->open[0] != cases[i].is_open || !!p->healing[0] != cases[i].is_healing) {
+            fail_msg("case %zu: %zu, '%s', '%s'", i, p->n, p->open, p->healing);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_piece_that_is_listed_counts_once_and_says_what_it_lacks),
         cmocka_unit_test(record_survives_the_way_to_disk_and_back),
         cmocka_unit_test(one_bad_record_fails_the_whole),
         cmocka_unit_test(record_that_could_be_misread_is_refused),

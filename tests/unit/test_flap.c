@@ -170,6 +170,50 @@ static void an_hour_as_a_full_member_clears_the_count(void **state)
     }
 }
 
+/* Return: the verdict on @verb of pool vms, while host2 has @fields */
+static int ask_of_pool(const char *verb, const char *fields, struct err *e)
+{
+    _cleanup_(core_freep) struct core *c = world_with("host2", fields);
+    _cleanup_json_ json_t *event = json_pack("{s:s,s:s,s:s,s:{s:s,s:b}}", "ev", "request", "verb", verb, "task", "t",
+                                             "args", "name", "vms", "on", 0);
+    json_t *actions = NULL;
+    if (str_eq(verb, "pool.remove")) {
+        json_object_del(json_object_get(event, "args"), "on");
+    }
+    int r = core_step(c, event, 5 * USEC_PER_SEC, 0, &actions, e);
+    json_decref(actions);
+    return r;
+}
+
+static void failover_is_not_switched_off_while_it_has_to_let_a_host_in(void **state)
+{
+    static const struct {
+        const char *fields;
+        const char *says; /* NULL: it is switched off */
+        const char *hint;
+    } cases[] = {
+        {"{\"state\":\"fencing\"}", "host 'host2' is fencing", "wait until 'mortar host ls'"},
+        {"{\"state\":\"fenced\",\"fences\":1}", "host 'host2' is fenced", "wait until 'mortar host ls'"},
+        {"{\"state\":\"fenced\",\"fences\":2}", "host 'host2' is fenced", "'mortar host admit host2'"},
+        {"{\"state\":\"rejoining\"}", "host 'host2' is rejoining", "wait until 'mortar host ls'"},
+        {"{\"state\":\"online\",\"flush\":true}", "host 'host2' is coming back from a boot", "wait until"},
+        {"{\"state\":\"online\",\"fences\":1}", NULL, NULL},
+        {"{\"state\":\"maintenance\"}", NULL, NULL},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        assert_int_equal(ask_of_pool("pool.ha", cases[i].fields, &e), cases[i].says ? -ERR_STATE : 0);
+        if (cases[i].says) {
+            assert_non_null(strstr(e.msg, cases[i].says));
+            assert_non_null(strstr(e.hint, cases[i].hint));
+        }
+        e = (struct err){0};
+        int r = ask_of_pool("pool.remove", cases[i].fields, &e); /* the pool has machines, too */
+        assert_int_equal(r, -ERR_STATE);
+        assert_true((strstr(e.msg, "failover of pool 'vms' stays on") != NULL) == (cases[i].says != NULL));
+    }
+}
+
 /* Return: the verdict on "host.admit"; @ret: the record that it puts, or NULL; caller frees */
 static int admit(const char *fields, const char *host, json_t **ret, struct err *e)
 {
@@ -219,6 +263,7 @@ int main(void)
         cmocka_unit_test(a_host_that_was_fenced_twice_does_not_come_back_by_itself),
         cmocka_unit_test(a_host_comes_back_only_when_it_is_heard),
         cmocka_unit_test(an_hour_as_a_full_member_clears_the_count),
+        cmocka_unit_test(failover_is_not_switched_off_while_it_has_to_let_a_host_in),
         cmocka_unit_test(an_administrator_lets_in_a_host_that_is_held_and_no_other),
     };
     return cmocka_run_group_tests_name("flap", tests, NULL, NULL);

@@ -50,10 +50,30 @@ static void each_waits_for_those_before_it_that_are_heard(void **state)
     assert_int_equal(delay_us("host2", SAYS("host1", "host3") "," SAYS("host2", "host3")), HA_RANK_US);
 }
 
+/* tests/model/rejoin.pml, -DANYFENCER: else two hosts would be out, and nobody left to let them in. */
+static void the_word_of_a_host_on_its_way_back_does_not_count(void **state)
+{
+    static const char tick_event[] = "{\"ev\":\"tick\"}";
+    static const char *const states[] = {"online", "rejoining", "fenced"};
+    for (size_t i = 0; i < ELEMENTS(states); i++) {
+        _cleanup_(core_freep) struct core *c = well();
+        _cleanup_free_ char *text = str_printf(
+            "{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL "," SAYS("host1", "host2") "," SAYS("host3", "host2")
+            ",[\"/mortar/v1/node/host3\",20,{\"name\":\"host3\",\"role\":\"witness\",\"inc\":1,\"boot_id\":\"b\",\"state\":\"%s\","
+            "\"mgmt\":\"10.0.0.3\",\"storage\":\"10.0.0.3\"}]],\"dels\":[]}", states[i]);
+        bool is_done = does_t1(c, text, DUE_US);
+        for (int k = 1; k < 60; k++) {
+            is_done = does_t1(c, tick_event, DUE_US + (uint64_t)k * USEC_PER_SEC) || is_done;
+        }
+        assert_int_equal(is_done, i == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_waits_for_the_turn_of_the_silent_host),
+        cmocka_unit_test(the_word_of_a_host_on_its_way_back_does_not_count),
         cmocka_unit_test(each_waits_for_those_before_it_that_are_heard),
     };
     return cmocka_run_group_tests_name("ha_nodes", tests, NULL, NULL);

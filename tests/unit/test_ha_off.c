@@ -68,11 +68,56 @@ static void a_guard_that_has_not_spoken_yet_is_left_alone_by_an_old_list(void **
     assert_false(json_bool_of(json_object_get(config, "args"), "enforce", true));
 }
 
+#define MY_NODE(more)                                                                                    \
+    ROW("node/host1", "{\"name\":\"host1\",\"uuid\":\"u-host1\",\"role\":\"converged\",\"state\":\"online\",\"inc\":1," \
+        "\"mgmt\":\"10.0.0.1\",\"storage\":\"10.0.0.1\"," more "}")
+
+/* The compares and puts of the commit @id in the step that brings @rows and the record `ha`. Caller frees both. */
+static char *node_commit(const char *id, const char *rows, const char *ha, json_t **ret_put)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":20,\"puts\":[%s,[\"/mortar/v1/ha\",19,%s]],"
+                                           "\"dels\":[]}", rows, ha);
+    _cleanup_json_ json_t *actions = actions_of(c, text, 2 * USEC_PER_SEC);
+    const json_t *args = action_args(actions, id);
+    *ret_put = json_incref(json_object_get(json_object_get(args, "puts"), "/mortar/v1/node/host1"));
+    return args ? json_format(json_object_get(args, "compares")) : NULL;
+}
+
+/* Found by the simulator (seed 289 of switch_off): failover had been switched off, and a host that had just booted
+ * knew the pool as it was before. Nobody would have ended its flush. */
+static void whether_a_boot_needs_a_flush_is_said_by_the_record_that_its_commit_compares(void **state)
+{
+    _cleanup_json_ json_t *off = NULL;
+    _cleanup_json_ json_t *on = NULL;
+    _cleanup_free_ char *compares = node_commit("node/reboot", HA_POOL "," MY_NODE("\"boot_id\":\"a\""), "{}", &off);
+    assert_string_equal(compares, "[[\"/mortar/v1/ha\",19],[\"/mortar/v1/node/host1\",20]]");
+    assert_non_null(off);
+    assert_null(json_object_get(off, "flush"));
+    _cleanup_free_ char *same = node_commit("node/reboot", MY_NODE("\"boot_id\":\"a\""), "{\"vms\":true}", &on);
+    assert_string_equal(same, compares);
+    assert_true(json_bool_of(on, "flush", false));
+}
+
+static void a_flush_that_nobody_would_end_is_given_up_by_its_host(void **state)
+{
+    _cleanup_json_ json_t *put = NULL;
+    _cleanup_json_ json_t *none = NULL;
+    _cleanup_free_ char *compares = node_commit("node/flushed", MY_NODE("\"boot_id\":\"b\",\"flush\":true"), "{}", &put);
+    assert_string_equal(compares, "[[\"/mortar/v1/ha\",19],[\"/mortar/v1/node/host1\",20]]");
+    assert_null(json_object_get(put, "flush"));
+    _cleanup_free_ char *not = node_commit("node/flushed", MY_NODE("\"boot_id\":\"b\",\"flush\":true"), "{\"vms\":true}",
+                                           &none);
+    assert_null(not);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failover_goes_off_after_a_commit_has_compared_that_it_is),
         cmocka_unit_test(failover_that_is_on_after_all_is_left_alone),
+        cmocka_unit_test(whether_a_boot_needs_a_flush_is_said_by_the_record_that_its_commit_compares),
+        cmocka_unit_test(a_flush_that_nobody_would_end_is_given_up_by_its_host),
         cmocka_unit_test(a_guard_that_has_not_spoken_yet_is_left_alone_by_an_old_list),
     };
     return cmocka_run_group_tests_name("ha_off", tests, NULL, NULL);

@@ -322,9 +322,75 @@ static void files_of_machines_that_have_a_record_are_kept(void **state)
     assert_true(json_equal((json_t *)action_args(late, "sweep-files"), want));
 }
 
+#define DISK "/mnt/vms/vms/x/disk0.qcow2"
+#define IMPORT(source)                                                                             \
+    "[\"/mortar/v1/image/i\",12,{\"name\":\"i\",\"pool\":\"vms\",\"state\":\"importing\"}],"            \
+    "[\"/mortar/v1/task/t1\",12,{\"id\":\"t1\",\"kind\":\"image.import\",\"object\":\"i\",\"runner\":\"host1\","  \
+    "\"state\":\"running\",\"phase\":\"import\",\"args\":{\"name\":\"i\",\"source\":\"" source "\"},\"data\":{}}]"
+#define OWNED(state, inc)                                                                          \
+    "[\"/mortar/v1/vm/x/spec\",12,{\"name\":\"x\",\"uuid\":\"u-x\",\"desired\":\"stopped\",\"pool\":\"vms\","  \
+    "\"disks\":[{\"name\":\"disk0\",\"path\":\"" DISK "\"}]}],"                                          \
+    "[\"/mortar/v1/vm/x/own\",12,{\"owner\":\"host2\",\"inc\":" inc ",\"epoch\":5,\"mig\":null}],"          \
+    "[\"/mortar/v1/vm/x/act\",12,{\"state\":\"" state "\",\"host\":\"host2\",\"epoch\":5}]"
+#define POOL_WITH(ha)                                                                              \
+    "[\"/mortar/v1/pool/vms\",12,{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\"" ha ",\"bricks\":["   \
+    "{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host2\",\"path\":\"/b\",\"role\":\"data\"},"  \
+    "{\"host\":\"host3\",\"path\":\"/b\",\"role\":\"arbiter\"}]}]"
+#define HOST2_IS(fields)                                                                           \
+    "[\"/mortar/v1/node/host2\",12,{\"name\":\"host2\",\"role\":\"converged\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":"  \
+    "\"10.0.0.2\",\"storage\":\"10.0.0.2\"," fields "}]"
+
+/* What one step asks for: "vm.look", "image.import", or why the task ends. Caller frees */
+static char *begins_by(const char *rows)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *actions = step(c, rows, 12, AT);
+    const json_t *a = action_find(actions, "id", "task/t1/import/");
+    if (a) {
+        assert_true(!action_of(actions, "task/t1/import/look") || !action_of(actions, "task/t1/import/copy"));
+        return str_dup(json_text_of(a, "do"));
+    }
+    const json_t *task = put_of(actions, "save/t1", "/mortar/v1/task/t1");
+    return str_dup(json_text_of(json_object_get(task, "error"), "message"));
+}
+
+static void expect_begin(const char *rows, const char *expected)
+{
+    _cleanup_free_ char *found = begins_by(rows);
+    assert_string_equal(found, expected);
+}
+
+#define HA POOL_WITH(",\"ha\":\"on\"") ","
+
+static void a_machines_disk_is_imported_when_nothing_of_it_may_change_by_itself(void **state)
+{
+    static const char not_back[] = "the disk of vm 'x' was last written on host2, which is not back yet";
+    expect_begin(HA OWNED("stopped", "1") "," IMPORT(DISK), "vm.look");
+    expect_begin(HA OWNED("running", "1") "," IMPORT(DISK), "this is the disk of vm 'x', which is stopping, not stopped");
+    expect_begin(HA OWNED("stopped", "1") "," HOST2_IS("\"state\":\"fenced\"") "," IMPORT(DISK), not_back);
+    expect_begin(HA OWNED("stopped", "1") "," HOST2_IS("\"state\":\"online\",\"flush\":true") "," IMPORT(DISK), not_back);
+    expect_begin(HA OWNED("running", "1") "," IMPORT("/root/a.qcow2"), "image.import");
+    expect_begin(POOL_WITH("") "," OWNED("running", "1") "," IMPORT(DISK), "image.import");
+}
+
+/* Once the copy has begun, what becomes of the machine is a matter of the copy: it ends when its source changes. */
+static void the_copy_follows_the_look_and_is_not_ended_by_a_start(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    json_decref(step(c, HA OWNED("stopped", "1") "," IMPORT(DISK), 12, AT));
+    _cleanup_json_ json_t *copy =
+        actions_of(c, "{\"ev\":\"done\",\"id\":\"task/t1/import/look\",\"result\":{}}", AT + USEC_PER_SEC);
+    assert_non_null(action_of(copy, "task/t1/import/copy"));
+    _cleanup_json_ json_t *later = step(c, "[\"/mortar/v1/vm/x/act\",13,{\"state\":\"starting\",\"host\":\"host2\"}]", 13,
+                                        AT + 2 * USEC_PER_SEC);
+    assert_null(action_find(later, "id", "save/t1"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_machines_disk_is_imported_when_nothing_of_it_may_change_by_itself),
+        cmocka_unit_test(the_copy_follows_the_look_and_is_not_ended_by_a_start),
         cmocka_unit_test(what_was_allowed_for_the_making_of_a_pool_ends_with_it),
         cmocka_unit_test(a_pool_is_made_once_every_brick_is_online_whose_host_answers),
         cmocka_unit_test(an_evacuation_goes_on_past_what_cannot_be_moved),

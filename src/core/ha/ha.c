@@ -140,6 +140,62 @@ const char *ha_return_waits(const struct core *c, const char *host)
     return is_away ? json_text_of(node_seen_now(c, host, "failed/" HA_RETURN), "message") : NULL;
 }
 
+/* From a host that is not let in nobody answers at a storage address: then their agents' word in the store has to do. */
+static bool is_missed(const struct core *c, const char *host, const char *by)
+{
+    return str_eq(c->host, by) ? !c->store_is_lost && !node_was_heard(c, host, NODE_SILENT_US + 1)
+                               : node_is_silent(c, host);
+}
+
+const char *ha_return_needs(const struct core *c, const char *host)
+{
+    const json_t *node = node_get(c, host);
+    if (!str_eq(json_text_of(node, "state"), "rejoining")) {
+        return NULL;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        _cleanup_free_ char *mark = str_printf("%s/%llu/%s", host, (unsigned long long)json_u64_of(node, "inc", 0), it.name);
+        bool has_to_wash = node_has_vms(it.value) && !json_bool_of(node, "clean", false) &&
+                           !world_get(&c->world, KEY_WASHED, mark);
+        if (!str_eq(it.name, host) && node_may_run_vms(it.value) && (has_to_wash || ha_is_fencer(c, it.name)) &&
+            is_missed(c, it.name, host)) {
+            return it.name;
+        }
+    }
+    return NULL;
+}
+
+char *ha_return_text(const struct core *c, const char *host)
+{
+    const char *waits = ha_return_waits(c, host);
+    const char *other = waits ? NULL : ha_return_needs(c, host);
+    if (waits) {
+        return str_printf("%s; if that stays so, reboot it", waits);
+    }
+    return other ? str_printf("without %s, which does not answer, its copy of the disks cannot be made safe: bring %s back",
+                              other, other) : NULL;
+}
+
+const char *ha_unsettled(struct core *c, struct commit *t)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (ha_node_is_out(it.value) || ha_node_is_flushing(it.value) ||
+            str_eq(json_text_of(it.value, "state"), "rejoining")) {
+            return it.name;
+        }
+        if (t) {
+            commit_guard(c, t, KEY_NODE, it.name);
+        }
+    }
+    return NULL;
+}
+
+const char *ha_unsettled_word(const struct core *c, const char *host)
+{
+    const json_t *node = node_get(c, host);
+    return ha_node_is_flushing(node) ? "coming back from a boot" : json_text_of(node, "state");
+}
+
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {

@@ -86,7 +86,30 @@ bool ha_has_booted(const struct core *c);
  * Return: borrowed, or NULL when nothing is known to be
  */
 const char *ha_return_waits(const struct core *c, const char *host);
+/**
+ * ha_return_needs - a host that does not answer, without which @host, on its way back (A9), is not let in or not healed
+ * Nobody can be fenced for it meanwhile, and letting @host in without it would lose writes: tests/model/README.md 2
+ * Return: borrowed, or NULL
+ */
+const char *ha_return_needs(const struct core *c, const char *host);
+/**
+ * ha_knows_bricks - has a host on its way back looked at its own bricks since its record changed? Its bricks ended before
+ * T9: what an earlier look has seen is gone, and whether they were started again nothing else says
+ */
+bool ha_knows_bricks(const struct core *c);
+#define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
+/** ha_return_text - what is in the way of @host's return by either, and what to do. New string, or NULL */
+char *ha_return_text(const struct core *c, const char *host);
 #define HA_RETURN "return" /* published as failed/return */
+/**
+ * ha_unsettled - a host that failover still has to let in again, or NULL: it is out, rejoining, or coming back from a
+ * boot (T10). Borrowed
+ * Nobody else would let it in. And what is left of it may still write, which nothing but the filters of failover stops.
+ * @t: gets the compares that a NULL rests on, or NULL
+ */
+const char *ha_unsettled(struct core *c, struct commit *t);
+/** ha_unsettled_word - what @host is, that ha_unsettled() gave: "fenced". Borrowed */
+const char *ha_unsettled_word(const struct core *c, const char *host);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 

@@ -102,6 +102,12 @@ void ha_put_fencing(struct core *c, struct commit *t, const char *host, const ch
         json_object_set_new(next, "fences", json_integer((json_int_t)json_u64_of(node, "fences", 0) + 1));
     }
     commit_put(c, t, KEY_NODE, host, next);
+    /* Switched off meanwhile, nobody would let it in again: op_ha.c compares the hosts. */
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        if (ha_pool_is_on(c, it.name)) {
+            commit_guard(c, t, KEY_POOL, it.name);
+        }
+    }
 }
 
 const char *ha_unfit(struct core *c, const char *host, struct commit *t)

@@ -43,6 +43,22 @@ static int check_hosts(const struct core *c, struct err *e)
     return 0;
 }
 
+int ha_request_off(struct core *c, const char *pool, struct err *e)
+{
+    const char *host = ha_pool_is_on(c, pool) ? ha_unsettled(c, NULL) : NULL;
+    if (!host) {
+        return 0;
+    }
+    (void)ERR_SET(e, STATE, "host '%s' is %s, and only failover lets it in again: failover of pool '%s' stays on until "
+                  "then", host, ha_unsettled_word(c, host), pool);
+    if (ha_node_is_held(node_get(c, host))) {
+        err_hint(e, "find out why it was fenced again and again, then 'mortar host admit %s'", host);
+    } else {
+        err_hint(e, "switch %s on if it is off, and wait until 'mortar host ls' shows it online", host);
+    }
+    return -ERR_STATE;
+}
+
 int ha_request_pool(struct core *c, const json_t *args, struct commit *t, struct err *e)
 {
     const char *name = NULL;
@@ -66,7 +82,7 @@ int ha_request_pool(struct core *c, const json_t *args, struct commit *t, struct
                        json_text_of(args, "profile"));
     }
     commit_guard(c, t, KEY_POOL, name);
-    r = on ? check_triple(c, name, pool, e) : 0;
+    r = on ? check_triple(c, name, pool, e) : ha_request_off(c, name, e);
     return r < 0 || !on ? r : check_hosts(c, e);
 }
 

@@ -13,7 +13,6 @@
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 
-#define HEALED_FOR_US (12 * USEC_PER_SEC) /* longer than bricks are looked at (OBSERVE_POOL_US) */
 #define START_AGAIN_US (10 * USEC_PER_SEC)
 
 static const json_t *my_node(const struct core *c)
@@ -151,6 +150,12 @@ static void start_bricks(struct core *c)
     }
 }
 
+bool ha_knows_bricks(const struct core *c)
+{
+    const json_t *look = smap_get(&c->seen, HA_BRICKS_LOOK);
+    return !node_has_bricks(my_node(c)) || json_u64_of(look, "asked_us", 0) >= my_node_changed_us(c);
+}
+
 static bool is_healed(const struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
@@ -177,8 +182,8 @@ static bool is_healed(const struct core *c)
 static void become_member(struct core *c) /* T11 */
 {
     const json_t *me = my_node(c);
-    if (!json_bool_of(me, "clean", false) || !is_healed(c) ||
-        ha_since_us(c, "healed") < HEALED_FOR_US) {
+    if (!json_bool_of(me, "clean", false) || !ha_knows_bricks(c) || !is_healed(c) ||
+        ha_since_us(c, "healed") < HA_HEALED_US) {
         return;
     }
     json_t *next = json_deep_copy(me);

@@ -26,6 +26,12 @@ struct ha_timing {
 /* A host that is heard, but does not reach its guests' disks for so long, gives them away (3.9 case 7). */
 #define HA_STRANDED_US (UINT64_C(20) * 1000000)
 
+/* T11: while a host that was let in waits for the heal of its bricks, brick hosts look so often at what is left, and
+ * nothing is left when none has seen anything for a look and what AFR keeps to itself (a blame is on disk 1 s after its
+ * write, docs/evidence/flip.md 2"), a commit and a watch. */
+#define HA_RETURN_LOOK_US (UINT64_C(2) * 1000000)
+#define HA_HEALED_US (HA_RETURN_LOOK_US + UINT64_C(3) * 1000000)
+
 /* Flapping guard (4.3): fenced so often, it stays out until its administrator lets it in. An hour as a
  * full member without a reboot is the burn-in that clears the count. */
 #define HA_FLAP_FENCES 2

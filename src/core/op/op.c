@@ -127,6 +127,12 @@ enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *a
     return do_action(o, sub, name, args, false, ret);
 }
 
+bool op_has_asked(const struct op *o, const char *sub)
+{
+    _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
+    return act_find(o->c, id) != NULL;
+}
+
 enum op_verdict op_do_until_known(struct op *o, const char *sub, const char *name, json_t *args)
 {
     return do_action(o, sub, name, args, true, NULL);

@@ -63,6 +63,9 @@ void op_run_all(struct core *c);
 enum op_verdict op_do(struct op *o, const char *sub, const char *name, json_t *args,
                       const json_t **ret);
 
+/** op_has_asked - has op_do() asked for @sub in this phase already? */
+bool op_has_asked(const struct op *o, const char *sub);
+
 /**
  * op_do_until_known - like op_do(), but a failure of class unknown is never the end: the action is
  * asked for again, however long it takes, until it can tell what became of it. Any other failure ends

@@ -42,6 +42,7 @@ static enum op_verdict set_ha(struct op *o, const char *ha)
     } else {
         json_object_del(next, "ha");
         json_object_del(all, name_of(o));
+        (void)ha_unsettled(c, &t); /* only its compares, of what op_ha_end() saw; T1 compares the pool */
     }
     commit_put(c, &t, KEY_POOL, name_of(o), next);
     commit_put(c, &t, KEY_ROOT, "ha", all);
@@ -96,9 +97,21 @@ static enum op_verdict prove(struct op *o)
     return OP_NEXT;
 }
 
+/* Where it is only prepared nobody was fenced for it. Off, the filters go, and with them what keeps the last writes of
+ * a fenced host from the bricks. */
+enum op_verdict op_ha_end(struct op *o)
+{
+    const char *host = ha_pool_is_on(o->c, name_of(o)) ? ha_unsettled(o->c, NULL) : NULL;
+    if (host) {
+        op_note(o, "%s is %s: only failover lets it in again", host, ha_unsettled_word(o->c, host));
+        return OP_WAIT;
+    }
+    return set_ha(o, NULL);
+}
+
 static enum op_verdict switch_over(struct op *o)
 {
-    return set_ha(o, is_wanted(o) ? "on" : NULL);
+    return is_wanted(o) ? set_ha(o, "on") : op_ha_end(o);
 }
 
 static enum op_verdict take_back(struct op *o)

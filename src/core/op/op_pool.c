@@ -265,19 +265,13 @@ static enum op_verdict forget_pool(struct op *o)
         return OP_NEXT;
     }
     struct commit t = commit_new();
-    json_t *ha = json_deep_copy(world_get(&o->c->world, KEY_ROOT, "ha"));
-    if (json_object_get(ha, name)) {
-        json_object_del(ha, name);
-        commit_put(o->c, &t, KEY_ROOT, "ha", ha);
-    } else {
-        json_decref(ha);
-    }
     commit_del(o->c, &t, KEY_POOL, name); /* each host takes back what it has said of it */
     commit_del(o->c, &t, KEY_USE "pool/", name);
     return op_commit(o, "", &t);
 }
 
 static const struct op_phase remove_phases[] = {
+    {"failover", "Switch failover off", op_ha_end, MINUTES(1)},
     {"unmount", "Unmount it everywhere", wait_unmounted, MINUTES(2)},
     {"volume", "Delete the volume", delete_volume, MINUTES(3)},
     {"free", "Free the bricks", free_bricks, MINUTES(1)},

@@ -25,5 +25,10 @@ extern const struct op_kind op_evacuate;
 extern const struct op_kind op_pool_ha;
 extern const struct op_kind op_drill;
 
+/**
+ * op_ha_end - phase: failover of the pool args.name is off. It waits for hosts that failover has to let in again: after
+ * a request that was not refused for it, one may have been fenced
+ */
+enum op_verdict op_ha_end(struct op *o);
 /** op_ha_missing_on - what @host lacks of its part in failover, in words, or NULL */
 const char *op_ha_missing_on(const struct core *c, const char *host, const json_t *node);

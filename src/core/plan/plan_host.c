@@ -19,6 +19,7 @@
 #define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_POOL_AWAY_US (2 * USEC_PER_SEC) /* its mount has no quorum: the end of that is to be noticed */
+#define FEW_TO_HEAL 1000
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
 #define OBSERVE_UPLINK_US (5 * USEC_PER_SEC)
@@ -111,7 +112,8 @@ static bool gluster_is_well(const struct core *c)
 static void plan_observe_gluster(struct core *c, bool fast)
 {
     bool is_well = gluster_is_well(c);
-    uint64_t pause_us = is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
+    bool is_rejoining = str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    uint64_t pause_us = is_rejoining && !ha_knows_bricks(c) ? 0 : is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
     (void)look(c, "observe/glance", "observe.glance", fast ? FAST_US : GLANCE_US);
     (void)look(c, "observe/gluster", "observe.gluster", fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
 }
@@ -146,6 +148,37 @@ static void plan_observe_domains(struct core *c)
     }
 }
 
+/* A host that was let in waits for the heal of its bricks (T11), so those that have bricks there tell often what is
+ * left. A look reads three directories of the own brick and, by two short children, asks the mount for its state and
+ * its space: a lookup and a statfs at each brick, nothing of glusterd or a heal daemon. Those directories are as long as what
+ * is left: where that is much, it is looked at as always until it is little. */
+static bool is_heal_awaited(const struct core *c, const char *name, const json_t *pool)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", name);
+    const json_t *brick = json_object_get(smap_get(&c->seen, what), "brick");
+    bool is_mine = pool_brick_of(pool, c->host) || str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    if (!is_mine || !ha_pool_is_on(c, name) || json_u64_of(brick, "heal_pending_files", 0) > FEW_TO_HEAL) {
+        return false;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        if (str_eq(json_text_of(it.value, "state"), "rejoining") && ha_node_is_open(it.value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t pool_pause_us(const struct core *c, const char *name, const json_t *pool, bool fast)
+{
+    if (fast) {
+        return FAST_US;
+    }
+    if (pool_is_cut_off(c, name)) {
+        return OBSERVE_POOL_AWAY_US;
+    }
+    return is_heal_awaited(c, name, pool) ? HA_RETURN_LOOK_US : OBSERVE_POOL_US;
+}
+
 static void plan_observe_storage(struct core *c)
 {
     const json_t *me = node_get(c, c->host);
@@ -159,9 +192,7 @@ static void plan_observe_storage(struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         if (is_concerned(c, it.name, it.value)) {
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
-            uint64_t pause_us = fast                                    ? FAST_US
-                                : pool_is_cut_off(c, it.name) ? OBSERVE_POOL_AWAY_US
-                                                            : OBSERVE_POOL_US;
+            uint64_t pause_us = pool_pause_us(c, it.name, it.value, fast);
             if (act_is_due(c, id, pause_us)) {
                 (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
             }
@@ -221,6 +252,27 @@ void plan_publish(struct core *c)
     commit_drop(&t);
 }
 
+/* By the record `ha` alone, which the commits below compare: pools may be of long ago, or unheard of (op_ha.c). */
+static bool is_ha_used(const struct core *c)
+{
+    const json_t *ha = world_get(&c->world, KEY_ROOT, "ha");
+    return ha ? json_object_size(ha) > 0 : ha_is_on(c);
+}
+
+/* It booted while failover was being prepared, and that was given up: nobody will end the flush. */
+static void end_vain_flush(struct core *c, const json_t *me)
+{
+    if (!ha_node_is_flushing(me) || is_ha_used(c)) {
+        return;
+    }
+    json_t *next = json_deep_copy(me);
+    struct commit t = commit_new();
+    json_object_del(next, "flush");
+    commit_guard(c, &t, KEY_ROOT, "ha");
+    commit_put(c, &t, KEY_NODE, c->host, next);
+    (void)commit_try(c, "node/flushed", &t);
+}
+
 /* T10 and the end of joining: the node record follows what this host's agent knows of itself. */
 static void plan_node(struct core *c)
 {
@@ -228,16 +280,19 @@ static void plan_node(struct core *c)
     const char *boot_id = json_text_of(c->self, "boot_id");
     bool is_rebooted = !str_eq(json_text_of(me, "boot_id"), boot_id);
     if (!node_may_run_vms(me) || !is_rebooted) {
+        end_vain_flush(c, me);
         return;
     }
     json_t *next = json_deep_copy(me);
     struct commit t = commit_new();
     json_object_set_new(next, "boot_id", json_string(boot_id));
     json_object_set_new(next, "inc", json_integer((json_int_t)json_u64_of(me, "inc", 0) + 1));
-    if (ha_is_on(c) || json_object_size(world_get(&c->world, KEY_ROOT, "ha"))) {
+    if (is_ha_used(c)) {
         json_object_set_new(next, "flush", json_true());
+    } else {
+        json_object_del(next, "flush");
     }
-    commit_guard(c, &t, KEY_ROOT, "ha"); /* pools may be of long ago, or unheard of: see op_ha.c */
+    commit_guard(c, &t, KEY_ROOT, "ha");
     commit_put(c, &t, KEY_NODE, c->host, next);
     (void)commit_try(c, "node/reboot", &t);
 }

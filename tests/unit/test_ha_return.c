@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The last part of a fenced host's return: what is left to heal is looked at often, and no longer than that. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/act.h"
+#include "core/alarms.h"
+#include "core/ha/timing.h"
+#include "core_fenced.h"
+
+#define STEP_US (100 * USEC_PER_MSEC)
+#define START_US (30 * USEC_PER_SEC)
+#define LOOK "observe/pool/vms"
+#define NODE_OF(host, addr, fields)                                                                \
+    "[\"/mortar/v1/node/" host "\",%u,{\"name\":\"" host "\",\"role\":\"converged\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":" \
+    "\"" addr "\",\"storage\":\"" addr "\"," fields "}]"
+#define LEFT(n) "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" n "},\"mount\":{\"state\":\"mounted\",\"quorum\":true," \
+    "\"bricks_up\":7}}"
+
+static const char tick_event[] = "{\"ev\":\"tick\"}";
+
+/* How long after a look that saw @left files does host1 look again, while host2 has @fields? */
+static uint64_t pause_us(const char *fields, const char *left)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *row = str_printf(NODE_OF("host2", "10.0.0.2", "%s"), 30, fields);
+    _cleanup_free_ char *seen = str_printf(
+        "{\"ev\":\"done\",\"id\":\"" LOOK "\",\"result\":{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":%s},\"mount\":"
+        "{\"state\":\"mounted\",\"quorum\":true,\"bricks_up\":7}}}", left);
+    fenced_watch(c, 30, row, 20 * USEC_PER_SEC);
+    json_decref(actions_of(c, tick_event, START_US));
+    json_decref(actions_of(c, seen, START_US));
+    for (uint64_t us = STEP_US; us < 60 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, LOOK)) {
+            return us;
+        }
+    }
+    return UINT64_MAX;
+}
+
+static void what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal(void **state)
+{
+    const uint64_t normal_us = 10 * USEC_PER_SEC;
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":true", "3"), 2 * USEC_PER_SEC);
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":true", "1001"), normal_us); /* a long list */
+    assert_int_equal(pause_us("\"state\":\"rejoining\",\"clean\":false", "3"), normal_us); /* nobody heals it yet */
+    assert_int_equal(pause_us("\"state\":\"fenced\"", "3"), normal_us);
+    assert_int_equal(pause_us("\"state\":\"online\"", "3"), normal_us);
+}
+
+#define SEEN_BY(host, n) "[\"/mortar/v1/seen/" host "/pool/vms\",%u," LEFT(n) "]"
+
+/* host1 is let in, and nothing is left to heal on any brick. */
+static struct core *healed(void)
+{
+    struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *rows = str_printf(
+        NODE_OF("host1", "10.0.0.1", "\"state\":\"rejoining\",\"clean\":true") ","
+        NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "," SEEN_BY("host1", "0") "," SEEN_BY("host2", "0") ","
+        SEEN_BY("host3", "0"), 30, 30, 30, 30, 30);
+    see(c, "pool/vms", LEFT("0"));
+    see(c, "ha/bricks", "{\"asked_us\":30000000}");
+    c->store_is_lost = true; /* so that nothing is decided in this step */
+    fenced_watch(c, 30, rows, START_US);
+    beat(c, "host2", 31, START_US);
+    beat(c, "host3", 32, START_US);
+    c->store_is_lost = false;
+    return c;
+}
+
+/* When after START_US does it say that it is a full member? */
+static uint64_t t11_after_us(struct core *c, uint64_t from_us)
+{
+    for (uint64_t us = from_us; us < 20 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, "ha/t11")) {
+            return us;
+        }
+    }
+    return UINT64_MAX;
+}
+
+static void a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    assert_int_equal(t11_after_us(c, 0), HA_HEALED_US);
+    assert_true(HA_HEALED_US > HA_RETURN_LOOK_US + 2 * USEC_PER_SEC);
+}
+
+/* Found by the simulator (seed 74001751 of failover): glusterd was not started at the first try, what its host had seen of its
+ * brick was of before the fence, and the host was a full member before it tried again. Its brick stayed down. */
+static void what_a_host_saw_of_its_brick_before_its_return_does_not_count(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    see(c, "ha/bricks", "{\"asked_us\":29999999}");
+    (void)smap_del(&c->attempts, "observe/gluster"); /* of the steps that made this world */
+    json_decref(actions_of(c, tick_event, START_US));
+    assert_int_equal(t11_after_us(c, STEP_US), UINT64_MAX);
+    const struct attempt *look = act_find(c, "observe/gluster");
+    assert_true(look && look->in_flight); /* it is asked for at once */
+    json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"observe/gluster\",\"result\":{\"ready\":true,\"peers\":[],\"bricks\":{"
+                              "\"vms\":true}}}", START_US + 20 * USEC_PER_SEC));
+    for (uint64_t us = 20 * USEC_PER_SEC; us < 40 * USEC_PER_SEC; us += STEP_US) {
+        _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + us);
+        if (action_of(actions, "ha/t11")) {
+            assert_int_equal(us, 20 * USEC_PER_SEC + HA_HEALED_US);
+            return;
+        }
+    }
+    fail_msg("it never is a full member");
+}
+
+static void what_one_brick_still_lists_begins_that_time_anew(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    _cleanup_free_ char *again = str_printf(SEEN_BY("host3", "1"), 40);
+    _cleanup_free_ char *none = str_printf(SEEN_BY("host3", "0"), 41);
+    json_decref(actions_of(c, tick_event, START_US));
+    fenced_watch(c, 40, again, START_US + 4 * USEC_PER_SEC);
+    fenced_watch(c, 41, none, START_US + 6 * USEC_PER_SEC);
+    assert_int_equal(t11_after_us(c, 6 * USEC_PER_SEC), 6 * USEC_PER_SEC + HA_HEALED_US);
+}
+
+/* The alarm host.waits of host1 as @asked sees it, while host2 has not been heard of for a minute or three; caller frees */
+static char *told_by(const char *asked, const char *fields, const char *more, uint64_t silent_us)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *mine = str_printf("[\"/mortar/v1/node/host1\",30,{\"name\":\"host1\",\"role\":\"converged\","
+                                           "\"inc\":4,\"boot_id\":\"b\",\"mgmt\":\"10.0.0.1\",\"storage\":\"10.0.0.1\",%s}]",
+                                           fields);
+    _cleanup_free_ char *rows = str_printf("%s," NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "%s", mine, 30, more);
+    char *found = NULL;
+    c->store_is_lost = true; /* so that nothing is decided in this step */
+    fenced_watch(c, 30, rows, START_US);
+    c->store_is_lost = false;
+    beat(c, "host2", 31, START_US);
+    beat(c, "host1", 32, START_US + silent_us);
+    beat(c, "host3", 33, START_US + silent_us);
+    see(c, "reach", str_eq(asked, "host1") ? "{\"host2\":false,\"host3\":false}" : "{\"host1\":true,\"host2\":true}");
+    free(c->host);
+    c->host = str_dup(asked);
+    _cleanup_json_ json_t *alarms = alarms_list(c);
+    size_t i;
+    json_t *a;
+    json_array_foreach(alarms, i, a) {
+        if (str_eq(json_text_of(a, "alarm"), "host.waits") && str_eq(json_text_of(a, "object"), "host1")) {
+            found = str_dup(json_text_of(a, "text"));
+        }
+    }
+    return found ? found : str_dup("");
+}
+
+#define WASHED ",[\"/mortar/v1/washed/host1/4/host2\",30,{}]"
+#define NOT_IN "\"state\":\"rejoining\",\"clean\":false"
+#define IN "\"state\":\"rejoining\",\"clean\":true"
+
+static void a_host_that_waits_for_one_that_is_silent_says_for_which(void **state)
+{
+    static const char text[] = "it cannot come back yet: without host2, which does not answer, its copy of the disks cannot be "
+                               "made safe: bring host2 back";
+    static const struct {
+        const char *asked;
+        const char *fields;
+        const char *more;
+        uint64_t silent_us;
+        bool is_told;
+    } cases[] = {
+        {"host3", NOT_IN, "", 180 * USEC_PER_SEC, true},
+        {"host1", NOT_IN, "", 180 * USEC_PER_SEC, true},
+        {"host3", NOT_IN, "", 20 * USEC_PER_SEC, false},
+        {"host1", NOT_IN, "", 20 * USEC_PER_SEC, false}, /* though nobody answers it: they have cut it off */
+        {"host3", NOT_IN, WASHED, 180 * USEC_PER_SEC, true}, /* its brick is needed for the heal */
+        {"host3", IN, WASHED, 180 * USEC_PER_SEC, true},
+        {"host3", "\"state\":\"online\"", "", 180 * USEC_PER_SEC, false},
+        {"host3", "\"state\":\"fenced\"", "", 180 * USEC_PER_SEC, false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_free_ char *told = told_by(cases[i].asked, cases[i].fields, cases[i].more, cases[i].silent_us);
+        if (!str_eq(told, cases[i].is_told ? text : "")) {
+            fail_msg("case %zu: '%s'", i, told);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
+        cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
+        cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
+        cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
+        cmocka_unit_test(what_one_brick_still_lists_begins_that_time_anew),
+    };
+    return cmocka_run_group_tests_name("ha_return", tests, NULL, NULL);
+}
