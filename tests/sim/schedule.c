@@ -211,7 +211,7 @@ static void expect_calm(struct sim *s)
     }
     for (size_t i = 0; i < 2; i++) {
         struct err e = {0};
-        for (int k = 0; k < 20 && !str_eq(kit_state(s, i), "online"); k++) { /* a commit may not fit */
+        for (int k = 0; k < 30 && !str_eq(kit_state(s, i), "online"); k++) { /* a commit may not fit; a list is 20 s old */
             e = (struct err){0};
             free(sim_request(s, 0, "host.activate", json_pack("{s:s}", "name", s->hosts[i].name), &e));
             sim_note(s, "activate %s: %s", s->hosts[i].name, e.msg);

@@ -15,6 +15,7 @@
 #define LATE_MAX_US (20 * USEC_PER_SEC)
 #define HUNG_STEP_US (20 * USEC_PER_MSEC)
 #define BEAT_US (30 * USEC_PER_SEC) /* as in agent/act_observe.c */
+#define LIST_EVERY_US (20 * USEC_PER_SEC) /* as in agent/feed.c */
 
 uint64_t sim_delay_us(struct sim *s)
 {
@@ -319,14 +320,17 @@ static bool is_put_off(struct sim *s, struct sim_event *n)
     return true;
 }
 
-/* Ticks come by themselves, and with them now and then a whole list. */
+/* Ticks come by themselves, and with them now and then a whole list: as late as an agent's (agent/feed.c), mostly sooner. */
 static void tick_again(struct sim *s, size_t host)
 {
-    const struct core *c = s->hosts[host].core;
-    bool is_list = prng_below(&s->prng, 10) == 0 || c->store_is_lost || !c->world.is_listed;
+    struct sim_host *h = &s->hosts[host];
+    const struct core *c = h->core;
+    bool is_list = prng_below(&s->prng, 10) == 0 || c->store_is_lost || !c->world.is_listed ||
+                   s->now_us >= h->listed_us + LIST_EVERY_US;
     sim_push(s, USEC_PER_SEC, host, json_incref(s->tick), NULL);
     bool is_reached = !s->store_is_down && sim_ha_reaches_store(s, host);
     if (is_list && (is_reached || s->ha)) {
+        h->listed_us = s->now_us;
         sim_push(s, sim_delay_us(s), host,
                  is_reached ? sim_store_list(s) : json_pack("{s:s}", "ev", "lost"), NULL);
     }
@@ -425,6 +429,7 @@ void sim_start_agent(struct sim *s, size_t host)
                                              "boot_id", boot_id, "instance", instance, "uuid", h->name);
     (void)step(s, host, start, &e);
     if (!s->store_is_down && sim_ha_reaches_store(s, host)) {
+        h->listed_us = s->now_us;
         sim_push(s, sim_delay_us(s), host, sim_store_list(s), NULL);
     }
     sim_push(s, USEC_PER_SEC, host, json_incref(s->tick), NULL);

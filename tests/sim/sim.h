@@ -62,6 +62,7 @@ struct sim_host {
     bool pool_mounted;
     int64_t wall_off_us; /* its wall clock is wrong by so much */
     uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
+    uint64_t listed_us;  /* when it last asked for a whole list */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };
 
