@@ -181,6 +181,16 @@ static void a_task_tells_why_its_host_was_chosen(void **state)
     json_decref(actions);
 }
 
+/* init, join and leave are saved on their host alone, and name no runner. */
+static void a_task_of_this_host_alone_waits_for_no_silent_host(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    _cleanup_json_ json_t *task = json_loads("{\"id\":\"t\",\"kind\":\"join\",\"state\":\"running\","
+                                             "\"phase\":\"peers\",\"runner\":\"\",\"data\":{}}", 0, NULL);
+    _cleanup_json_ json_t *view = op_task_view(c, task);
+    assert_null(json_text_of(view, "note"));
+}
+
 /* Also when the move was asked to end politely before. */
 static void a_forced_cancel_of_an_evacuation_forces_its_move(void **state)
 {
@@ -397,6 +407,7 @@ int main(void)
         cmocka_unit_test(an_evacuation_names_what_has_come_back_and_ends),
         cmocka_unit_test(a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_task_of_this_host_alone_waits_for_no_silent_host),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),
         cmocka_unit_test(what_a_task_commits_compares_that_it_still_runs),

@@ -479,7 +479,8 @@ json_t *op_task_view(const struct core *c, const json_t *task)
     json_t *why = json_object_get(json_object_get(task, "data"), "why"); /* of the host, in words */
     json_object_set_new(view, "why", json_is_string(why) ? json_incref(why) : json_null());
     const char *runner = json_text_of(task, "runner");
-    if (str_eq(json_text_of(task, "state"), "running") && runner && c->host &&
+    bool is_elsewhere = runner && *runner; /* a task that is saved on its host alone names none */
+    if (str_eq(json_text_of(task, "state"), "running") && is_elsewhere && c->host &&
         !str_eq(runner, c->host) && !node_was_heard(c, runner, NODE_SILENT_US + 1)) {
         json_object_set_new(view, "note",
                             json_sprintf("host '%s', which works on this, is silent", runner));
