@@ -191,6 +191,27 @@ static void a_task_of_this_host_alone_waits_for_no_silent_host(void **state)
     assert_null(json_text_of(view, "note"));
 }
 
+/* Moves of seed 74002062: an agent that had just begun read a list of before the machine. Its stop was said to be done, and
+ * the claim of its move was never ended. */
+static void a_machine_that_is_not_in_the_list_has_gone_only_after_a_commit_has_compared_it(void **state)
+{
+    static const struct {
+        const char *task, *commit;
+    } cases[] = {
+        {TASK("vm.stop", "new", "wait", ""), "task/t1/wait/absent"},
+        {TASK("vm.migrate", "new", "copy", ",\"undo\":true,\"error\":{\"name\":\"store.conflict\",\"message\":\"m\"}"),
+         "task/t1/undo/absent"},
+        {TASK("vm.migrate", "new", "handover", ""), "task/t1/handover/absent"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(core_freep) struct core *c = core_world_new();
+        _cleanup_json_ json_t *asks = step(c, cases[i].task, 12, AT);
+        assert_null(put_of(asks, "save/t1", "/mortar/v1/task/t1"));
+        _cleanup_free_ char *compares = json_format(json_object_get(action_args(asks, cases[i].commit), "compares"));
+        assert_non_null(strstr(compares, "[\"/mortar/v1/vm/new/own\",0]"));
+    }
+}
+
 /* Also when the move was asked to end politely before. */
 static void a_forced_cancel_of_an_evacuation_forces_its_move(void **state)
 {
@@ -407,6 +428,7 @@ int main(void)
         cmocka_unit_test(an_evacuation_names_what_has_come_back_and_ends),
         cmocka_unit_test(a_start_fails_only_after_a_commit_has_compared_that_the_machine_is_gone),
         cmocka_unit_test(a_cancelled_evacuation_ends_its_move_and_gives_the_host_back),
+        cmocka_unit_test(a_machine_that_is_not_in_the_list_has_gone_only_after_a_commit_has_compared_it),
         cmocka_unit_test(a_task_of_this_host_alone_waits_for_no_silent_host),
         cmocka_unit_test(a_forced_cancel_of_an_evacuation_forces_its_move),
         cmocka_unit_test(a_cancel_waits_for_a_move_that_is_just_being_begun),

@@ -205,7 +205,11 @@ static enum op_verdict handover(struct op *o)
     const json_t *own = vm_own(c, name_of(o));
     const json_t *act = vm_act(c, name_of(o));
     if (!own) {
-        return op_fail(o, NOT_FOUND, "vm '%s' was removed", name_of(o));
+        enum op_verdict v = op_confirm_no_vm(o);
+        if (v == OP_NEXT) {
+            return op_fail(o, NOT_FOUND, "vm '%s' was removed", name_of(o));
+        }
+        return v;
     }
     bool is_running = str_eq(json_text_of(act, "state"), "running") && vm_epoch(act) == vm_epoch(own);
     if (!is_running) {
@@ -225,7 +229,7 @@ static enum op_verdict abort_migration(struct op *o)
     struct core *c = o->c;
     const json_t *own = vm_own(c, name_of(o));
     if (!own) {
-        return OP_NEXT;
+        return op_confirm_no_vm(o); /* a claim that nobody ends is for ever */
     }
     if (!is_claimed(o)) { /* or what was read is of before the claim: nobody else would ever end it */
         struct commit t = commit_new();

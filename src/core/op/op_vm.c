@@ -70,8 +70,7 @@ static enum op_verdict confirm_wanted(struct op *o, const json_t *spec)
     return op_commit(o, "wanted", &t);
 }
 
-/* What an agent that has just begun has read may be older than the machine (I7): a commit compares that it is gone. */
-static enum op_verdict fail_without_vm(struct op *o)
+enum op_verdict op_confirm_no_vm(struct op *o)
 {
     struct commit t = commit_new();
     static const char *const parts[] = {"spec", "own"};
@@ -80,7 +79,12 @@ static enum op_verdict fail_without_vm(struct op *o)
         commit_guard(o->c, &t, KEY_VM, key);
     }
     commit_use(&t, "node", o->c->host);
-    enum op_verdict v = op_commit(o, "absent", &t);
+    return op_commit(o, "absent", &t);
+}
+
+static enum op_verdict fail_without_vm(struct op *o)
+{
+    enum op_verdict v = op_confirm_no_vm(o);
     if (v == OP_NEXT) {
         return op_fail(o, NOT_FOUND, "there is no vm '%s'", name_of(o));
     }
@@ -261,8 +265,10 @@ static enum op_verdict wait_stopped(struct op *o)
 {
     const json_t *own = vm_own(o->c, name_of(o));
     const json_t *act = vm_act(o->c, name_of(o));
-    if (!own || !act || (str_eq(json_text_of(act, "state"), "stopped") &&
-                         vm_epoch(act) == vm_epoch(own))) {
+    if (!own) {
+        return op_confirm_no_vm(o); /* removed meanwhile */
+    }
+    if (!act || (str_eq(json_text_of(act, "state"), "stopped") && vm_epoch(act) == vm_epoch(own))) {
         return OP_NEXT;
     }
     op_note(o, "the guest on %s is asked to power off", json_text_of(own, "owner"));

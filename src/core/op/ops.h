@@ -26,6 +26,11 @@ extern const struct op_kind op_pool_ha;
 extern const struct op_kind op_drill;
 
 /**
+ * op_confirm_no_vm - phase, or part of one: the machine args.name is gone, as a commit has compared
+ * What an agent that has just begun has read may be older than the machine (I7).
+ */
+enum op_verdict op_confirm_no_vm(struct op *o);
+/**
  * op_ha_end - phase: failover of the pool args.name is off. It waits for hosts that failover has to let in again: after
  * a request that was not refused for it, one may have been fenced
  */
