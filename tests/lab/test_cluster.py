@@ -533,6 +533,40 @@ def test_restarted_daemons_harm_no_guest(cluster, living):
     assert qemus(cluster, here, living.name) == before
 
 
+def test_a_glusterd_that_lives_without_its_unit_is_replaced_and_costs_no_brick(cluster):
+    """Killed before it is ready, its first process leaves the second one behind, which holds the port and the lock."""
+    host = "host2"
+
+    def processes(name):
+        rows = cluster.lab.exec(host, ["ps", "-o", "pid=,ppid=", "-C", name], check=False).stdout.splitlines()
+        return dict(row.split() for row in rows)
+
+    def orphan():
+        """Begin a start and end its first process; the second's id, or None when the start was quicker."""
+        cluster.lab.exec(host, ["systemctl", "stop", "glusterd"])
+        cluster.lab.exec(host, ["systemctl", "start", "--no-block", "glusterd"])
+        seen = cluster.wait_until("glusterd has begun", lambda: processes("glusterd"))
+        while len(seen) == 1 and "1" in seen.values() and "activating" in cluster.lab.exec(
+                host, ["systemctl", "is-active", "glusterd"], check=False).stdout:
+            seen = processes("glusterd")
+        pairs = [(pid, parent) for pid, parent in seen.items() if parent in seen]
+        for pid, parent in pairs:
+            cluster.lab.exec(host, ["kill", "-KILL", parent])
+            return pid
+        return None
+
+    bricks = processes("glusterfsd")
+    assert bricks
+    stray = cluster.wait_until("a glusterd lost its first process", orphan)
+
+    def is_replaced():
+        main = cluster.lab.exec(host, ["systemctl", "show", "-P", "MainPID", "glusterd"]).stdout.strip()
+        return list(processes("glusterd")) == [main] and main != stray
+    cluster.wait_until("the unit has a glusterd of its own", is_replaced)
+    assert processes("glusterfsd") == bricks
+    cluster.wait_until("all bricks are online", cluster.is_healed)
+
+
 def test_without_the_store_guests_run_on_and_errors_are_clear(cluster, living):
     with Recorder(cluster.lab, living.name) as heart:
         for host in HOSTS:

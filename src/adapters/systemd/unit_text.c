@@ -69,6 +69,9 @@ const char *unit_text_glusterd_dropin(void)
 {
     return HEADER "# Debian's KillMode=control-group ends all bricks of the host with glusterd, and\n"
                   "# RestartSec=60 keeps it away for a minute (facts/gluster.md fact 10).\n"
+                  "# It forks, and is ready two seconds later: when the first process is killed before, the\n"
+                  "# second lives on without the unit, and no other one can ever start beside it.\n"
                   "[Unit]\nStartLimitIntervalSec=0\n\n"
-                  "[Service]\nKillMode=process\nRestart=always\nRestartSec=2\n";
+                  "[Service]\nKillMode=process\nRestart=always\nRestartSec=2\n"
+                  "ExecStartPre=-/usr/bin/pkill --signal KILL --exact --parent 1 glusterd\n";
 }
