@@ -63,6 +63,18 @@ bool act_seldom(struct core *c, const char *id, const char *name, json_t *args, 
     return act_try(c, id, name, args, pause_us);
 }
 
+void act_end_backoffs(struct core *c, const char *prefix, int code)
+{
+    struct smap *all = &c->attempts;
+    for (size_t i = smap_lower(all, prefix); i < all->n && str_starts(all->items[i].key, prefix); i++) {
+        struct attempt *a = all->items[i].value;
+        if (!a->in_flight && a->error.code == code) {
+            smap_touch(all, all->items[i].key);
+            a->not_before_us = c->now_us;
+        }
+    }
+}
+
 struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args)
 {
     struct attempt *a = act_find(c, id);

@@ -287,6 +287,10 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
         history_list(c, json_object_get(event, "rows"));
         world_relist(&c->world, json_object_get(event, "rows"), json_u64_of(event, "revision", 0),
                      c->now_us);
+        if (c->store_is_lost) { /* failover keeps its own pace: who was cut off is to be heard before it is judged */
+            act_end_backoffs(c, "vm/", ERR_UNAVAILABLE);
+            act_end_backoffs(c, "publish", ERR_UNAVAILABLE);
+        }
         c->store_is_lost = false;
     } else if (str_eq(kind, "lost")) {
         history_store(c, true);

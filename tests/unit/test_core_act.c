@@ -70,6 +70,25 @@ static void conflicts_are_free_a_few_times_then_back_off(void **state)
     assert_false(try(c));
 }
 
+/* Moves of seed 1568545610: half a minute after the store was back, what a guest's end has to change was still not said. */
+static void what_failed_for_want_of_the_store_is_tried_when_it_is_back(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    assert_int_equal(core_world_step(c, "{\"ev\":\"lost\"}", 2 * USEC_PER_SEC, NULL), 0);
+    c->actions = json_array();
+    for (int i = 0; i < 6; i++) {
+        c->now_us += ACT_BACKOFF_MAX_US;
+        assert_true(act_try(c, "vm/web/x", "do.it", json_object(), 0));
+        end(c, "vm/web/x", "store.unavailable");
+        assert_false(act_try(c, "vm/web/x", "do.it", json_object(), 0));
+    }
+    json_decref(c->actions);
+    c->actions = NULL;
+    assert_int_equal(core_world_step(c, core_world_rows, c->now_us + 1, NULL), 0);
+    c->actions = json_array();
+    assert_true(act_try(c, "vm/web/x", "do.it", json_object(), 0));
+}
+
 static void once_is_once_until_forgotten(void **state)
 {
     _cleanup_(core_freep) struct core *c = empty_core();
@@ -108,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(success_pauses_and_failures_back_off_to_a_bound),
         cmocka_unit_test(conflicts_are_free_a_few_times_then_back_off),
+        cmocka_unit_test(what_failed_for_want_of_the_store_is_tried_when_it_is_back),
         cmocka_unit_test(once_is_once_until_forgotten),
         cmocka_unit_test(answers_to_questions_of_an_earlier_life_are_ignored),
         cmocka_unit_test(domains_that_are_not_ours_leave_no_trace),
