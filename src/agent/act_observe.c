@@ -295,15 +295,15 @@ int act_observe_gluster(const struct env *env, const json_t *args, struct act_ct
 /* The brick of this host: prepared? How much is left to heal? */
 static json_t *observe_brick(const json_t *pool, const json_t *brick)
 {
-    _cleanup_free_ char *dir = brick_dir_of(brick, str_eq(json_text_of(pool, "kind"), "dir"));
+    bool is_dir = str_eq(json_text_of(pool, "kind"), "dir");
+    _cleanup_free_ char *dir = brick_dir_of(brick, is_dir);
     struct gluster_heal_pending heal = {0};
     json_t *seen = brick_seen_record(json_text_of(pool, "name"));
-    uint64_t pending = 0;
-    if (gluster_heal_pending_local(dir, &heal, NULL) == 0) {
-        pending = heal.xattrop + heal.entry_changes;
+    if (is_dir || gluster_heal_pending_local(dir, &heal, NULL) == 0) { /* else nobody knows: T11 waits */
+        uint64_t pending = is_dir ? 0 : heal.xattrop + heal.entry_changes;
+        json_object_set_new(seen, "heal_pending_files",
+                            json_integer((json_int_t)(pending > HEAL_SHOWN_MAX ? HEAL_SHOWN_MAX : pending)));
     }
-    json_object_set_new(seen, "heal_pending_files",
-                        json_integer((json_int_t)(pending > HEAL_SHOWN_MAX ? HEAL_SHOWN_MAX : pending)));
     return seen;
 }
 

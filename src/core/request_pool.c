@@ -215,8 +215,11 @@ int req_need_quorum(struct req *q, const char *pool)
 {
     unsigned online = 0;
     const json_t *record = pool_get(q->c, pool);
+    if (pool_is_dir(record) || pool_quorum(q->c, pool, &online)) {
+        return 0;
+    }
     int r = need_look(q, pool);
-    if (r < 0 || pool_is_dir(record) || pool_quorum(q->c, pool, &online)) {
+    if (r < 0) {
         return r;
     }
     (void)ERR_SET(q->e, NO_QUORUM, "pool '%s' has no quorum: %u of its %zu bricks are online", pool,

@@ -487,8 +487,11 @@ def test_killed_agents_harm_no_move(cluster, living, other):
         cluster.wait_until(f"the move is over after {victim}'s agent was killed", is_settled)
         def is_alone():
             """A copy that a move left behind has never run; it is ended by its host when that hears of the end."""
+            owner = living.seen()["host"]
             counts = {host: len(qemus(cluster, host, living.name)) for host in ("host1", "host2")}
-            return counts[living.seen()["host"]] == 1 and sum(counts.values()) == 1
+            state = cluster.lab.exec(other(owner), ["virsh", "domstate", living.name], check=False).stdout
+            assert "running" not in state, "two instances execute"
+            return counts[owner] == 1 and sum(counts.values()) == 1
         cluster.wait_until("no half-made copy is left", is_alone)
     with Recorder(cluster.lab, living.name) as heart:
         first = heart.wait_for(lambda line: True)
@@ -552,6 +555,7 @@ def test_a_glusterd_that_lives_without_its_unit_is_replaced_and_costs_no_brick(c
         pairs = [(pid, parent) for pid, parent in seen.items() if parent in seen]
         for pid, parent in pairs:
             cluster.lab.exec(host, ["kill", "-KILL", parent])
+            assert processes("glusterd").get(pid) in (None, "1", parent)
             return pid
         return None
 

@@ -126,9 +126,42 @@ static void whenever_it_is_switched_off_every_host_comes_back(void **state)
     }
 }
 
+static bool is_removed(struct sim *s, const void *arg)
+{
+    return !sim_get(s, KEY_POOL "vms");
+}
+
+/* Hosts unmount a pool that is being removed; one that was fenced meanwhile waited for its mount, and the removal for it. */
+static void a_removal_that_a_power_cut_overtakes_keeps_no_host_out(void **state)
+{
+    for (int i = 0; i < kit_schedules(12); i++) {
+        struct sim s;
+        struct err e = {0};
+        sim_init(&s, kit_first_seed() + (uint64_t)i, 3);
+        sim_ha_init(&s);
+        kit_pool(&s);
+        kit_ask(&s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
+        sim_run(&s, 15 * USEC_PER_SEC);
+        sim_ha_power_off(&s, 0); /* the runner of the removal, as the first brick's host */
+        sim_run(&s, USEC_PER_SEC / 2 + prng_below(&s.prng, 7 * USEC_PER_SEC / 2));
+        free(sim_request(&s, 1, "pool.remove", json_pack("{s:s}", "name", "vms"), &e)); /* may be refused */
+        sim_run(&s, 20 * USEC_PER_SEC);
+        sim_ha_power_on(&s, 0);
+        kit_all_online(&s);
+        for (int k = 0; k < 30 && !is_removed(&s, NULL); k++) { /* refused by who has not heard yet, or it goes on */
+            e = (struct err){0};
+            free(sim_request(&s, 1, "pool.remove", json_pack("{s:s}", "name", "vms"), &e));
+            sim_run(&s, 5 * USEC_PER_SEC);
+        }
+        assert_true(is_removed(&s, NULL));
+        end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_removal_that_a_power_cut_overtakes_keeps_no_host_out),
         cmocka_unit_test(failover_is_not_switched_off_while_a_host_is_fenced),
         cmocka_unit_test(whenever_it_is_switched_off_every_host_comes_back),
     };

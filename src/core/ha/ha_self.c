@@ -165,8 +165,8 @@ static bool is_healed(const struct core *c)
         if (!str_eq(json_text_of(it.value, "ha"), "on")) {
             continue;
         }
-        if (node_has_vms(my_node(c)) && !pool_is_usable_on(c, it.name, c->host)) {
-            return false; /* it could give nothing to its guests */
+        if (pool_wants_mount(c, it.value, c->host) && !pool_is_usable_on(c, it.name, c->host)) {
+            return false; /* it could give nothing to its guests; a pool that is being removed has none */
         }
         json_array_foreach(json_object_get(it.value, "bricks"), i, brick) {
             const json_t *seen = node_seen(c, json_text_of(brick, "host"), what);

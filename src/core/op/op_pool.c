@@ -265,6 +265,13 @@ static enum op_verdict forget_pool(struct op *o)
         return OP_NEXT;
     }
     struct commit t = commit_new();
+    json_t *ha = json_deep_copy(world_get(&o->c->world, KEY_ROOT, "ha"));
+    if (json_object_get(ha, name)) { /* a removal that an agent of before has begun is past "failover" */
+        json_object_del(ha, name);
+        commit_put(o->c, &t, KEY_ROOT, "ha", ha);
+    } else {
+        json_decref(ha);
+    }
     commit_del(o->c, &t, KEY_POOL, name); /* each host takes back what it has said of it */
     commit_del(o->c, &t, KEY_USE "pool/", name);
     return op_commit(o, "", &t);
