@@ -11,6 +11,8 @@
 #include "io/http.h"
 #include "wire/names.h"
 
+#define STORE_GRACE_US (10 * USEC_PER_SEC) /* an election takes three seconds at most (facts/probes.md) */
+#define STORE_RETRY_MS 500
 #define STREAM_TIMEOUT_US (30 * USEC_PER_SEC)
 
 struct client {
@@ -155,14 +157,14 @@ static char *new_request_id(void)
     return str_printf(WIRE_REQUEST_ID_HEADER ": %016" PRIx64 "%016" PRIx64, half[0], half[1]);
 }
 
-int client_call(struct client *c, const char *method, const char *path, const json_t *body,
-                uint64_t timeout_us, json_t **ret, struct err *e)
+/* @id_header: of a change, which the agent makes once however often it is sent; NULL with GET */
+static int call_as(struct client *c, const char *id_header, const char *method, const char *path, const json_t *body,
+                   uint64_t timeout_us, json_t **ret, struct err *e)
 {
     struct err failed = {0};
     _cleanup_http_reply_ struct http_reply reply = {0};
     _cleanup_free_ char *text = body ? json_format(body) : NULL;
-    _cleanup_free_ char *id = method ? new_request_id() : NULL;
-    const char *headers[] = {id ? id : "Accept: application/json",
+    const char *headers[] = {id_header ? id_header : "Accept: application/json",
                              text ? "Content-Type: application/json" : NULL, NULL};
     struct http_request q = {
         .method = method,
@@ -177,6 +179,28 @@ int client_call(struct client *c, const char *method, const char *path, const js
         return not_answered(c, &failed, e);
     }
     return client_reply(reply.status, reply.body, reply.body_len, ret, e);
+}
+
+int client_call(struct client *c, const char *method, const char *path, const json_t *body,
+                uint64_t timeout_us, json_t **ret, struct err *e)
+{
+    _cleanup_free_ char *id = method ? new_request_id() : NULL;
+    return call_as(c, id, method, path, body, timeout_us, ret, e);
+}
+
+int client_change(struct client *c, const char *method, const char *path, const json_t *body,
+                  uint64_t timeout_us, json_t **ret, struct err *e)
+{
+    _cleanup_free_ char *id = new_request_id();
+    uint64_t give_up_us = clock_boottime_us() + STORE_GRACE_US;
+    for (;;) {
+        struct err failed = {0};
+        int r = call_as(c, id, method, path, body, timeout_us, ret, &failed);
+        if (r != -ERR_UNAVAILABLE || clock_boottime_us() >= give_up_us) {
+            return r < 0 ? err_copy(e, &failed) : r;
+        }
+        clock_sleep_ms(STORE_RETRY_MS);
+    }
 }
 
 int client_stream(const struct client *c, const char *path, const char *protocol,

@@ -33,5 +33,13 @@ int client_stream(const struct client *c, const char *path, const char *protocol
 int client_call(struct client *c, const char *method, const char *path, const json_t *body,
                 uint64_t timeout_us, json_t **ret, struct err *e);
 
+/**
+ * client_change - one change; for 10 s again while the store does not answer, so that no election troubles anybody
+ * What is refused for that was not begun, and all tries are one request to the agent.
+ * Return: as client_call()
+ */
+int client_change(struct client *c, const char *method, const char *path, const json_t *body,
+                  uint64_t timeout_us, json_t **ret, struct err *e);
+
 /** client_reply - what an answer of @status with @body means; as client_call() returns it */
 int client_reply(int status, const char *body, size_t len, json_t **ret, struct err *e);

@@ -10,13 +10,10 @@
 #include "cli/handlers.h"
 #include "cli/table.h"
 #include "cli/view.h"
-#include "io/clock.h"
 #include "wire/path.h"
 
 #define GET_TIMEOUT_US (30 * USEC_PER_SEC)
 #define CHANGE_TIMEOUT_US (60 * USEC_PER_SEC)
-#define STORE_GRACE_US (10 * USEC_PER_SEC) /* an election takes two seconds at most (facts/probes.md) */
-#define STORE_RETRY_MS 500
 
 int cli_print(struct sbuf *out, struct err *e)
 {
@@ -82,14 +79,7 @@ int change_send(struct cli *c, const struct verb *v, const struct args *a, json_
 {
     _cleanup_free_ char *path = cli_path(v, a);
     const json_t *body = json_object_size(a->values) > 0 ? a->values : NULL;
-    /* What the store's absence refused was not begun: it may be asked for again, and no election troubles anybody. */
-    uint64_t give_up_us = clock_boottime_us() + STORE_GRACE_US;
-    int r = client_call(c->client, v->method, path, body, CHANGE_TIMEOUT_US, ret, e);
-    while (r == -ERR_UNAVAILABLE && clock_boottime_us() < give_up_us) {
-        *e = (struct err){0};
-        clock_sleep_ms(STORE_RETRY_MS);
-        r = client_call(c->client, v->method, path, body, CHANGE_TIMEOUT_US, ret, e);
-    }
+    int r = client_change(c->client, v->method, path, body, CHANGE_TIMEOUT_US, ret, e);
     if (r == -ERR_TIMEOUT) {
         err_hint(e, "it may have been done or still be going on: mortar task ls");
     }

@@ -4,11 +4,7 @@
 
 #include "cli/cli.h"
 
-/**
- * change_send - send the arguments' values; while the store does not answer, again for 10 s
- * @ret: the reply
- * Return: as client_call()
- */
+/** change_send - send the arguments' values. @ret: the reply. Errors as client_change() */
 int change_send(struct cli *c, const struct verb *v, const struct args *a, json_t **ret,
                 struct err *e);
 

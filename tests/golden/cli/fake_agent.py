@@ -26,8 +26,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         with agent.lock:
             agent.requests.append(f"{self.command} {self.path} {body}".strip())
-            if self.command != "GET" and not self.headers.get("Mortar-Request-Id"):
-                agent.requests.append("(without request id)")
+            if self.command != "GET":
+                agent.ids.append(self.headers.get("Mortar-Request-Id"))
+                if not agent.ids[-1]:
+                    agent.requests.append("(without request id)")
             answers = agent.answers.get(f"{self.command} {self.path.split('?')[0]}")
             answer = answers[0] if answers else {
                 "status": 404,
@@ -82,6 +84,7 @@ class FakeAgent:
         self.answers = {key: list(value) for key, value in answers.items()}
         self.on_upgrade = on_upgrade
         self.requests = []
+        self.ids = []  # of requests that change something
         self.lock = threading.Lock()
 
     def __enter__(self):

@@ -115,6 +115,7 @@ class Interactive(unittest.TestCase):
                                   env={**os.environ, "MORTAR_SOCKET": self.sock})
         self.assertEqual((done.returncode, done.stderr.count("no leader")), (0, 0), done)
         self.assertEqual(sum(r.startswith("POST") for r in agent.requests), 2, agent.requests)
+        self.assertEqual(len(set(agent.ids)), 1, "one request, sent twice")
 
     def test_wait_survives_a_restart_of_the_agent(self):
         env = {**os.environ, "MORTAR_SOCKET": self.sock}
