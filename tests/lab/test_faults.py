@@ -86,6 +86,8 @@ def guest(pool):
     elif guest.seen()["state"] != "running":
         pool.mortar("host1", "vm", "start", guest.name)
     pool.wait_heard("host3", guest.name)
+    for host in (*DATA_HOSTS, "host3"):  # each has its own view of who answers, and is asked to move something in a moment
+        pool.wait_whole(host)
     return guest
 
 
