@@ -5,6 +5,7 @@ The hosts of a lab share a kernel, so their sockets can be reached through /proc
 two hosts compare: docs/guest.md says why this is the honest number.
 """
 
+import os
 import re
 import socket
 import threading
@@ -44,9 +45,12 @@ class Recorder:
             thread.join()
 
     def _listen(self, host, leader, path):
-        """Connect whenever there is a guest, read until it goes."""
+        """Connect whenever there is a guest, read until it goes. Where none is this is asked 250 times a second: who
+        the host's first process is costs more than that and is looked up once in its life."""
+        pid = None
         while not self.stopping.is_set():
-            pid = leader()
+            if pid is None or not os.path.exists(f"/proc/{pid}"):
+                pid = leader()
             sock = socket.socket(socket.AF_UNIX)
             try:
                 if pid is None or sock.connect_ex(f"/proc/{pid}/root{path}") != 0:
