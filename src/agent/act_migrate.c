@@ -26,6 +26,22 @@
 #define START_LIMIT_US (30 * USEC_PER_SEC)     /* to the first byte: the target starts a QEMU */
 #define STALL_LIMIT_US (10 * USEC_PER_SEC)     /* then without another byte */
 
+/* A question in the switch-over holds the source's monitor while libvirt needs it, and the answer makes both the agent and
+ * the command line work beside the guest that is to go on. */
+#define HUSH_US (500 * USEC_PER_MSEC)
+static atomic_uint_fast64_t hushed_us;
+
+void act_migrate_hush(void)
+{
+    atomic_store(&hushed_us, clock_boottime_us());
+}
+
+static bool is_hushed(void)
+{
+    uint64_t since = atomic_load(&hushed_us);
+    return since && clock_boottime_us() - since < HUSH_US;
+}
+
 /* What the migrating thread and the one that watches the source's QEMU share. */
 struct migration {
     const struct env *env;
@@ -81,7 +97,7 @@ static void show_progress(void *arg)
     struct migration *m = arg;
     while (!atomic_load(&m->is_over)) {
         struct virt_job job = {0};
-        if (virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
+        if (!is_hushed() && virt_job(m->env->virt, m->name, &job, NULL) == 0 && job.active) {
             if (atomic_exchange(&m->bytes, job.done_bytes) != job.done_bytes) {
                 atomic_store(&m->moved_us, clock_boottime_us());
             }

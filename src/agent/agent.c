@@ -12,6 +12,7 @@
 
 #include "adapters/virt/virt_drive.h"
 #include "adapters/virt/virt_host.h"
+#include "agent/act_vm.h"
 #include "agent/config.h"
 #include "agent/guard_feed.h"
 #include "base/log.h"
@@ -246,6 +247,9 @@ static void on_virt_event(void *arg, void *msg)
                                                             : "changed";
     json_t *event = json_pack("{s:s,s:s,s:s,s:s,s:I}", "ev", "domain", "name", v->name, "kind", kind,
                               "reason", v->detail, "at_us", (json_int_t)v->at_us);
+    if (v->kind == VIRT_EVENT_SUSPENDED) {
+        act_migrate_hush();
+    }
     free(v);
     if (!event) {
         return; /* a foreign domain, whose long name was cut inside a character */
