@@ -5,7 +5,6 @@ The hosts of a lab share a kernel, so their sockets can be reached through /proc
 two hosts compare: docs/guest.md says why this is the honest number.
 """
 
-import os
 import re
 import socket
 import threading
@@ -16,6 +15,7 @@ from mortarlab import cgroup
 from .history import Beat
 
 RETRY_S = 0.004
+LOOK_UP_S = 0.25
 TICK = re.compile(rb"tick (\d+) mono_ns=(\d+) .*?epoch=(\d+) issued=(\d+) acked=(\d+) flushed=(\d+)")
 
 
@@ -46,11 +46,12 @@ class Recorder:
 
     def _listen(self, host, leader, path):
         """Connect whenever there is a guest, read until it goes. Where none is this is asked 250 times a second: who
-        the host's first process is costs more than that and is looked up once in its life."""
-        pid = None
+        the host's first process is costs more than that, and is looked up four times a second. That the last one found is
+        still there would prove nothing: its number may be another one's by now."""
+        pid, looked_at = None, -LOOK_UP_S
         while not self.stopping.is_set():
-            if pid is None or not os.path.exists(f"/proc/{pid}"):
-                pid = leader()
+            if time.monotonic() - looked_at >= LOOK_UP_S:
+                pid, looked_at = leader(), time.monotonic()
             sock = socket.socket(socket.AF_UNIX)
             try:
                 if pid is None or sock.connect_ex(f"/proc/{pid}/root{path}") != 0:
