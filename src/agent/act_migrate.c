@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/pidfd.h>
-#include <unistd.h>
 
 #include "adapters/virt/virt_migrate.h"
 #include "agent/act_vm.h"

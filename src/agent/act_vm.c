@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <unistd.h>
 
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
