@@ -424,7 +424,8 @@ class Fence(unittest.TestCase):
         self.assertFalse(landed(self.h2, number))
         self.tool(self.h2, "drain", "15000", VOLUME, BRICK)  # without the host's name: believes it
         said = self.tool(self.h2, "drain", "1000", VOLUME, BRICK, "g1", fails="call.timeout")
-        self.assertIn("still 0 operations and 1 connections", said)
+        # How many is not promised: a connection of before may be kept by a stopped thread, too.
+        self.assertRegex(said, r"still 0 operations and [1-9][0-9]* connections")
         self.assertFalse(landed(self.h2, number))
         hold.communicate("")
         self.tool(self.h2, "drain", "15000", VOLUME, BRICK, "g1")
