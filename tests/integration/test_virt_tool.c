@@ -171,6 +171,7 @@ struct watch {
     uint64_t start_us;
     pid_t pid;
     bool ended;     /* QEMU */
+    bool stopped;   /* libvirt's event that says so, which may come after all else */
     bool returned;  /* virt_migrate() */
     int result;
     struct err said;
@@ -185,7 +186,7 @@ static void tell(const struct watch *w, const char *what, const char *detail)
 
 static void maybe_done(struct watch *w)
 {
-    if (w->returned && (w->ended || w->result < 0)) {
+    if (w->returned && ((w->ended && w->stopped) || w->result < 0)) {
         loop_quit(w->loop);
     }
 }
@@ -200,7 +201,9 @@ static void on_event(void *arg, void *msg)
         str_printf("%s at=%.1f downtime_ms=%" PRIu64 " bytes=%" PRIu64, ev->detail,
                    (double)(ev->at_us - w->start_us) / 1000, ev->job.downtime_ms, ev->job.done_bytes);
     tell(w, kinds[ev->kind], detail);
+    w->stopped = w->stopped || ev->kind == VIRT_EVENT_STOPPED;
     free(ev);
+    maybe_done(w);
 }
 
 static void on_exit_of_qemu(void *arg, int fd, uint32_t events)
