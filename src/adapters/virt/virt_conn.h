@@ -41,6 +41,14 @@ static inline void virt_conn_freep(virConnectPtr *c)
  */
 int virt_err(struct err *e, const char *what, ...) _printf_(2, 3);
 
+/**
+ * virt_wait_if_occupied - a name or uuid is refused while libvirtd still ends the domain that had it: wait a little
+ * @said: by libvirt, of virt_err(); it has refused, so nothing was begun
+ * @since_us: of clock_boottime_us(), when the first try began; nobody waits longer than 5 s in all
+ * Return: true when it waited and the caller may try again; false when the refusal is another one or lasts
+ */
+bool virt_wait_if_occupied(const struct err *said, uint64_t since_us);
+
 /** virt_state_of - libvirt's state and reason as ours. @ret_reason: a constant word */
 enum virt_state virt_state_of(int state, int reason, const char **ret_reason);
 

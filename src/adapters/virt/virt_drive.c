@@ -333,6 +333,12 @@ static bool is_active(virConnectPtr conn, const struct dom_info *info)
            (by_uuid && virDomainIsActive(by_uuid) == 1);
 }
 
+static bool has_qemu(const char *name)
+{
+    _cleanup_close_ int fd = -1;
+    return virt_pidfd(name, NULL, &fd, NULL) == 0;
+}
+
 int virt_create(struct virt *v, const char *xml, bool paused, struct err *e)
 {
     _cleanup_conn_ virConnectPtr conn = NULL;
@@ -343,11 +349,14 @@ int virt_create(struct virt *v, const char *xml, bool paused, struct err *e)
     if (r < 0) {
         return r;
     }
-    _cleanup_dom_ virDomainPtr dom = virDomainCreateXML(conn, xml, paused ? VIR_DOMAIN_START_PAUSED : 0);
-    if (dom) {
-        return 0;
-    }
-    r = virt_err(&said, "cannot start domain '%s'", info.name);
+    uint64_t since_us = clock_boottime_us();
+    do {
+        _cleanup_dom_ virDomainPtr dom = virDomainCreateXML(conn, xml, paused ? VIR_DOMAIN_START_PAUSED : 0);
+        if (dom) {
+            return 0;
+        }
+        r = virt_err(&said, "cannot start domain '%s'", info.name);
+    } while (r != -ERR_TIMEOUT && !has_qemu(info.name) && virt_wait_if_occupied(&said, since_us));
     if (r != -ERR_TIMEOUT && is_active(conn, &info)) {
         return ERR_SET(e, EXISTS, "domain '%s' or its uuid runs on this host already", info.name);
     }

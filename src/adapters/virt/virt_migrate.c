@@ -20,8 +20,6 @@
 #define VIRT_LOG_DIR "/var/log/libvirt/qemu" /* libvirt 9.0.0, logDir */
 #define STAT_LIMIT_BYTES 4096
 #define KERNEL_PF_EXITING 0x4
-#define OCCUPIED_US (5 * USEC_PER_SEC) /* longer than libvirtd takes to end a QEMU that has gone */
-#define OCCUPIED_POLL_MS 100
 #define LOG_LIMIT_BYTES (8 * MIB)            /* virtlogd begins a new one at 2 MiB */
 
 static const unsigned migrate_flags =
@@ -68,13 +66,6 @@ static int add_params(struct params *p, const struct virt_migrate_args *a, const
     return 0;
 }
 
-/* The target's libvirtd is still ending what left that host a moment ago (virDomainObjListAdd() of libvirt 9.0): it has
- * refused to prepare, so nothing was begun and the guest runs here. */
-static bool is_occupied(const struct err *said)
-{
-    return said->code == ERR_STATE && strstr(said->msg, "is already being started");
-}
-
 int virt_migrate(struct virt *v, const struct virt_migrate_args *args, struct err *e)
 {
     _cleanup_dom_ virDomainPtr dom = NULL;
@@ -102,14 +93,13 @@ int virt_migrate(struct virt *v, const struct virt_migrate_args *args, struct er
     }
     _cleanup_free_ char *uri =
         args->dest_uri ? str_dup(args->dest_uri) : virt_migrate_uri(args->dest_addr);
-    uint64_t until_us = clock_boottime_us() + OCCUPIED_US;
+    uint64_t since_us = clock_boottime_us();
     while (virDomainMigrateToURI3(dom, uri, p.v, (unsigned)p.n, migrate_flags) < 0) {
         struct err said = {0};
         (void)virt_err(&said, "the migration of '%s' failed", args->name);
-        if (!is_occupied(&said) || clock_boottime_us() >= until_us) {
+        if (!virt_wait_if_occupied(&said, since_us)) { /* on the target: the guest runs here all the time */
             return err_copy(e, &said);
         }
-        clock_sleep_ms(OCCUPIED_POLL_MS);
     }
     return 0;
 }

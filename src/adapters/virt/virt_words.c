@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "adapters/virt/virt_conn.h"
+#include "io/clock.h"
 
 #define SAID_MAX 320 /* of struct err's message */
+#define OCCUPIED_US (5 * USEC_PER_SEC) /* longer than libvirtd takes to end a QEMU that has gone */
+#define OCCUPIED_POLL_MS 100
 
 static const char *const running_reasons[] = {
     "unknown", "booted", "migrated", "restored", "snapshot", "unpaused", "migration-cancelled",
@@ -191,4 +194,26 @@ int virt_err(struct err *e, const char *what, ...)
     int code = err_code_of(ve);
     virResetLastError();
     return err_set(e, code, 0, __FILE__ ":" ERR_STR(__LINE__), "%s: %s", context, said);
+}
+
+/* virDomainObjListAddLocked() of libvirt 9.0: words, since it gives them codes that it gives to much else. The last is
+ * also said of a domain that simply runs, which the callers know apart. */
+static bool is_occupied(const char *said)
+{
+    static const char *const words[] = {"is already being removed", "is already being started", "is already active"};
+    for (size_t i = 0; i < ELEMENTS(words); i++) {
+        if (strstr(said, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool virt_wait_if_occupied(const struct err *said, uint64_t since_us)
+{
+    if (!is_occupied(said->msg) || clock_boottime_us() - since_us >= OCCUPIED_US) {
+        return false;
+    }
+    clock_sleep_ms(OCCUPIED_POLL_MS);
+    return true;
 }
