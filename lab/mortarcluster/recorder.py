@@ -6,6 +6,7 @@ two hosts compare: docs/guest.md says why this is the honest number.
 """
 
 import re
+import select
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ class Recorder:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.threads = []
+        self.socks = {}  # host: [socket, what it said of a line that is not whole, has it ended], under the lock
         for host in hosts or [h.name for h in lab.hosts() if h.role != "witness"]:
             leader = lambda group=lab.host(host).cgroup: cgroup.leader(group)  # noqa: E731
             path = f"/run/mortar/channel/{name}.demo.sock"
@@ -57,31 +59,45 @@ class Recorder:
                 if pid is None or sock.connect_ex(f"/proc/{pid}/root{path}") != 0:
                     time.sleep(RETRY_S)
                     continue
-                sock.settimeout(0.2)
-                self._read(host, sock)
+                sock.setblocking(False)
+                with self.lock:
+                    self.socks[host] = [sock, b"", False]
+                while not self.stopping.is_set() and not self.socks[host][2]:
+                    if select.select([sock], [], [], 0.2)[0]:
+                        self._read_all()
             except OSError:
                 time.sleep(RETRY_S)
             finally:
-                sock.close()
+                with self.lock:
+                    self.socks.pop(host, None)
+                    sock.close()
 
-    def _read(self, host, sock):
-        rest = b""
-        while not self.stopping.is_set():
-            try:
-                data = sock.recv(65536)
-            except TimeoutError:
-                continue
+    def _read_all(self):
+        """What all hosts have said by now. A process that stood still over a move finds the end of one host's lines beside
+        the begin of the other's: which thread reads first says nothing, but the guest has numbered them."""
+        with self.lock:
             now = time.monotonic()
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                match = TICK.match(line)
-                if match:
-                    epoch, issued, acked, flushed = (int(n) for n in match.groups()[2:])
-                    words = {"epoch": epoch, "issued": issued, "acked": acked, "flushed": flushed}
-                    with self.lock:
-                        self.lines.append((now, host, int(match[1]), words))
+            found = [line for host in self.socks for line in self._read(host, now)]
+            if len({line[1] for line in found}) > 1:
+                found.sort(key=lambda line: line[2])
+            self.lines += found
+
+    def _read(self, host, now):
+        """The lines that are there now, under the lock."""
+        entry = self.socks[host]
+        try:
+            data = entry[0].recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        entry[2] = not data
+        *lines, entry[1] = (entry[1] + data).split(b"\n")
+        for line in lines:
+            match = TICK.match(line)
+            if match:
+                epoch, issued, acked, flushed = (int(n) for n in match.groups()[2:])
+                yield now, host, int(match[1]), {"epoch": epoch, "issued": issued, "acked": acked, "flushed": flushed}
 
     def mark(self):
         """The number of lines so far: the start of what to look at."""
