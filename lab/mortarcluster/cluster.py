@@ -16,6 +16,10 @@ DATA_DISK = "/dev/mortar-data"
 # Longer than any phase of the product may take, on a machine with other work: both only end a hopeless wait.
 COMMAND_DEADLINE_S = 300
 WAIT_DEADLINE_S = 120
+# "Try again", and of what only looks "no answer came in time", are no failure on a machine that stands still for seconds:
+# the store elects another leader, an agent answers late. Exit codes of mortar(1).
+AGAIN, UNKNOWN = 5, 6
+AGAIN_S = 30
 
 
 class CommandFailed(Exception):
@@ -39,12 +43,26 @@ class Cluster:
     # -- commands
 
     def mortar(self, host, *words, check=True, timeout=COMMAND_DEADLINE_S):
-        """Run `mortar WORDS` in a host: CompletedProcess with text output."""
+        """Run `mortar WORDS` in a host: CompletedProcess with text output. One that must succeed (check) is given again
+        when it says "try again"."""
         words = [str(w) for w in words]
-        done = self.lab.exec(host, ["mortar", *words], timeout=timeout, check=False)
-        if check and done.returncode != 0:
+        if not check:
+            return self.lab.exec(host, ["mortar", *words], timeout=timeout, check=False)
+        done = self.answer(host, *words, timeout=timeout)
+        if done.returncode != 0:
             raise CommandFailed(host, words, done)
         return done
+
+    def answer(self, host, *words, timeout=COMMAND_DEADLINE_S, again=(AGAIN,)):
+        """Run `mortar WORDS` in a host until it says something else than "try again", which each time is printed."""
+        words = [str(w) for w in words]
+        end = time.monotonic() + AGAIN_S
+        while True:
+            done = self.mortar(host, *words, check=False, timeout=timeout)
+            if done.returncode not in again or time.monotonic() > end:
+                return done
+            print(f"again: {CommandFailed(host, words, done)}")
+            time.sleep(0.5)
 
     def change(self, host, *words, timeout=COMMAND_DEADLINE_S):
         """A command that changes something, told first; what it printed."""
@@ -53,7 +71,11 @@ class Cluster:
 
     def show(self, host, *words):
         """The JSON object that `mortar WORDS --json` prints."""
-        return json.loads(self.mortar(host, *words, "--json", timeout=60).stdout)
+        words = (*words, "--json")
+        done = self.answer(host, *words, timeout=60, again=(AGAIN, UNKNOWN))
+        if done.returncode != 0:
+            raise CommandFailed(host, words, done)
+        return json.loads(done.stdout)
 
     def names(self, host, noun):
         """Names of all objects of a kind: hosts, pools, vms."""
@@ -101,9 +123,19 @@ class Cluster:
         """init and join for all hosts of the lab that are not members yet."""
         if not self.is_member(first):
             self.init(first)
-        for entry in self.lab.hosts():
-            if entry.name != first and not self.is_member(entry.name):
-                self.join(entry.name, first, "witness" if entry.role == "witness" else None)
+        new = [entry for entry in self.lab.hosts() if entry.name != first and not self.is_member(entry.name)]
+        for entry in new:
+            self.join(entry.name, first, "witness" if entry.role == "witness" else None)
+        if new:
+            self.wait_told([entry.name for entry in self.lab.hosts()])
+
+    def wait_told(self, hosts):
+        """Until each of these hosts knows that all of them are members in good standing: it hears of the others' commits
+        by a watch of its own, a moment after the command that made them has returned."""
+        wanted = {host: "online" for host in hosts}
+        for host in hosts:
+            self.wait_until(f"{host} has heard of all members", lambda host=host: wanted.items() <= {
+                h["name"]: h["state"] for h in self.show(host, "host", "ls")["items"]}.items())
 
     def create_pool(self, name="vms", host="host1", *words):
         """A pool on the hosts' data disks, unless it is there."""

@@ -17,7 +17,7 @@ DISK = ["--device", "/dev/mortar-data"]
 
 def refused(cluster, host, *words, says):
     """The command is refused, says why, and says what to do."""
-    done = cluster.mortar(host, *words, check=False)
+    done = cluster.answer(host, *words)
     assert done.returncode == REFUSED, (words, done.returncode, done.stdout, done.stderr)
     assert re.search(says, done.stderr), (words, done.stderr)
     assert "\nhint: " in done.stderr, (words, done.stderr)
@@ -32,6 +32,7 @@ def form(cluster, **roles):
                        "--role", role)
     for host, role in roles.items():
         cluster.join(host, role=role)
+    cluster.wait_told(cluster.names("host1", "host"))
 
 
 def sh(cluster, host, script, check=True):
@@ -128,7 +129,7 @@ class TestPools:
 
     def test_two_hosts_with_consent(self, cluster):
         cluster.mortar("host1", "pool", "create", "pair", "--no-ha", *DISK)
-        assert cluster.show("host1", "pool", "show", "pair")["quorum"] is True
+        cluster.wait_quorum("host1", "pair")
         cluster.wait_quorum("host2", "pair")
         pool = cluster.show("host2", "pool", "show", "pair")
         assert pool["copies"] == 2 and pool["arbiter"] is False
@@ -228,6 +229,7 @@ class TestLeave:
 
     def test_it_can_join_again(self, cluster):
         cluster.join("host3")
+        cluster.wait_told(["host1", "host2", "host3"])
         cluster.wait_until("three members", lambda: self.members(cluster) == (3, 3), 90)
         assert cluster.wait_until("mounted", lambda: is_mounted(cluster, "host3", "/mnt/vms"))
 
@@ -377,7 +379,7 @@ class TestForeign:
         line = "migration_port_min = 50000"
         sh(cluster, "host1", f"cp -a /etc/libvirt/qemu.conf /root; echo '{line}' >> /etc/libvirt/qemu.conf")
         try:
-            done = cluster.mortar("host1", "init", "mine", *cluster.addresses("host1"), check=False)
+            done = cluster.answer("host1", "init", "mine", *cluster.addresses("host1"))
             assert done.returncode == REFUSED and "qemu.conf" in done.stderr, done
             assert line in sh(cluster, "host1", "cat /etc/libvirt/qemu.conf")
         finally:
