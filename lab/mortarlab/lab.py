@@ -295,6 +295,13 @@ class Lab:
                     plan["cuts"].append(cut)
             self._write_links(plan)
 
+    def silence(self):
+        """Drop everything between all hosts, from one moment on: a switch that dies. Until heal()."""
+        with state.locked(self.name):
+            plan = self._plan()
+            plan["cuts"] = [[short, host["name"], "*"] for host in plan["hosts"] for short in net.NETS]
+            self._write_links(plan)
+
     def heal(self):
         """Take back all partitions; hosts that are cut or hang stay without links."""
         with state.locked(self.name):

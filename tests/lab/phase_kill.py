@@ -20,6 +20,7 @@ from mortarlab import cgroup
 
 POLL_S = 0.003
 START_S = 2  # libvirtd comes with its socket only
+ANSWER_S = 30
 UNITS = {"agent": "mortard", "libvirtd": "libvirtd", "glusterd": "glusterd"}
 # Names of phases as in src/core/op/*.c.
 PHASES = {
@@ -86,8 +87,8 @@ class Agent:
     def __init__(self, lab, host):
         self.group = lab.host(host).cgroup
 
-    def get(self, path):
-        """The JSON that GET answers, or None while there is no agent."""
+    def ask(self, path):
+        """(status, text) that GET answers, or None while there is no agent."""
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.settimeout(5)
             try:
@@ -96,14 +97,16 @@ class Agent:
                 conn.sock = sock
                 conn.request("GET", path)
                 answer = conn.getresponse()
-                body = answer.read()
+                return answer.status, answer.read()
             except (OSError, http.client.HTTPException):
                 return None
-        return json.loads(body) if answer.status == 200 else None
 
-    def tasks(self):
-        """All tasks that it knows; none while it does not answer."""
-        return (self.get("/v1/tasks") or {}).get("items", [])
+    def tasks(self, within_s=0):
+        """All tasks that it knows; none when it does not answer."""
+        end = time.monotonic() + within_s
+        while not (answer := self.ask("/v1/tasks")) and time.monotonic() < end:
+            time.sleep(POLL_S)
+        return json.loads(answer[1])["items"] if answer and answer[0] == 200 else []
 
 
 def pids(lab, host, daemon):
@@ -141,7 +144,7 @@ class AtPhase:
         self.kind = kind
         self.late_by = PHASES[kind].index(phase)
         self.act = act
-        self.known = {task["id"] for task in self.agent.tasks()}
+        self.known = {task["id"] for task in self.agent.tasks(ANSWER_S)}
         self.met = None  # the phase in which act() was called
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -159,7 +162,7 @@ class AtPhase:
         is_last = False
         while self.met is None and not is_last:
             is_last = self.stopping.is_set()  # the command has ended: its task stands in its last phase
-            for task in self.agent.tasks():
+            for task in self.agent.tasks(ANSWER_S if is_last else 0):
                 if (task["kind"] == self.kind and task["id"] not in self.known
                         and order.index(task["phase"]) >= self.late_by):
                     self.met = task["phase"]

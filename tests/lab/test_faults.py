@@ -11,6 +11,7 @@ import functools
 import os
 import random
 import signal
+import time
 
 import phase_kill
 import pytest
@@ -71,8 +72,10 @@ def formed(hosts):
 
 @pytest.fixture
 def pool(formed):
-    """The cluster with a mirrored pool."""
+    """The cluster with a mirrored pool, as each host sees it: a machine finds no room where nobody has looked yet."""
     formed.create_pool()
+    for host in (*DATA_HOSTS, "host3"):
+        formed.wait_whole(host)
     return formed
 
 
@@ -103,12 +106,24 @@ def put_guest(cluster):
         Guest(cluster).put_files(guest_files(), host)
 
 
+def begin(cluster, trap, host, *words):
+    """The command; again when it was refused before it began, and may be. How it ended."""
+    said = []
+
+    def is_met():
+        said.append(cluster.mortar(host, *words, check=False))
+        time.sleep(0.5)  # the trap looks 300 times a second
+        return trap.met or said[-1].returncode != AGAIN
+    cluster.wait_until(f"'mortar {' '.join(words)}' begins", is_met)
+    return said[-1]
+
+
 def run_and_kill(cluster, case, runner, *words, at=None):
     """The command on host `at`, the kill when its task meets the case's phase; how it ended."""
     at = at or "host1"
     with AtPhase(cluster.lab, runner, case.kind, case.phase,
                  lambda: phase_kill.kill(cluster.lab, case.host, case.daemon)) as trap:
-        done = cluster.mortar(at, *words, check=False)
+        done = begin(cluster, trap, at, *words)
     assert trap.met, f"the task never met {case.phase}: {done.stdout}{done.stderr}"
     print(f"\n{case}: met in {trap.met}, exit {done.returncode} {done.stderr.strip()[-300:]}")
     return done
@@ -268,7 +283,7 @@ def move_and_hurt(cluster, guest, phase, act):
         wait_heartbeat(heart)
         start = heart.mark()
         with AtPhase(cluster.lab, source, "vm.migrate", phase, lambda: act(source, target)) as trap:
-            done = cluster.mortar("host3", "vm", "migrate", guest.name, "--to", target, check=False)
+            done = begin(cluster, trap, "host3", "vm", "migrate", guest.name, "--to", target)
         assert trap.met, f"the task never met {phase}: {done.stdout}{done.stderr}"
         print(f"\nmet in {trap.met}, exit {done.returncode} {done.stderr.strip()[-300:]}")
         yield
@@ -397,7 +412,9 @@ def kill_bricks(cluster, hosts):
 
 def start_bricks(cluster):
     """As an administrator would."""
-    cluster.lab.exec("host1", ["gluster", "--mode=script", "volume", "start", "vms", "force"])
+    words = ["gluster", "--mode=script", "volume", "start", "vms", "force"]
+    cluster.wait_until("glusterd takes the command", lambda: cluster.lab.exec(
+        "host1", words, check=False, timeout=120).returncode == 0)
 
 
 def test_without_quorum_nothing_starts_and_guests_wait(guest):
