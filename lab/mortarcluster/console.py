@@ -13,11 +13,21 @@ class Console:
     def __init__(self, cluster, host, name, on_line=lambda line: None):
         self.lines = []
         self.on_line = on_line
-        self.child = cluster.lab.popen(host, ["mortar", "vm", "console", name],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT)
+        self.cluster, self.host, self.name = cluster, host, name
+        self._begin()
+
+    def _begin(self):
+        self.child = self.cluster.lab.popen(self.host, ["mortar", "vm", "console", self.name],
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=subprocess.STDOUT)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
+
+    def _end(self):
+        self.child.kill()
+        self.child.wait()
+        self.child.drop_group()
+        self.thread.join()
 
     def _read(self):
         for raw in self.child.stdout:
@@ -29,15 +39,17 @@ class Console:
         return self
 
     def __exit__(self, *_):
-        self.child.kill()
-        self.child.wait()
-        self.child.drop_group()
-        self.thread.join()
+        self._end()
 
     def say(self, words):
-        """Type a line."""
-        self.child.stdin.write(words.encode() + b"\n")
-        self.child.stdin.flush()
+        """Type a line. Who needs it to be heard says it again: a command that was refused, as by an agent that has just
+        begun, is given anew, and a guest may miss keys."""
+        try:
+            self.child.stdin.write(words.encode() + b"\n")
+            self.child.stdin.flush()
+        except BrokenPipeError:
+            self._end()
+            self._begin()
 
     def wait_for(self, pattern, within_s=120, start=0):
         """The first match of pattern in a line from number start on."""

@@ -20,6 +20,7 @@ from .cluster import Cluster, CommandFailed
 from .faults import DATA_HOSTS, FAULTS, HOSTS, cut_cables, kill_daemon, lead_store, other
 from .history import WINDOW
 from .keeper import make_guest
+from .strangers import Stalls
 
 # A hang may end before the guard runs again, and no lab has a watchdog: S3 is not promised (docs/design/failover.md).
 NO_S3 = ("hang",)
@@ -32,6 +33,8 @@ WHOLE_WITHIN_S = 240
 # can promise S3 for.
 LIGHT_MAX_S = 2.0
 FREEZE_S = 3.5
+# A machine that stands still for so long adds it to whatever fault there is, on hosts that no schedule names.
+STALL_MAX_S = 1.0
 EXPLAIN = ("mortar status; mortar task ls; mortar vm why demo; ip -br addr; nft list table inet mortar_fence | head -40; "
            "journalctl -u 'mortar*' -n 60 --no-pager -o short-precise; "
            "tail -n 20 /var/log/mortar/console/*.log")
@@ -220,16 +223,18 @@ def run_one(keeper, schedule):
         marks[name] = round(max(0, time.monotonic() - started - sum(marks.values())), 1)
     keeper.begin_anew()
     before = keeper.cluster.incarnations(keeper.through)
-    outlasted = play(keeper, schedule)
-    mark("faults")
-    keeper.cluster.wait_whole(keeper.through, WHOLE_WITHIN_S)
-    mark("whole")
+    with Stalls() as stalls:
+        outlasted = play(keeper, schedule)
+        mark("faults")
+        keeper.cluster.wait_whole(keeper.through, WHOLE_WITHIN_S)
+        mark("whole")
     keeper.look_in_peace()
     mark("looks")
-    is_long_hang = any(f["what"] == "stand" and f["lasted_s"] > FREEZE_S for f in outlasted)
+    is_long_hang = stalls.longest_s > LIGHT_MAX_S or any(
+        f["what"] == "stand" and f["lasted_s"] > FREEZE_S for f in outlasted)
     left_out = ("C6",) if (schedule.loss and schedule.loss.what in NO_S3) or is_long_hang else ()
     found = [str(violation) for violation in keeper.judge(left_out)]
-    if not schedule.loss:
+    if not schedule.loss and stalls.longest_s <= STALL_MAX_S:
         excused = {fault["host"] for fault in outlasted}
         found += restarts(keeper) if not excused & {line[1] for line in keeper.heart.lines} else []
         found += [f"a light fault fenced {host}" for host, node in keeper.cluster.incarnations(keeper.through).items()
@@ -237,7 +242,8 @@ def run_one(keeper, schedule):
     mark("judge")
     return {"seed": schedule.seed, "kind": schedule.kind(), "faults": schedule.words(),
             "seconds": round(time.monotonic() - started, 1), "parts": marks, "views": len(keeper.views),
-            "beats": len(keeper.heart.lines), "left_out": left_out, "outlasted": outlasted, "violations": found}
+            "beats": len(keeper.heart.lines), "left_out": left_out, "outlasted": outlasted,
+            "stalled_s": round(stalls.longest_s, 2), "violations": found}
 
 
 def try_one(keeper, schedule):

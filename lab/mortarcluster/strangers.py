@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the machine was used by others than a lab, so that a measurement knows whether it is one.
+"""How much of the machine was used by others than a lab, and whether it stood still, so that a measurement knows
+whether it is one.
 
 All processes of a lab's hosts are in their cgroups, whose CPU time the kernel counts; what else kept
 the processors busy, or was stolen by a hypervisor, are strangers. The kernel's own work for the lab (its loop
@@ -7,6 +8,8 @@ devices, its network) counts as theirs: on a machine with nothing else it is som
 """
 
 import os
+import subprocess
+import sys
 import time
 
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal: proc(5)
@@ -47,3 +50,36 @@ class Strangers:
         wall_s, machine_s, lab_s = (after - before for before, after in zip(self.before, self._look()))
         others_s = max(0.0, machine_s - lab_s)
         self.share = min(1.0, others_s / max(wall_s, 0.001) / os.cpu_count())
+
+
+# As important to its processor as the guards are to theirs, until its standard input ends
+WATCH = """
+import os, select, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+except OSError:
+    pass
+longest, last = 0, time.monotonic()
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    now = time.monotonic()
+    longest, last = max(longest, now - last - 0.05), now
+print(max(longest, time.monotonic() - last - 0.05))
+"""
+
+
+class Stalls:
+    """with Stalls() as stalls: …; stalls.longest_s: so long a processor did nothing for a process that cannot wait"""
+
+    def __init__(self):
+        self.children = []
+        self.longest_s = None
+
+    def __enter__(self):
+        for processor in sorted(os.sched_getaffinity(0)):
+            self.children.append(subprocess.Popen([sys.executable, "-c", WATCH, str(processor)], text=True,
+                                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return self
+
+    def __exit__(self, *_):
+        self.longest_s = max(float(child.communicate()[0] or 0) for child in self.children)
