@@ -17,6 +17,8 @@ from moving import OTHER, SETTLE_S, HurtMove, cut_source, judge, qemu_pids, wait
 from mortarcluster import Cluster, Guest
 from mortarcluster import guest as guest_module
 from mortarcluster.faults import recover
+from mortarcluster.soak import STALL_MAX_S
+from mortarcluster.strangers import Stalls
 
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
@@ -122,7 +124,7 @@ def test_a_move_that_loses_the_store_in_the_midst(cluster, guest):
 def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
     """act(move) in a phase, mend() afterwards: the guest runs on one of both without a start, all hosts stay in."""
     before = cluster.incarnations()
-    with HurtMove(cluster, guest, phase, act) as move:
+    with Stalls() as stalls, HurtMove(cluster, guest, phase, act) as move:
         try:
             move.outcome()
         finally:
@@ -135,7 +137,10 @@ def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
         assert ticks == sorted(set(ticks)), "it started anew"
         flushed = move.heart.last()[3]["flushed"]
     wait_no_task(cluster)
-    assert cluster.incarnations() == before, "somebody was fenced"
+    if stalls.longest_s > STALL_MAX_S:
+        print(f"the machine stood still for {stalls.longest_s:.1f} s")
+    else:
+        assert cluster.incarnations() == before, "somebody was fenced"
     judge(cluster, guest, flushed)
 
 

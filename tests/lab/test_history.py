@@ -49,7 +49,7 @@ def guest(cluster):
     cluster.mortar("host3", "vm", "rm", guest.name)
 
 
-def writes_on(keeper, host, count=WRITES, within_s=60):
+def writes_on(keeper, host, count=WRITES, within_s=120):
     """Until the guest has flushed so many more numbers on a host."""
     first = keeper.heart.wait_for(lambda line: line[1] == host, within_s)
     keeper.heart.wait_for(lambda line: line[1] == host and line[3]["flushed"] > first[3]["flushed"] + count, within_s)
@@ -69,7 +69,7 @@ def fail_over(cluster, keeper, breaks):
     old = keeper.guest.seen("host3")["host"]
     writes_on(keeper, old)
     breaks(old)
-    keeper.heart.wait_for(lambda line: line[1] == other(old), 90)
+    keeper.heart.wait_for(lambda line: line[1] == other(old), 180)
     keeper.look(other(old))
     writes_on(keeper, other(old))
     keeper.look(other(old))

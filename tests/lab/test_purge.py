@@ -91,7 +91,7 @@ def test_systemd_mounts_again_when_the_mount_process_is_killed(cluster):
         cluster.wait_until("the file is there again",
                            lambda: sh(cluster, "host2", there_again, check=False) == before)
         assert sh(cluster, "host2", f"systemctl show -P MainPID {MOUNT}") not in (pid, "0")
-        assert sh(cluster, "host2", f"systemctl show -P NRestarts {MOUNT}") == "1"
+        assert sh(cluster, "host2", f"systemctl show -P NRestarts {MOUNT}") != "0"
         assert sh(cluster, "host2", "grep -c ' /mnt/vms ' /proc/mounts") == "1", "the dead one is gone"
         sh(cluster, "host2", "rm /mnt/vms/there")
     finally:
@@ -102,6 +102,7 @@ def test_systemd_mounts_again_when_the_mount_process_is_killed(cluster):
 def test_a_vm_is_created_once_by_a_request_sent_twice(cluster, guest):
     body = {"name": "twin", "image": guest_module.IMAGE, "pool": "local", "cpus": 1,
             "memory_bytes": 64 << 20, "host": "host1", "start": False}
+    cluster.wait_heard("host2", guest.name)  # and of its image and pool
     said = [ask(cluster, host, "POST", "/v1/vms", body, "0123456789abcdef")
             for host in ("host1", "host1", "host2")]
     assert [status for status, _ in said] == [202] * 3, said
@@ -161,5 +162,5 @@ def test_a_new_cluster_can_be_made_of_them(cluster, debs_dir):
     assert cluster.names("host2", "host") == ["host1", "host2"]
     assert cluster.names("host1", "vm") == []
     cluster.create_pool("vms", "host1", "--no-ha", "--wipe")
-    assert cluster.show("host1", "pool", "show", "vms")["quorum"] is True
+    cluster.wait_quorum("host1", "vms")
     cluster.wait_quorum("host2", "vms")

@@ -52,14 +52,15 @@ def test_a_host_without_power_has_no_brick_and_an_alarm(cluster):
     wanted = {"host1": "online", "host2": "silent", "host3": "online"}
     cluster.wait_until("the host is silent", lambda: {
         h["name"]: h["state"] for h in cluster.show("host1", "host", "ls")["items"]} == wanted)
-    told = alarms(cluster)
-    assert ("warning", "vms", "the brick on host2 is offline") in told
-    assert any(severity == "error" and about == "host2" for severity, about, _ in told)
+    cluster.wait_until("there is an alarm of the brick", lambda: (
+        "warning", "vms", "the brick on host2 is offline") in alarms(cluster))
+    cluster.wait_until("there is an alarm of the host", lambda: any(
+        severity == "error" and about == "host2" for severity, about, _ in alarms(cluster)))
 
 
 def test_nothing_is_put_on_it(cluster):
-    done = cluster.mortar("host1", "pool", "create", "more", "--hosts", "host1,host2", "--brick",
-                          "/data/gluster/more", "--force", check=False)
+    done = cluster.answer("host1", "pool", "create", "more", "--hosts", "host1,host2", "--brick",
+                          "/data/gluster/more", "--force")
     assert done.returncode == REFUSED, done.stderr
     assert "host 'host2' is silent" in done.stderr
     assert "\nhint: " in done.stderr
@@ -68,7 +69,8 @@ def test_nothing_is_put_on_it(cluster):
 def test_with_one_brick_left_there_is_no_quorum(cluster):
     cluster.lab.cut("host3")
     cluster.wait_until("one brick", lambda: pool(cluster) == (["host1"], False))
-    assert any(severity == "error" and about == "vms" for severity, about, _ in alarms(cluster))
+    cluster.wait_until("there is an alarm", lambda: any(
+        severity == "error" and about == "vms" for severity, about, _ in alarms(cluster)))
 
 
 def test_after_their_return_all_is_well_again(cluster):
