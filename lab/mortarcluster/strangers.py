@@ -60,6 +60,7 @@ try:
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 except OSError:
     pass
+print("looks", flush=True)
 longest, last = 0, time.monotonic()
 while not select.select([sys.stdin], [], [], 0.05)[0]:
     now = time.monotonic()
@@ -79,6 +80,8 @@ class Stalls:
         for processor in sorted(os.sched_getaffinity(0)):
             self.children.append(subprocess.Popen([sys.executable, "-c", WATCH, str(processor)], text=True,
                                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        for child in self.children:
+            child.stdout.readline()
         return self
 
     def __exit__(self, *_):

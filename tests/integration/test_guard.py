@@ -18,6 +18,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
 
 from history import Beat, History  # noqa: E402  (the path must come first)
+from strangers import Stalls  # noqa: E402
 
 PROGRAM = ""
 MALLOC_COUNT = ""
@@ -27,7 +28,10 @@ NETS = (1, 2)
 HOSTS = ("a", "b", "c")
 BEAT_S, SILENT_S, FREEZE_S, WATCHDOG_S, PROMISE_S = 0.05, 0.4, 0.5, 0.8, 1.2
 VERIFY_S = 0.2
-TAKE_OVERS = 5  # within so many the judge must find two instances at once
+TAKE_OVERS = 5
+TAKE_OVERS_MAX = 30  # within so many the judge must find two instances at once: they are there for 0.1 s
+STALL_S = 0.1  # who gets no processor for so long keeps no times that are a tenth of the product's
+TRIES = 10
 # Writes the moment of each tick (CLOCK_MONOTONIC, ns); busy, as a virtual CPU is.
 TICKER = """
 import mmap, sys, time
@@ -95,10 +99,11 @@ class Host:
         run("ip", "-n", self.case.switch, "link", "set", f"{self.name}{net}", state)
 
     def cut(self):
-        """All links. Return: when, before the first went."""
+        """All links. Return: when, before the first went; .cut_over_at is when the last had gone."""
         at = time.monotonic()
         for net in NETS:
             self.set_link(net, "down")
+        self.cut_over_at = time.monotonic()
         return at
 
     def heal(self):
@@ -199,13 +204,22 @@ class Host:
         self.agent.send(text.encode())
         return json.loads(self.agent.recv(65536))
 
-    def refusal(self, text):
-        """Why a command is refused. What the guard said of itself meanwhile is passed over."""
+    def answer(self, text, is_it):
+        """The status that answers a command. What the guard said of itself meanwhile is passed over."""
         said = self.tell(text)
         end = time.monotonic() + PATIENCE_S
-        while not said["refused"] and time.monotonic() < end:
+        while not (is_it(said) or said["refused"]) and time.monotonic() < end:
             said = json.loads(self.agent.recv(65536))
-        return said["refused"]
+        return said
+
+    def refusal(self, text):
+        """Why a command is refused."""
+        return self.answer(text, lambda said: said["refused"])["refused"]
+
+    def configure(self):
+        """Its next generation, from the agent; what it says then."""
+        return self.answer(f"config {self.generation}\n{self.config_text()}",
+                           lambda said: said["generation"] == self.generation)
 
     def status(self):
         """Asked for."""
@@ -277,26 +291,42 @@ class Guards(unittest.TestCase):
             wait_for(lambda host=host: not host.stands_still(), "runs")
         return self.hosts["a"], self.hosts["b"], self.hosts["c"]
 
-    def check_frozen_in_time(self, host, cut_at):
-        """The last tick came within freeze and verification of the cut."""
+    def check_frozen(self, host, cut_at):
+        """Return: did the last tick come within freeze and verification of the cut?"""
         host.wait_status(lambda s: s["frozen"] and s["verified"], "is frozen and verified")
         self.assertTrue(host.stands_still())
         print(f"# last tick {host.last_tick() - cut_at:.3f} s after the cut began")
         self.assertGreater(host.last_tick(), cut_at)
-        self.assertLess(host.last_tick(), cut_at + FREEZE_S + VERIFY_S + BEAT_S)
+        return host.last_tick() < host.cut_over_at + FREEZE_S + VERIFY_S + BEAT_S
+
+    def on_time(self, what):
+        """what() gives something true; when not, it is tried again if the machine stood still meanwhile."""
+        for _ in range(TRIES):
+            with Stalls() as stalls:
+                value = what()
+            if value or stalls.longest_s < STALL_S:
+                break
+            print(f"# the machine stood still for {stalls.longest_s:.3f} s")
+        self.assertTrue(value)
 
     def test_host_that_is_cut_off_freezes_in_time_and_thaws_when_healed(self):
         a, b, c = self.start_all("busy")
         self.assertEqual(a.cut_set(), set())
-        cut_at = a.cut()
-        for fencer in (b, c):
-            fencer.wait_status(lambda s: s["peers"]["a"]["silent"], "hears nothing of a")
-            self.assertGreater(time.monotonic(), cut_at + SILENT_S - BEAT_S)
-            self.assertLess(time.monotonic(), cut_at + SILENT_S + 5)  # the moment of our look, on a busy machine
-            self.assertTrue(fencer.status()["run_right"])
-        self.check_frozen_in_time(a, cut_at)
+
+        def freezes_in_time():
+            a.heal()
+            a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs")
+            for fencer in (b, c):
+                fencer.wait_status(lambda s: s["run_right"] and not s["peers"]["a"]["silent"], "hears a")
+            wait_for(lambda: not a.stands_still(), "ticks")
+            cut_at = a.cut()
+            for fencer in (b, c):
+                fencer.wait_status(lambda s: s["peers"]["a"]["silent"], "hears nothing of a")
+                self.assertGreater(time.monotonic(), cut_at + SILENT_S - BEAT_S)
+            is_frozen = self.check_frozen(a, cut_at)
+            return is_frozen and all(fencer.status()["run_right"] and not fencer.cut_set() for fencer in (b, c))
+        self.on_time(freezes_in_time)
         self.assertEqual(a.cut_set(), {f"10.99.{n}.{i}" for n in NETS for i in (2, 3)})
-        self.assertEqual(b.cut_set(), set())
         # what the cut's maker did not expect: somebody loads other rules
         run("ip", "netns", "exec", a.netns, "nft", "flush", "ruleset")
         wait_for(a.cut_set, "the cut is made anew")
@@ -308,7 +338,7 @@ class Guards(unittest.TestCase):
         status = a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws")
         self.assertGreaterEqual(status["freezes"], 1)
         wait_for(lambda: not a.stands_still(), "ticks")
-        self.assertEqual(a.cut_set(), set())
+        wait_for(lambda: a.cut_set() == set(), "nothing is cut off")
         for fencer in (b, c):
             fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
         for host in (a, b, c):
@@ -349,7 +379,7 @@ class Guards(unittest.TestCase):
         a.inc += 1
         a.generation += 1
         a.heal()
-        a.tell(f"config {a.generation}\n{a.config_text()}")
+        a.configure()
         a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs again as the next incarnation")
         for fencer in (b, c):
             fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
@@ -361,31 +391,34 @@ class Guards(unittest.TestCase):
         self.start_all()
         self.make_spare()
         for _ in range(TAKE_OVERS):
-            self.assertEqual(self.take_over(waits=True), [])
+            self.on_time(lambda: not self.take_over(waits=True))
 
     def test_without_the_wait_for_promises_two_instances_execute_at_once(self):
         self.start_all()
         self.make_spare()
         found = []
-        for _ in range(TAKE_OVERS):
+        for _ in range(TAKE_OVERS_MAX):
             found = found or self.take_over(waits=False)
         self.assertEqual([violation.check for violation in found], ["C6"])
 
     def test_one_of_two_networks_is_enough(self):
         a, b, _ = self.start_all()
-        freezes = a.status()["freezes"]
-        for net in NETS:
+
+        def goes_on(net):
+            freezes = a.status()["freezes"]
             a.set_link(net, "down")
-            end = time.monotonic() + 2 * FREEZE_S
-            while time.monotonic() < end:
-                self.assertTrue(a.status()["run_right"])
-                self.assertFalse(b.status()["peers"]["a"]["silent"])
+            end, is_well = time.monotonic() + 2 * FREEZE_S, True
+            while is_well and time.monotonic() < end:
+                is_well = a.status()["run_right"] and not b.status()["peers"]["a"]["silent"]
             a.set_link(net, "up")
-            a.wait_status(lambda s: s["run_right"], "runs")
+            a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs")
             # the other network carries again before it is the only one: a port may need a moment
             reach = ["ip", "netns", "exec", a.netns, sys.executable, "-c", REACH, f"10.99.{net}.2"]
-            self.assertIn("ConnectionRefused", subprocess.run(reach, capture_output=True, text=True).stderr)
-        self.assertEqual(a.status()["freezes"], freezes)
+            wait_for(lambda: "ConnectionRefused" in subprocess.run(reach, capture_output=True, text=True).stderr,
+                     f"network {net} carries again")
+            return is_well and a.status()["freezes"] == freezes
+        for net in NETS:
+            self.on_time(lambda net=net: goes_on(net))
 
     def test_restarted_guard_leaves_a_frozen_slice_frozen_until_quorum(self):
         a, b, _ = self.start_all()
@@ -406,7 +439,7 @@ class Guards(unittest.TestCase):
         a.heal()
         a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws")
         wait_for(lambda: a.last_tick() > tick, "ticks")
-        self.assertEqual(a.cut_set(), set())
+        wait_for(lambda: a.cut_set() == set(), "nothing is cut off")
 
     def test_guard_restarted_in_peace_stops_its_vms_for_a_moment_only(self):
         a, _, _ = self.start_all("busy")
@@ -426,12 +459,13 @@ class Guards(unittest.TestCase):
             fencer.tell("deny a 1\n")
             status = fencer.wait_status(lambda s: s["peers"]["a"]["denied_inc"] == 1, "it denies")
             self.assertEqual(status["refused"], "")
-            self.assertFalse(status["peers"]["a"]["denial_over"])
+            if time.monotonic() - at < PROMISE_S - BEAT_S - 0.01:
+                self.assertFalse(status["peers"]["a"]["denial_over"])
             fencer.wait_status(lambda s: s["peers"]["a"]["denial_over"], "its denial is over")
             # the last promise was given at most a beat before the denial (docs/adr/0006)
             self.assertGreaterEqual(time.monotonic() - at, PROMISE_S - BEAT_S - 0.01)
         a.wait_status(lambda s: s["verified"] and not s["run_right"], "is frozen, although it is heard")
-        self.assertFalse(b.status()["peers"]["a"]["silent"])
+        b.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a")
         self.check_egress(a, b)
         # a restarted fencer reads it from its configuration, and waits for what it may have promised
         b.denied = [("a", 1)]
@@ -443,7 +477,7 @@ class Guards(unittest.TestCase):
         self.assertFalse(a.status()["run_right"])
         # the next incarnation is promised to again
         a.inc, a.generation = 2, 2
-        self.assertEqual(a.tell("config 2\n" + a.config_text())["generation"], 2)
+        self.assertEqual(a.configure()["generation"], 2)
         a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs as incarnation 2")
         self.assertTrue(b.status()["peers"]["a"]["denial_over"])
 
@@ -489,7 +523,7 @@ class Guards(unittest.TestCase):
         self.assertIn("no command", a.refusal("reboot"))
         self.assertIn("more than", a.refusal("x" * 17000))
         self.assertEqual(a.status()["generation"], 0)
-        status = a.tell("config 1\n" + a.config_text())
+        status = a.configure()
         self.assertEqual((status["generation"], status["enforce"], status["refused"]), (1, True, ""))
         self.assertEqual(status["watchdog"]["kind"], "none" if not os.path.exists("/dev/watchdog") else
                          status["watchdog"]["kind"])
@@ -501,7 +535,7 @@ class Guards(unittest.TestCase):
         others = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         for other in others:
             other.connect(str(a.folder / "guard.sock"))
-            other.settimeout(5)
+            other.settimeout(PATIENCE_S)
         for other in others:
             self.assertEqual(json.loads(other.recv(65536))["generation"], 1)
             other.close()
