@@ -90,7 +90,7 @@ class Guest:
         self.process.stdin.flush()
 
     def answer(self):
-        assert select.select([self.process.stdout], [], [], 30)[0], "guest hangs"
+        assert select.select([self.process.stdout], [], [], 120)[0], "guest hangs"
         return self.process.stdout.readline().strip()
 
     def call(self, *words):
@@ -101,7 +101,7 @@ class Guest:
         self.process.kill()  # nsenter; the child ends with its input or with its mount
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Lab:

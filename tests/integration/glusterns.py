@@ -91,7 +91,7 @@ class Host:
     def enter(self, *argv):
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", *argv]
 
-    def run(self, *argv, check=True, timeout=60, **kw):
+    def run(self, *argv, check=True, timeout=120, **kw):
         return subprocess.run(self.enter(*argv), check=check, timeout=timeout, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
 
@@ -122,7 +122,7 @@ class Host:
 
     def end(self):
         self.unshare.send_signal(signal.SIGKILL)  # --kill-child takes PID 1, and with it the rest
-        self.unshare.wait(10)
+        self.unshare.wait(60)
 
 
 class Cluster:
@@ -160,7 +160,7 @@ class Cluster:
         for h in self.hosts:
             h.end()
         self.switch.kill()
-        self.switch.wait(10)
+        self.switch.wait(60)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def __enter__(self):

@@ -12,7 +12,7 @@ import unittest
 import urllib.request
 
 PROGRAM = ""
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 def make_certs(folder):

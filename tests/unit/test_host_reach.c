@@ -14,7 +14,7 @@
 #include "base/util.h"
 #include "io/clock.h"
 
-#define WAIT_US (300 * USEC_PER_MSEC)
+#define WAIT_US (2 * USEC_PER_SEC)
 
 /* A bound socket of the loopback; its port is nobody else's. */
 static int bind_port(unsigned *ret_port)

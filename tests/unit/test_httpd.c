@@ -18,7 +18,7 @@
 #include "io/clock.h"
 #include "io/httpd.h"
 
-#define PATIENCE_US (5 * USEC_PER_SEC)
+#define PATIENCE_US (60 * USEC_PER_SEC)
 
 struct fixture {
     struct loop *loop;

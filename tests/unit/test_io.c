@@ -34,7 +34,7 @@ static void command_past_its_deadline_is_killed_with_its_group(void **state)
     assert_int_equal(cmd_run(CMD("sh", "-c", "sleep 60 & wait"),
                              &(struct cmd_opts){.timeout_us = 50 * USEC_PER_MSEC}, &r, &e),
                      -ERR_TIMEOUT);
-    assert_true(clock_boottime_us() - start < 10 * USEC_PER_SEC);
+    assert_true(clock_boottime_us() - start < 50 * USEC_PER_SEC);
 }
 
 static void command_that_does_not_exist_is_refused(void **state)

@@ -38,10 +38,10 @@ static void on_mail(void *arg, void *msg)
     free(msg);
 }
 
-/* Turn the loop until an event of @kind is there, at most 5 s. */
+/* Turn the loop until an event of @kind is there, at most 60 s. */
 static const struct virt_event *await(struct loop *l, struct inbox *in, enum virt_event_kind kind)
 {
-    uint64_t deadline = clock_boottime_us() + 5 * USEC_PER_SEC;
+    uint64_t deadline = clock_boottime_us() + 60 * USEC_PER_SEC;
     while (clock_boottime_us() < deadline) {
         for (size_t i = 0; i < in->n; i++) {
             if (in->events[i].kind == kind) {

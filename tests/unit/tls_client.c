@@ -43,7 +43,7 @@ void make_certs(const char *dir, const char *host)
 
 int tcp_dial(uint16_t port)
 {
-    const struct timeval patience = {.tv_sec = 5};
+    const struct timeval patience = {.tv_sec = 60};
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
