@@ -355,6 +355,7 @@ int virt_create(struct virt *v, const char *xml, bool paused, struct err *e)
         if (dom) {
             return 0;
         }
+        said = (struct err){0}; /* of a try before, which is kept otherwise */
         r = virt_err(&said, "cannot start domain '%s'", info.name);
     } while (r != -ERR_TIMEOUT && !has_qemu(info.name) && virt_wait_if_occupied(&said, since_us));
     if (r != -ERR_TIMEOUT && is_active(conn, &info)) {
