@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOOL = os.path.abspath(os.environ.get("MORTAR_VIRT_TOOL", "build/tests/integration/test_virt_tool"))
@@ -131,7 +132,7 @@ class Host:
         self.await_libvirtd()
 
     def kill_libvirtd(self):
-        self.run("bash", "-c", "kill -9 $(cat %s/libvirtd.pid)" % self.work)
+        self.signal_libvirtd("KILL")
 
     def await_libvirtd(self):
         """Not before it was begun: /run might be that of the machine."""
@@ -147,6 +148,14 @@ class Host:
     def left(self):
         return self.tool("outcome", "demo").stdout.strip()
 
+    def starts(self):
+        """How often libvirtd has started our guest: for each it warns of our arguments."""
+        with open(self.work + "/libvirtd.log") as log:
+            return log.read().count("is tainted: custom-argv")
+
+    def signal_libvirtd(self, name):
+        self.run("bash", "-c", "kill -%s $(cat %s/libvirtd.pid)" % (name, self.work))
+
     def try_create(self, *disks):
         return self.tool("create", "demo", UUID, self.name, GUEST + "/vmlinuz", GUEST + "/initrd",
                          CMDLINE, *disks, check=False)
@@ -156,10 +165,11 @@ class Host:
         results = []
 
         def is_free():
-            start = time.monotonic()
+            start, starts = time.monotonic(), self.starts()
             results.append(self.try_create(*disks))
             is_occupied = OCCUPIED.search(results[-1].stderr)
             assert not is_occupied or time.monotonic() - start >= OCCUPIED_S, results[-1].stderr
+            assert not is_occupied or self.starts() == starts, "QEMU was started, and its answer is not told"
             return not is_occupied
 
         await_true(is_free, 60, "name of the guest before to be free")
@@ -257,6 +267,27 @@ def what_qemu_refuses_is_told(h1, h2):
     print(refused.stderr)
     assert refused.returncode == 1 and "qcow2 format" in refused.stderr
     assert h1.left() == "gone"
+
+
+def a_name_of_a_guest_that_just_ended_is_waited_for(h1, h2):
+    """libvirtd hears of the end and of the next start in the same moment. What comes first is up to it."""
+    disk = h1.base + "/broken.qcow2"
+    for disks in ((disk,), ()) * 2:
+        h1.create()
+        pid = re.search(r" pid=(\d+) ", h1.listed("demo"))[1]
+        h1.signal_libvirtd("STOP")
+        h1.run("kill", "-9", pid)
+        await_true(lambda: h1.run("test", "-e", "/proc/%s/exe" % pid, check=False).returncode, 60, "end of QEMU")
+        starts, answers = h1.starts(), []
+        thread = threading.Thread(target=lambda: answers.append(h1.try_create_when_free(*disks)))
+        thread.start()
+        time.sleep(0.5)  # its question lies in the socket; if not, it comes a little later
+        h1.signal_libvirtd("CONT")
+        thread.join()
+        print(answers[0].stderr, end="")
+        assert h1.starts() == starts + 1
+        assert disks and "qcow2 format" in answers[0].stderr or answers[0].returncode == 0, answers[0].stderr
+        h1.tool("destroy", "demo")
 
 
 def a_foreign_domain_is_listed_as_such(h1, h2):
@@ -398,6 +429,7 @@ TESTS = [
     a_vm_is_created_listed_and_destroyed,
     a_guest_is_asked_to_shut_down,
     what_qemu_refuses_is_told,
+    a_name_of_a_guest_that_just_ended_is_waited_for,
     a_foreign_domain_is_listed_as_such,
     settings_are_applied_once_and_taken_out,
     a_vm_moves_and_the_source_knows_early,
