@@ -19,6 +19,7 @@ from glusterns import wait_for
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
 
 from history import History, Slot, Start, View  # noqa: E402  (the path must come first)
+from strangers import Stalls  # noqa: E402
 
 TOOL = GLUSTER_TOOL = LAUNDER = ""
 VOLUME = "vms"
@@ -167,7 +168,7 @@ class Fence(unittest.TestCase):
         # options only when a brick starts.
         cls.h1.run("gluster", "--mode=script", "volume", "set", SLOW, "debug.delay-gen", "posix",
                    "delay-gen.enable", "write", "delay-gen.delay-percentage", "100",
-                   "delay-gen.delay-duration", "12000000")
+                   "delay-gen.delay-duration", "20000000")
         stamp("options")
         for volume in (VOLUME, SLOW):
             gluster("start", volume)
@@ -301,13 +302,13 @@ class Fence(unittest.TestCase):
             os.kill(pid, signal.SIGSTOP)
         try:
             child = subprocess.Popen(self.h2.enter(
-                TOOL, "launder", "1000", LAUNDER, f"{MOUNT}/holes", str(SHARD), str(SHARD), "0"),
+                TOOL, "launder", "5000", LAUNDER, f"{MOUNT}/holes", str(SHARD), str(SHARD), "0"),
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             start = time.monotonic()
             left = child.stdout.readline().split()
             took = time.monotonic() - start
-            print(f"# {took:.3f} s  hung launder given up after 1 s, process {left[1]} left", file=sys.stderr)
-            self.assertLess(took, 20)  # it hangs until SIGCONT
+            print(f"# {took:.3f} s  hung launder given up after 5 s, process {left[1]} left", file=sys.stderr)
+            self.assertLess(took, 60)  # it hangs until SIGCONT
             self.assertNotIn(left[1], ("0", "-1"))
             self.assertIsNone(child.poll(), "gone while the mount hangs")
         finally:
@@ -322,20 +323,24 @@ class Fence(unittest.TestCase):
                         "oflag=direct", "status=none")
         stale, alive = Writer(self.h1, "stale"), Writer(self.h2, "alive")
         Fence.stale, Fence.alive = stale, alive
+        stalls = Stalls()
+        stalls.__enter__()
         self.cluster.cut(self.h1)  # silently: nobody is told
         start = time.monotonic()
         for host in (self.h3, self.h2):  # the arbiter first (A8)
             self.cut(host)
             left = host.run("ss", "-H", "-n", "-t", "-a", f"dst {self.h1.address}").stdout
-            self.assertEqual([s for s in left.splitlines() if "TIME-WAIT" not in s], [])
+            # A mount begins again each 3 s; that does not get through.
+            self.assertEqual([s for s in left.splitlines() if not s.startswith(("TIME-WAIT", "SYN-SENT"))], [])
         for host in (self.h3, self.h2):
             proof = json.loads(self.tool(host, "drain", "15000", VOLUME, BRICK, "g1"))
             self.assertGreaterEqual(proof["polls"], 2)
         done = alive.count()
         wait_for("survivor writes", lambda: alive.count() > done + 50)
+        stalls.__exit__()
         print(f"# {time.monotonic() - start:.3f} s  cut, drained, survivor has written 50 times; its longest "
               f"stall {alive.stalls():.3f} s", file=sys.stderr)
-        self.assertLess(alive.stalls(), 8)  # less than network.ping-timeout
+        self.assertLess(alive.stalls(), 8 + stalls.longest_s)  # less than network.ping-timeout
         alive.end()
         self.assertEqual(self.h2.run("sh", "-c", "ls /run/gluster | grep -c dump", check=False).stdout, "0\n")
 
@@ -477,7 +482,7 @@ class Fence(unittest.TestCase):
         # from before test_8a may not have ended yet.
         self.assertRegex(said, f"brick {brick}: still [12] operations and [12] connections")
         undrained = self.look(self.h2, f"{brick}/image")
-        proof = json.loads(self.tool(self.h2, "drain", "30000", SLOW, brick, "g1"))
+        proof = json.loads(self.tool(self.h2, "drain", "60000", SLOW, brick, "g1"))
         drained = self.look(self.h2, f"{brick}/image")
         self.assertIn(proof["waited_for"], (1, 2))
         self.assertGreater(proof["waited_us"], 500000)
@@ -525,7 +530,7 @@ class Fence(unittest.TestCase):
         for volume in before:
             self.assertEqual(self.tool(self.h1, "kill", "15000", volume, f"/srv/{volume}"), "killed 1\n")
         self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed before")
-        self.tool(self.h2, "drain", "30000", SLOW, brick, "g1")
+        self.tool(self.h2, "drain", "60000", SLOW, brick, "g1")
         self.assertEqual(self.h2.run("stat", "-c", "%s", image).stdout, "12288\n", "the other copy got it")
         self.assertEqual(self.h1.run("stat", "-c", "%s", image).stdout, "0\n", "it landed after its brick's end")
         self.h1.start_glusterd()

@@ -104,8 +104,8 @@ def test_status_names_hosts_with_state_and_address(lab):
 
 
 def test_hosts_find_each_other_by_name_in_both_networks(lab):
-    assert reaches(lab, "host1", "host3")
-    assert reaches(lab, "host1", "host3-stor")
+    assert comes_to_reach(lab, "host1", "host3")
+    assert comes_to_reach(lab, "host1", "host3-stor")
 
 
 def test_hosts_see_their_own_links_only(lab):
@@ -251,7 +251,7 @@ def test_a_hung_host_stands_still_and_goes_on(lab):
     before = count.read_text()
     time.sleep(0.3)
     assert count.read_text() == before
-    assert reaches(lab, "host1", "host2"), "a hung host's kernel answers, as long as it has links"
+    assert comes_to_reach(lab, "host1", "host2"), "a hung host's kernel answers, as long as it has links"
     lab.resume("host2")
     assert wait_until(lambda: count.read_text() not in ("", before))
     loop.kill()
@@ -268,8 +268,8 @@ def test_a_hang_with_cut_links_is_silent_until_resume(lab):
 def test_a_partition_drops_what_it_names_and_nothing_else(lab):
     lab.partition("host1", "host2", network="storage")
     assert not reaches(lab, "host1", "host2-stor")
-    assert reaches(lab, "host1", "host2")
-    assert reaches(lab, "host1", "host3-stor")
+    assert comes_to_reach(lab, "host1", "host2")
+    assert comes_to_reach(lab, "host1", "host3-stor")
     lab.partition("host3")
     assert not reaches(lab, "host1", "host3")
     lab.heal()
