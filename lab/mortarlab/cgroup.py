@@ -24,7 +24,7 @@ SLICE = "mortarlab.slice"
 OWN = "mortar-lab"
 # All of these only end a hopeless wait: a machine may have ten other things to do.
 KILL_DEADLINE_S = 60
-START_S = 10.0  # by then a started command has entered its cgroup
+START_S = 60.0  # by then a started command has entered its cgroup
 
 
 @functools.cache
@@ -160,7 +160,7 @@ def restore_machine():
     state.save_machine({})
 
 
-def delegate(lab, host, deadline_s=60):
+def delegate(lab, host, deadline_s=120):
     """Hand the controllers down to the payload, as soon as nspawn has left the host's cgroup.
 
     A cgroup with processes of its own cannot do that, hence the wait; it is over long before

@@ -32,7 +32,7 @@ def make_pki(directory):
             f"-addext subjectAltName=IP:{OTHER_HOST} -keyout host.key -out host.csr",
             "x509 -req -in host.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
             "-copy_extensions copy -out host.crt"):
-        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, timeout=20,
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, timeout=120,
                        stdin=subprocess.DEVNULL, capture_output=True)
 
 
@@ -47,7 +47,7 @@ class Session:
             os.execve(MORTAR, [MORTAR, *argv], env)
         self.seen = b""
 
-    def read_until(self, text, limit_s=20):
+    def read_until(self, text, limit_s=120):
         end = time.monotonic() + limit_s
         while text not in self.seen:
             ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
@@ -111,7 +111,7 @@ class Interactive(unittest.TestCase):
         answers = {"POST /v1/vms/demo/start": error(503, "store.unavailable", "no leader") + [STARTED],
                    "GET /v1/tasks/t7": steps(task("done", "handover"))}
         with FakeAgent(self.sock, answers) as agent:
-            done = subprocess.run([MORTAR, "vm", "start", "demo"], text=True, capture_output=True, timeout=20,
+            done = subprocess.run([MORTAR, "vm", "start", "demo"], text=True, capture_output=True, timeout=120,
                                   env={**os.environ, "MORTAR_SOCKET": self.sock})
         self.assertEqual((done.returncode, done.stderr.count("no leader")), (0, 0), done)
         self.assertEqual(sum(r.startswith("POST") for r in agent.requests), 2, agent.requests)
@@ -127,7 +127,7 @@ class Interactive(unittest.TestCase):
                 time.sleep(0.02)
         time.sleep(0.7)
         with FakeAgent(self.sock, {"GET /v1/tasks/t7": ok(task("done", "handover"))}):
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=120)
         self.assertEqual((process.returncode, out), (0, "task t7 is done\n"), err)
         self.assertEqual(err, "demo: Copy the memory\ndemo: Resume on the target\n")
 
@@ -218,7 +218,7 @@ class Interactive(unittest.TestCase):
         with FakeAgent(self.sock, {"GET /v1/vms/demo": ok(VM)}, console):
             done = subprocess.run([MORTAR, "vm", "console", "demo"], text=True, capture_output=True,
                                   env={"MORTAR_SOCKET": self.sock}, stdin=subprocess.DEVNULL,
-                                  timeout=20, check=False)
+                                  timeout=120, check=False)
         self.assertEqual((done.returncode, done.stderr), (5, "mortar: somebody uses the console\n"))
 
     def test_colours_only_on_a_terminal_that_wants_them(self):
@@ -240,7 +240,7 @@ t mortar v; t mortar vm m; t mortar vm migrate ""; t mortar vm migrate demo --t
 t mortar vm migrate demo --to w; t mortar pool create x --type ""; t mortar --json vm stop w
 t mortar image export debian /etc/hostn; t mortar help po; t mortar task wait t7 --no
 """
-        done = subprocess.run(["bash", "-c", script], text=True, capture_output=True, timeout=20,
+        done = subprocess.run(["bash", "-c", script], text=True, capture_output=True, timeout=120,
                               env={"PATH": os.environ["PATH"], "MORTAR": MORTAR}, check=True)
         self.assertEqual(done.stdout.splitlines(), [
             "vm version", "migrate", "demo web", "--to", "web", "gluster dir", "web",
