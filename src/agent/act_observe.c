@@ -357,7 +357,11 @@ int act_observe_pool(const struct env *env, const json_t *args, struct act_ctx *
     const json_t *pool = json_object_get(args, "pool");
     const char *host = json_text_of(env->config, "host");
     bool is_dir = str_eq(json_text_of(pool, "kind"), "dir");
+    json_t *let_in = json_object_get(args, "let_in"); /* when this was asked for: so much the look proves (T11) */
     *ret = json_object();
+    if (let_in) {
+        json_object_set(*ret, "let_in", let_in);
+    }
     size_t i;
     json_t *brick;
     json_array_foreach(json_object_get(pool, "bricks"), i, brick) {

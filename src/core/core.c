@@ -177,6 +177,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             smap_put(&c->seen, HA_BRICKS_LOOK, json_pack("{s:I}", "asked_us", (json_int_t)a->started_us));
         }
     }
+    if (str_eq(id, "ha/table") && a->result && !json_equal(a->result, smap_get(&c->seen, id))) {
+        act_forget(c, "observe/pool/"); /* a host was let in: look at once, T11 asks for a look of after that */
+    }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
          str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
         remember(c, id, a->result);

@@ -114,10 +114,12 @@ static json_t *model_observation(struct sim *s, struct sim_host *h, const json_t
         return json_pack("{s:[]}", "list");
     }
     bool is_ready = str_eq(h->brick_of, json_text_of(pool, "uuid"));
-    return json_pack("{s:{s:s,s:i,s:i,s:O},s:{s:s,s:b}}", "brick", "state", is_ready ? "ready" : "absent",
-                     "sector_bytes", 512, "heal_pending_files", 0, "pool_uuid", json_object_get(pool, "uuid"), "mount", "state",
-                     h->pool_mounted ? "mounted" : "absent", "quorum",
-                     sim_ha_quorum(s, (size_t)(h - s->hosts)));
+    json_t *let_in = json_object_get(json_object_get(action, "args"), "let_in");
+    return json_pack("{s:{s:s,s:i,s:i,s:O},s:{s:s,s:b},s:o*}", "brick", "state", is_ready ? "ready" : "absent",
+                     "sector_bytes", 512, "heal_pending_files", sim_ha_lists(s, (size_t)(h - s->hosts)), "pool_uuid",
+                     json_object_get(pool, "uuid"), "mount", "state", h->pool_mounted ? "mounted" : "absent", "quorum",
+                     sim_ha_quorum(s, (size_t)(h - s->hosts)), "let_in",
+                     s->mutant == SIM_ANY_LOOK_PROVES ? sim_ha_all_let_in(s) : json_incref(let_in));
 }
 
 /* A volume is made of bricks that are ready, as glusterd would find out. */
@@ -181,7 +183,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     } else if (!json_object_get(event, "result")) {
         json_object_set_new(event, "result", json_object());
     }
-    sim_push(s, sim_delay_us(s), host, event, NULL);
+    sim_push(s, sim_delay_us(s) + (str_eq(what, "observe.pool") ? sim_ha_look_us(s, host) : 0), host, event, NULL);
 }
 
 /* --- running ------------------------------------------------------------------------------- */

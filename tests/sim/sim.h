@@ -31,6 +31,7 @@ enum sim_mutant {
     SIM_NO_WATCHDOG,      /* a host that hangs is not reset, and S3 is asked for all the same */
     SIM_KEEPS_BRICK,      /* a host that comes back without a boot keeps its brick's process */
     SIM_LEAVES_THREADS,   /* it ends that, but does not wait for the last thread */
+    SIM_ANY_LOOK_PROVES,  /* T11 does not ask for looks that were begun after a host was let in */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };

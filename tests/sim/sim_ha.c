@@ -608,8 +608,52 @@ void sim_ha_cut_between(struct sim *s, size_t a, size_t b)
     }
 }
 
+int sim_ha_lists(const struct sim *s, size_t host)
+{
+    for (size_t h = 0; s->ha && h < s->hosts_n; h++) {
+        if (h != host && ha_host(s, h)->healed_at_us > s->now_us) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+uint64_t sim_ha_look_us(const struct sim *s, size_t host)
+{
+    return s->ha ? ha_host(s, host)->look_us : 0;
+}
+
+json_t *sim_ha_all_let_in(const struct sim *s)
+{
+    json_t *hosts = json_object();
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        _cleanup_free_ char *key = str_printf(KEY_NODE "%s", s->hosts[h].name);
+        const json_t *node = sim_get(s, key);
+        uint64_t inc = json_u64_of(node, "inc", 0) + !str_eq(json_text_of(node, "state"), "rejoining");
+        json_object_set_new(hosts, s->hosts[h].name, json_integer((json_int_t)inc));
+    }
+    return hosts;
+}
+
+/* Others list what a host lacks from its fence on, until it was healed; before that it is no full member. */
+static void watch_heal(struct sim *s, size_t host, const json_t *node)
+{
+    struct sim_ha_host *h = ha_host(s, host);
+    const char *state = json_text_of(node, "state");
+    if (str_eq(state, "fencing")) {
+        h->healed_at_us = UINT64_MAX;
+    } else if (str_eq(state, "rejoining") && h->healed_at_us == UINT64_MAX && json_bool_of(node, "clean", false)) {
+        h->healed_at_us = s->now_us + s->ha->heal_us;
+    } else if (str_eq(state, "online") && h->healed_at_us > s->now_us) {
+        sim_violated(s, "%s is a full member before it is healed", s->hosts[host].name);
+    }
+}
+
 void sim_ha_on_commit(struct sim *s, const char *key, const json_t *value)
 {
+    if (s->ha && s->ha->heal_us && str_starts(key, KEY_NODE)) {
+        watch_heal(s, sim_host_index(s, key + strlen(KEY_NODE)), value);
+    }
     if (s->mutant == SIM_ANYBODY_LAUNDERS && str_starts(key, KEY_NODE) &&
         str_eq(json_text_of(value, "state"), "fenced")) {
         sim_brick_launder_by_all(s, key + strlen(KEY_NODE));

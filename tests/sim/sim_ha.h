@@ -45,6 +45,8 @@ struct sim_ha_host {
     bool is_stuck;         /* its disk hangs: the brick takes writes and ends none (case 19) */
     uint64_t keep_us;      /* the next write stays in its brick so long, others pass it; 0: none does */
     bool has_no_brick;     /* no process of its brick runs: it was ended and not started again */
+    uint64_t look_us;      /* what its brick lists is told so much later than it was read */
+    uint64_t healed_at_us; /* its copy lacks what others list until then, see heal_us */
     unsigned brick_life;   /* of that process */
     unsigned in_disk;      /* writes that its threads are within; they end before it does, killed or not */
     unsigned ending;       /* the same of processes that were killed */
@@ -65,6 +67,7 @@ struct sim_ha {
     bool has_watchdog;
     int loss_percent; /* of guards' packets */
     int slow_percent; /* of writes that stay in a brick for many seconds */
+    uint64_t heal_us; /* from the moment a host is let in until nothing is left to heal; 0: bricks list nothing at all */
     struct sim_writer *writers;
     size_t writers_n;
     uint64_t writes;   /* that guests began */
@@ -110,6 +113,12 @@ bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch);
 bool sim_ha_has_brick(const struct sim *s, size_t host);
 /** sim_ha_quorum - does @host's mount reach two of three bricks? */
 bool sim_ha_quorum(const struct sim *s, size_t host);
+/** sim_ha_lists - 1 while @host's brick lists what another copy lacks, else 0 */
+int sim_ha_lists(const struct sim *s, size_t host);
+/** sim_ha_look_us - how late a look at @host's brick is told */
+uint64_t sim_ha_look_us(const struct sim *s, size_t host);
+/** sim_ha_all_let_in - {host: inc} of each host's present return or its next one (a mutant). New reference */
+json_t *sim_ha_all_let_in(const struct sim *s);
 /**
  * sim_ha_execute - the actions of failover
  * @event: the "done" event; gets a result        @ret_bad: name of the error, or SIM_LATER

@@ -692,6 +692,45 @@ static void case_29_fencer_that_boots_again_boots_closed(void **state)
     }
 }
 
+/* db1's host dies and comes back, while looks at the other bricks are told late: each is of long before. */
+static void come_back_under_late_looks(struct fix *f)
+{
+    f->s.ha->heal_us = 20 * USEC_PER_SEC;
+    f->s.ha->hosts[f->other].look_us = f->s.ha->hosts[WITNESS].look_us = 20 * USEC_PER_SEC;
+    sim_run(&f->s, prng_below(&f->s.prng, 20 * USEC_PER_SEC));
+    sim_ha_power_off(&f->s, f->old);
+    (void)time_until_moved(f);
+    sim_ha_power_on(&f->s, f->old);
+    kit_all_online(&f->s);
+}
+
+static void case_1_a_host_is_a_full_member_by_looks_of_after_it_was_let_in(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin(&f, i);
+        come_back_under_late_looks(&f); /* sim_ha.c: it is healed by then */
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
+/* The mutant: always by the same seeds, as below. */
+static void case_1_a_full_member_by_looks_of_before_would_be_found(void **state)
+{
+    bool is_found = false;
+    for (uint64_t seed = 1; seed <= 20 && !is_found; seed++) {
+        struct fix f;
+        begin_by(&f, seed);
+        f.s.keeps_going = true;
+        f.s.mutant = SIM_ANY_LOOK_PROVES;
+        come_back_under_late_looks(&f);
+        is_found = f.s.violation[0];
+        end(&f);
+    }
+    assert_true(is_found);
+}
+
 /* A user says so, again when the commit met another one. */
 static void declare_dead(struct fix *f)
 {
@@ -861,6 +900,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(case_1_power_cut_restarts_the_machine_within_ten_seconds),
+        cmocka_unit_test(case_1_a_host_is_a_full_member_by_looks_of_after_it_was_let_in),
+        cmocka_unit_test(case_1_a_full_member_by_looks_of_before_would_be_found),
         cmocka_unit_test(case_2_hung_host_that_revives_writes_nothing),
         cmocka_unit_test(case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot),
         cmocka_unit_test(cases_2_and_9_a_write_left_in_the_hosts_own_brick_reaches_no_copy_that_counts),

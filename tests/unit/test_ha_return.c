@@ -18,8 +18,9 @@
 #define NODE_OF(host, addr, fields)                                                                \
     "[\"/mortar/v1/node/" host "\",%u,{\"name\":\"" host "\",\"role\":\"converged\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":" \
     "\"" addr "\",\"storage\":\"" addr "\"," fields "}]"
-#define LEFT(n) "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" n "},\"mount\":{\"state\":\"mounted\",\"quorum\":true," \
-    "\"bricks_up\":7}}"
+#define LEFT_BY(n, proof) "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" n "}," proof "\"mount\":{\"state\":\"mounted\"," \
+    "\"quorum\":true,\"bricks_up\":7}}"
+#define LEFT(n) LEFT_BY(n, "")
 
 static const char tick_event[] = "{\"ev\":\"tick\"}";
 
@@ -53,7 +54,7 @@ static void what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_it
     assert_int_equal(pause_us("\"state\":\"online\"", "3"), normal_us);
 }
 
-#define SEEN_BY(host, n) "[\"/mortar/v1/seen/" host "/pool/vms\",%u," LEFT(n) "]"
+#define SEEN_BY(host, n) "[\"/mortar/v1/seen/" host "/pool/vms\",%u," LEFT_BY(n, "\"let_in\":{\"host1\":1},") "]"
 
 /* host1 is let in, and nothing is left to heal on any brick. */
 static struct core *healed(void)
@@ -126,6 +127,67 @@ static void what_one_brick_still_lists_begins_that_time_anew(void **state)
     assert_int_equal(t11_after_us(c, 6 * USEC_PER_SEC), 6 * USEC_PER_SEC + HA_HEALED_US);
 }
 
+/* What it found is of a time in which this host was not let in there, or nobody knows of which: T11 waits for another. */
+static void a_look_that_was_begun_before_the_host_was_let_in_proves_nothing(void **state)
+{
+    static const char *const old[] = {"", "\"let_in\":{},", "\"let_in\":{\"host1\":0},", "\"let_in\":{\"host2\":1},",
+                                      "\"let_in\":{\"host1\":\"1\"},", "\"let_in\":1,", "\"let_in\":{\"host1\":2},"};
+    for (size_t i = 0; i < ELEMENTS(old); i++) {
+        for (int host = 1; host <= 3; host++) {
+            _cleanup_(core_freep) struct core *c = healed();
+            _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host%d/pool/vms\",40," LEFT_BY("0", "%s") "]", host, old[i]);
+            _cleanup_free_ char *proof = str_printf("[\"/mortar/v1/seen/host%d/pool/vms\",41," LEFT_BY("0", "%s") "]", host,
+                                                    "\"let_in\":{\"host1\":1},");
+            fenced_watch(c, 40, row, START_US);
+            if (t11_after_us(c, 0) != UINT64_MAX) {
+                fail_msg("host%d, %s", host, old[i]);
+            }
+            fenced_watch(c, 41, proof, START_US + 20 * USEC_PER_SEC);
+            json_decref(actions_of(c, tick_event, START_US + 20 * USEC_PER_SEC + HA_HEALED_US - STEP_US));
+            _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + 20 * USEC_PER_SEC + HA_HEALED_US);
+            assert_non_null(action_of(actions, "ha/t11"));
+        }
+    }
+}
+
+static void a_look_carries_who_was_let_in_when_it_was_asked_for(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *rows = str_printf(
+        NODE_OF("host2", "10.0.0.2", "\"state\":\"rejoining\",\"clean\":true") ",[\"/mortar/v1/open/host1\",30,{\"hosts\":"
+        "{\"host2\":1,\"host3\":1},\"instance\":\"i\"}]", 30);
+    see(c, "ha/table", "{\"open\":{\"host3\":1}}");
+    fenced_watch(c, 30, rows, 20 * USEC_PER_SEC);
+    smap_del(&c->attempts, LOOK);
+    _cleanup_json_ json_t *before = actions_of(c, tick_event, START_US);
+    assert_non_null(action_args(before, LOOK));
+    assert_null(json_object_get(action_args(before, LOOK), "let_in")); /* the record says so, its filter does not yet */
+    json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"" LOOK "\",\"result\":" LEFT("0") "}", START_US));
+    _cleanup_json_ json_t *after = actions_of(c, "{\"ev\":\"done\",\"id\":\"ha/table\",\"result\":{\"open\":{\"host2\":1,"
+                                              "\"host3\":1}}}", START_US + STEP_US); /* at once, not 2 s after the last one */
+    assert_non_null(json_object_get(action_args(after, LOOK), "let_in"));
+    _cleanup_free_ char *let_in = json_format(json_object_get(action_args(after, LOOK), "let_in"));
+    assert_string_equal(let_in, "{\"host2\":1}");
+}
+
+static void a_host_looks_again_at_once_when_it_is_let_in(void **state)
+{
+    _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+    _cleanup_free_ char *out = str_printf(NODE_OF("host1", "10.0.0.1", "\"state\":\"rejoining\",\"clean\":false"), 30);
+    _cleanup_free_ char *in = str_printf("{\"ev\":\"watch\",\"revision\":31,\"dels\":[],\"puts\":["
+                                         NODE_OF("host1", "10.0.0.1", "\"state\":\"rejoining\",\"clean\":true") "]}", 31);
+    fenced_watch(c, 30, out, 20 * USEC_PER_SEC);
+    smap_del(&c->attempts, LOOK);
+    _cleanup_json_ json_t *before = actions_of(c, tick_event, START_US);
+    assert_non_null(action_args(before, LOOK));
+    assert_null(json_object_get(action_args(before, LOOK), "let_in"));
+    json_decref(actions_of(c, "{\"ev\":\"done\",\"id\":\"" LOOK "\",\"result\":" LEFT("0") "}", START_US));
+    _cleanup_json_ json_t *after = actions_of(c, in, START_US + STEP_US);
+    assert_non_null(json_object_get(action_args(after, LOOK), "let_in"));
+    _cleanup_free_ char *let_in = json_format(json_object_get(action_args(after, LOOK), "let_in"));
+    assert_string_equal(let_in, "{\"host1\":1}");
+}
+
 /* The alarm host.waits of host1 as @asked sees it, while host2 has not been heard of for a minute or three; caller frees */
 static char *told_by(const char *asked, const char *fields, const char *more, uint64_t silent_us)
 {
@@ -194,6 +256,9 @@ int main(void)
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
         cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
+        cmocka_unit_test(a_look_that_was_begun_before_the_host_was_let_in_proves_nothing),
+        cmocka_unit_test(a_look_carries_who_was_let_in_when_it_was_asked_for),
+        cmocka_unit_test(a_host_looks_again_at_once_when_it_is_let_in),
         cmocka_unit_test(what_one_brick_still_lists_begins_that_time_anew),
     };
     return cmocka_run_group_tests_name("ha_return", tests, NULL, NULL);

@@ -165,6 +165,11 @@ const char *ha_return_needs(const struct core *c, const char *host)
     return NULL;
 }
 
+bool ha_look_counts(const struct core *c, const json_t *seen, const char *host)
+{
+    return json_equal(json_object_get(json_object_get(seen, "let_in"), host), json_object_get(node_get(c, host), "inc"));
+}
+
 char *ha_return_text(const struct core *c, const char *host)
 {
     const char *waits = ha_return_waits(c, host);
@@ -204,6 +209,24 @@ bool ha_node_is_open(const json_t *node)
         return json_bool_of(node, "clean", false);
     }
     return node && !ha_node_is_out(node) && !ha_node_is_flushing(node);
+}
+
+json_t *ha_let_in(const struct core *c)
+{
+    const json_t *open = json_object_get(smap_get(&c->seen, "ha/table"), "open");
+    json_t *hosts = json_object();
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        json_t *inc = json_object_get(it.value, "inc");
+        bool is_in = str_eq(it.name, c->host) || json_equal(json_object_get(open, it.name), inc);
+        if (str_eq(json_text_of(it.value, "state"), "rejoining") && ha_node_is_open(it.value) && is_in) {
+            json_object_set(hosts, it.name, inc);
+        }
+    }
+    if (!json_object_size(hosts)) {
+        json_decref(hosts);
+        return NULL;
+    }
+    return hosts;
 }
 
 /* A clock is an attempt that is never in flight; it is forgotten when nobody asked for it in a step. */

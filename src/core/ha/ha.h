@@ -98,6 +98,15 @@ const char *ha_return_needs(const struct core *c, const char *host);
  */
 bool ha_knows_bricks(const struct core *c);
 #define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
+/**
+ * ha_let_in - {host: inc} of the hosts on their way back that this one has let in (A9): of others what its filter was told,
+ * of itself what its record says. An incarnation is let in once
+ * A look at what is left to heal carries what was so when it was asked for: one of before proves nothing for T11
+ * Return: new reference, or NULL when there is none
+ */
+json_t *ha_let_in(const struct core *c);
+/** ha_look_counts - was this look at a pool, as its host tells of it (may be NULL), begun with @host let in there? */
+bool ha_look_counts(const struct core *c, const json_t *seen, const char *host);
 /** ha_return_text - what is in the way of @host's return by either, and what to do. New string, or NULL */
 char *ha_return_text(const struct core *c, const char *host);
 #define HA_RETURN "return" /* published as failed/return */

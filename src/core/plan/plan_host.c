@@ -168,6 +168,22 @@ static bool is_heal_awaited(const struct core *c, const char *name, const json_t
     return false;
 }
 
+/* What T11 of another or of this host asks for, and nobody else: most looks carry nothing. */
+static json_t *proved_by_look(const struct core *c, const char *name, const json_t *pool)
+{
+    return pool_brick_of(pool, c->host) && ha_pool_is_on(c, name) ? ha_let_in(c) : NULL;
+}
+
+/* Of the time before its own record said that it is let in: it proves nothing, so that it looks again at once. */
+static bool is_look_old(const struct core *c, const char *name)
+{
+    _cleanup_free_ char *id = str_printf("observe/pool/%s", name);
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%s", c->host);
+    const struct attempt *last = act_find(c, id);
+    const struct record *me = world_record(&c->world, key);
+    return last && str_eq(json_text_of(me->value, "state"), "rejoining") && last->started_us < me->changed_us;
+}
+
 static uint64_t pool_pause_us(const struct core *c, const char *name, const json_t *pool, bool fast)
 {
     if (fast) {
@@ -176,7 +192,7 @@ static uint64_t pool_pause_us(const struct core *c, const char *name, const json
     if (pool_is_cut_off(c, name)) {
         return OBSERVE_POOL_AWAY_US;
     }
-    return is_heal_awaited(c, name, pool) ? HA_RETURN_LOOK_US : OBSERVE_POOL_US;
+    return !is_heal_awaited(c, name, pool) ? OBSERVE_POOL_US : is_look_old(c, name) ? 0 : HA_RETURN_LOOK_US;
 }
 
 static void plan_observe_storage(struct core *c)
@@ -194,7 +210,8 @@ static void plan_observe_storage(struct core *c)
             _cleanup_free_ char *id = str_printf("observe/pool/%s", it.name);
             uint64_t pause_us = pool_pause_us(c, it.name, it.value, fast);
             if (act_is_due(c, id, pause_us)) {
-                (void)act_try(c, id, "observe.pool", json_pack("{s:O}", "pool", it.value), pause_us);
+                (void)act_try(c, id, "observe.pool", json_pack("{s:O,s:o*}", "pool", it.value, "let_in",
+                                                               proved_by_look(c, it.name, it.value)), pause_us);
             }
         }
     }
