@@ -141,6 +141,17 @@ static void learn_domains(struct core *c, const json_t *result)
     json_decref(ours);
 }
 
+/* Whom the filter lets in. T11 of who came back asks for a look of after that: look at once. */
+static void learn_table(struct core *c, json_t *table)
+{
+    _cleanup_json_ json_t *before = ha_let_in(c);
+    remember(c, "ha/table", table);
+    _cleanup_json_ json_t *now = ha_let_in(c);
+    if (now && !json_equal(before, now)) {
+        act_forget(c, "observe/pool/");
+    }
+}
+
 /* For all to see until it succeeds. */
 static void remember_failure(struct core *c, const char *what, const struct attempt *a)
 {
@@ -177,11 +188,11 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
             smap_put(&c->seen, HA_BRICKS_LOOK, json_pack("{s:I}", "asked_us", (json_int_t)a->started_us));
         }
     }
-    if (str_eq(id, "ha/table") && a->result && !json_equal(a->result, smap_get(&c->seen, id))) {
-        act_forget(c, "observe/pool/"); /* a host was let in: look at once, T11 asks for a look of after that */
+    if (str_eq(id, "ha/table") && a->result) {
+        learn_table(c, a->result);
     }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
-         str_eq(id, "ha/config") || str_eq(id, "ha/table")) && a->result) {
+         str_eq(id, "ha/config")) && a->result) {
         remember(c, id, a->result);
     }
     if (str_eq(id, DRILL_LISTEN) && a->result) {

@@ -19,6 +19,7 @@
 #define OBSERVE_REACH_US (5 * USEC_PER_SEC)
 #define OBSERVE_POOL_US (10 * USEC_PER_SEC)
 #define OBSERVE_POOL_AWAY_US (2 * USEC_PER_SEC) /* its mount has no quorum: the end of that is to be noticed */
+#define JUST_LET_IN_US (10 * USEC_PER_SEC)
 #define FEW_TO_HEAL 1000
 #define OBSERVE_ETCD_US (20 * USEC_PER_SEC)
 #define NET_APPLY_US (60 * USEC_PER_SEC)
@@ -160,12 +161,8 @@ static bool is_heal_awaited(const struct core *c, const char *name, const json_t
     if (!is_mine || !ha_pool_is_on(c, name) || json_u64_of(brick, "heal_pending_files", 0) > FEW_TO_HEAL) {
         return false;
     }
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "rejoining") && ha_node_is_open(it.value)) {
-            return true;
-        }
-    }
-    return false;
+    _cleanup_json_ json_t *let_in = ha_let_in(c);
+    return let_in != NULL;
 }
 
 /* What T11 of another or of this host asks for, and nobody else: most looks carry nothing. */
@@ -174,14 +171,13 @@ static json_t *proved_by_look(const struct core *c, const char *name, const json
     return pool_brick_of(pool, c->host) && ha_pool_is_on(c, name) ? ha_let_in(c) : NULL;
 }
 
-/* Of the time before its own record said that it is let in: it proves nothing, so that it looks again at once. */
-static bool is_look_old(const struct core *c, const char *name)
+/* Others open their filters to this host within moments: its T11 waits for a look that finds its mount's quorum there. */
+static bool is_just_let_in(const struct core *c)
 {
-    _cleanup_free_ char *id = str_printf("observe/pool/%s", name);
     _cleanup_free_ char *key = str_printf(KEY_NODE "%s", c->host);
-    const struct attempt *last = act_find(c, id);
     const struct record *me = world_record(&c->world, key);
-    return last && str_eq(json_text_of(me->value, "state"), "rejoining") && last->started_us < me->changed_us;
+    return me && str_eq(json_text_of(me->value, "state"), "rejoining") && ha_node_is_open(me->value) &&
+           !core_is_past(c, me->changed_us + JUST_LET_IN_US);
 }
 
 static uint64_t pool_pause_us(const struct core *c, const char *name, const json_t *pool, bool fast)
@@ -190,9 +186,9 @@ static uint64_t pool_pause_us(const struct core *c, const char *name, const json
         return FAST_US;
     }
     if (pool_is_cut_off(c, name)) {
-        return OBSERVE_POOL_AWAY_US;
+        return is_just_let_in(c) ? FAST_US : OBSERVE_POOL_AWAY_US;
     }
-    return !is_heal_awaited(c, name, pool) ? OBSERVE_POOL_US : is_look_old(c, name) ? 0 : HA_RETURN_LOOK_US;
+    return is_heal_awaited(c, name, pool) ? HA_RETURN_LOOK_US : OBSERVE_POOL_US;
 }
 
 static void plan_observe_storage(struct core *c)
