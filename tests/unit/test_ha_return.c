@@ -97,6 +97,16 @@ static void a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a
     assert_true(HA_HEALED_US > HA_RETURN_LOOK_US + 2 * USEC_PER_SEC);
 }
 
+static void what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    json_decref(actions_of(c, tick_event, START_US));
+    _cleanup_json_ json_t *actions = actions_of(c, tick_event, START_US + HA_HEALED_US);
+    _cleanup_free_ char *compares = json_format(json_object_get(action_args(actions, "ha/t11"), "compares"));
+    assert_string_equal(compares, "[[\"/mortar/v1/seen/host1/pool/vms\",30],[\"/mortar/v1/seen/host2/pool/vms\",30],"
+                                  "[\"/mortar/v1/seen/host3/pool/vms\",30],[\"/mortar/v1/node/host1\",30]]");
+}
+
 /* Found by the simulator (seed 74001751 of failover): glusterd was not started at the first try, what its host had seen of its
  * brick was of before the fence, and the host was a full member before it tried again. Its brick stayed down. */
 static void what_a_host_saw_of_its_brick_before_its_return_does_not_count(void **state)
@@ -258,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
+        cmocka_unit_test(what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
         cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
         cmocka_unit_test(a_look_that_was_begun_before_the_host_was_let_in_proves_nothing),

@@ -164,7 +164,8 @@ static bool has_nothing_left(const struct core *c, const json_t *seen)
            ha_look_counts(c, seen, c->host);
 }
 
-static bool is_healed(const struct core *c)
+/* @t: gets the compares that this rests on: what a host has found since, and this one has not heard of, counts (I7) */
+static bool is_healed(struct core *c, struct commit *t)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         size_t i;
@@ -178,6 +179,8 @@ static bool is_healed(const struct core *c)
         }
         json_array_foreach(json_object_get(it.value, "bricks"), i, brick) {
             const char *host = json_text_of(brick, "host");
+            _cleanup_free_ char *told = str_printf("%s/%s", host, what);
+            commit_guard(c, t, KEY_SEEN, told);
             if (!has_nothing_left(c, node_seen(c, host, what)) || !pool_brick_is_online(c, it.name, host)) {
                 return false;
             }
@@ -189,12 +192,13 @@ static bool is_healed(const struct core *c)
 static void become_member(struct core *c) /* T11 */
 {
     const json_t *me = my_node(c);
-    if (!json_bool_of(me, "clean", false) || !ha_knows_bricks(c) || !is_healed(c) ||
+    struct commit t = commit_new();
+    if (!json_bool_of(me, "clean", false) || !ha_knows_bricks(c) || !is_healed(c, &t) ||
         ha_since_us(c, "healed") < HA_HEALED_US) {
+        commit_drop(&t);
         return;
     }
     json_t *next = json_deep_copy(me);
-    struct commit t = commit_new();
     json_object_set_new(next, "state", json_string("online"));
     json_object_del(next, "clean");
     commit_put(c, &t, KEY_NODE, c->host, next);
