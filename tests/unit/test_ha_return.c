@@ -9,7 +9,7 @@
 
 #include "core/act.h"
 #include "core/alarms.h"
-#include "core/ha/timing.h"
+#include "core/ha/ha.h"
 #include "core_fenced.h"
 
 #define STEP_US (100 * USEC_PER_MSEC)
@@ -235,6 +235,31 @@ static char *told_by(const char *asked, const char *fields, const char *more, ui
 #define NOT_IN "\"state\":\"rejoining\",\"clean\":false"
 #define IN "\"state\":\"rejoining\",\"clean\":true"
 
+/* What is in host1's way 90 s and @more_us after host3 told of a look with @proof, while all are heard; caller frees */
+static char *told_after_a_look(const char *proof, uint64_t more_us)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host3/pool/vms\",40," LEFT_BY("0", "%s") "]", proof);
+    fenced_watch(c, 40, row, START_US);
+    for (unsigned i = 1; i < 4; i++) {
+        beat(c, "host2", 40 + 2 * i, START_US + 25 * i * USEC_PER_SEC);
+        beat(c, "host3", 41 + 2 * i, START_US + 25 * i * USEC_PER_SEC);
+    }
+    json_decref(actions_of(c, tick_event, START_US + 90 * USEC_PER_SEC + more_us));
+    return ha_return_text(c, "host1");
+}
+
+static void a_host_that_waits_for_a_look_says_whose(void **state)
+{
+    _cleanup_free_ char *proved = told_after_a_look("\"let_in\":{\"host1\":1},", STEP_US);
+    _cleanup_free_ char *soon = told_after_a_look("", -STEP_US);
+    _cleanup_free_ char *late = told_after_a_look("", STEP_US);
+    assert_null(proved);
+    assert_null(soon);
+    assert_string_equal(late, "host3 has not told what is left to heal since this host was let in: if that stays so, see whether "
+                              "a disk hangs there, and install the same version of Mortar on all hosts");
+}
+
 static void a_host_that_waits_for_one_that_is_silent_says_for_which(void **state)
 {
     static const char text[] = "it cannot come back yet: without host2, which does not answer, its copy of the disks cannot be "
@@ -271,6 +296,7 @@ int main(void)
         cmocka_unit_test(what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
         cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
+        cmocka_unit_test(a_host_that_waits_for_a_look_says_whose),
         cmocka_unit_test(a_look_that_was_begun_before_the_host_was_let_in_proves_nothing),
         cmocka_unit_test(a_look_carries_who_was_let_in_when_it_was_asked_for),
         cmocka_unit_test(a_host_that_was_just_let_in_looks_for_its_quorum_twice_a_second),

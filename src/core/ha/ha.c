@@ -170,6 +170,29 @@ bool ha_look_counts(const struct core *c, const json_t *seen, const char *host)
     return json_equal(json_object_get(json_object_get(seen, "let_in"), host), json_object_get(node_get(c, host), "inc"));
 }
 
+/* A host that has had time to look since @host was let in, and has told of no look: borrowed, or NULL */
+static const char *mute_about(const struct core *c, const char *host)
+{
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%s", host);
+    const struct record *r = world_record(&c->world, key);
+    bool is_let_in = r && str_eq(json_text_of(r->value, "state"), "rejoining") && ha_node_is_open(r->value);
+    if (!is_let_in || !core_is_past(c, r->changed_us + NODE_SILENT_US)) {
+        return NULL;
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        _cleanup_free_ char *what = str_printf("pool/%s", it.name);
+        size_t i;
+        json_t *brick;
+        json_array_foreach(ha_pool_is_on(c, it.name) ? json_object_get(it.value, "bricks") : NULL, i, brick) {
+            const char *by = json_text_of(brick, "host");
+            if (!ha_look_counts(c, node_seen(c, by, what), host)) {
+                return by;
+            }
+        }
+    }
+    return NULL;
+}
+
 char *ha_return_text(const struct core *c, const char *host)
 {
     const char *waits = ha_return_waits(c, host);
@@ -177,8 +200,13 @@ char *ha_return_text(const struct core *c, const char *host)
     if (waits) {
         return str_printf("%s; if that stays so, reboot it", waits);
     }
-    return other ? str_printf("without %s, which does not answer, its copy of the disks cannot be made safe: bring %s back",
-                              other, other) : NULL;
+    if (other) {
+        return str_printf("without %s, which does not answer, its copy of the disks cannot be made safe: bring %s back",
+                          other, other);
+    }
+    const char *mute = mute_about(c, host);
+    return mute ? str_printf("%s has not told what is left to heal since this host was let in: if that stays so, see "
+                             "whether a disk hangs there, and install the same version of Mortar on all hosts", mute) : NULL;
 }
 
 const char *ha_unsettled(struct core *c, struct commit *t)
