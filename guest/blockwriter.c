@@ -2,6 +2,8 @@
 /* Writes the ring that blockrec.h describes; several threads, one record each in flight. */
 #include "blockwriter.h"
 
+#include "keyask.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -190,7 +192,7 @@ static int judge(struct blockwriter *w, struct ring_report *ret_report)
 static void begin_epoch(struct blockwriter *w, struct ring_report *report,
                         const uint8_t boot_id[BOOT_ID_BYTES])
 {
-    plan_next_epoch(report, w->opts.ring_blocks, clock_ns(CLOCK_REALTIME), &w->super);
+    plan_next_epoch(report, w->opts.asks_key ? w->opts.key.epoch : 0, w->opts.ring_blocks, clock_ns(CLOCK_REALTIME), &w->super);
     memcpy(w->super.vm, w->opts.vm, sizeof(w->super.vm));
     memcpy(w->super.boot_id, boot_id, BOOT_ID_BYTES);
     w->opts.key.epoch = w->super.epoch;
@@ -218,7 +220,7 @@ static int start_threads(struct blockwriter *w)
     return 0;
 }
 
-int blockwriter_open(struct blockwriter *w, const char *path, const struct boot_options *opts,
+int blockwriter_open(struct blockwriter *w, const char *path, const struct boot_options *opts, int key_port,
                      const uint8_t boot_id[BOOT_ID_BYTES], struct ring_report *ret_report)
 {
     int r;
@@ -240,6 +242,12 @@ int blockwriter_open(struct blockwriter *w, const char *path, const struct boot_
         w->stats.verdict = HISTORY_BROKEN;
         w->stats.epoch = ret_report->super.epoch;
         return 0;
+    }
+    if (opts->asks_key) {
+        if (key_port < 0) {
+            return -ENOTCONN;
+        }
+        keyask_wait(key_port, boot_id, ret_report->super.epoch, &w->opts.key);
     }
     begin_epoch(w, ret_report, boot_id);
     w->stats.verdict = HISTORY_OK;

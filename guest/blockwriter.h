@@ -49,11 +49,12 @@ struct blockwriter {
  * blockwriter_open - look for the disk, judge its history, begin an epoch, start the threads
  * @w: zeroed; lives as long as the process
  * @path: block device    @opts: copied
+ * @key_port: where to ask for the epoch's key when @opts say so, or -1; returns only when there is an answer
  * @boot_id: random per boot
  * @ret_report: the history as found; violations are in it
  * Return: 0 with w->stats.verdict set, or a negative errno when the disk failed
  */
-int blockwriter_open(struct blockwriter *w, const char *path, const struct boot_options *opts,
+int blockwriter_open(struct blockwriter *w, const char *path, const struct boot_options *opts, int key_port,
                      const uint8_t boot_id[BOOT_ID_BYTES], struct ring_report *ret_report);
 
 /**

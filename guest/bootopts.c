@@ -3,6 +3,7 @@
 #include "bootopts.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,6 +94,47 @@ bool parse_key(const char *hex, uint64_t epoch, struct epoch_key *ret_key)
     return true;
 }
 
+static void format_hex(const uint8_t *data, size_t bytes, char *ret_hex)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        (void)snprintf(ret_hex + 2 * i, 3, "%02x", data[i]); /* fits */
+    }
+}
+
+int format_key_question(const uint8_t boot_id[BOOT_ID_BYTES], uint64_t disk_epoch, char *ret_line, size_t bytes)
+{
+    char boot[2 * BOOT_ID_BYTES + 1];
+    int length = 0;
+
+    format_hex(boot_id, BOOT_ID_BYTES, boot);
+    length = snprintf(ret_line, bytes, "key? boot=%s epoch=%" PRIu64 "\n", boot, disk_epoch);
+    assert(length > 0 && (size_t)length < bytes);
+    return length;
+}
+
+bool parse_key_answer(const char *line, const uint8_t boot_id[BOOT_ID_BYTES], uint64_t disk_epoch,
+                      struct epoch_key *ret_key)
+{
+    char boot[2 * BOOT_ID_BYTES + 1];
+    char head[80];
+    char number[24] = "";
+    uint64_t epoch = 0;
+    size_t digits = 0;
+
+    format_hex(boot_id, BOOT_ID_BYTES, boot);
+    (void)snprintf(head, sizeof(head), "key boot=%s epoch=", boot); /* fits */
+    if (strncmp(line, head, strlen(head)) != 0) {
+        return false;
+    }
+    line += strlen(head);
+    digits = strcspn(line, " ");
+    if (digits >= sizeof(number) || line[digits] != ' ') {
+        return false;
+    }
+    memcpy(number, line, digits);
+    return parse_u64(number, UINT64_MAX, &epoch) && epoch > disk_epoch && parse_key(line + digits + 1, epoch, ret_key);
+}
+
 static bool parse_address(const char *s, uint32_t *ret_address)
 {
     struct in_addr a;
@@ -177,7 +219,8 @@ static bool parse_word(char *name, struct boot_options *o)
         return parse_write_rate(value, &o->writes_per_s);
     }
     if (strcmp(name, "key") == 0) {
-        return parse_key(value, 0, &o->key);
+        o->asks_key = strcmp(value, "ask") == 0;
+        return o->asks_key || parse_key(value, 0, &o->key);
     }
     if (strcmp(name, "ip") == 0) {
         return parse_network(value, o);

@@ -12,7 +12,8 @@ struct boot_options {
     uint64_t flush_every;          /* mortar.flush=N writes between two flushes */
     uint64_t tick_ms;              /* mortar.tick=MS between two wake-ups of the heartbeat */
     uint64_t emit_ms;              /* mortar.emit=MS between two lines on the channel; 0 = off */
-    struct epoch_key key;          /* mortar.key=HEX, for this start's epoch */
+    struct epoch_key key;          /* mortar.key=HEX, the same for each start */
+    bool asks_key;                 /* mortar.key=ask: number and key of this start's epoch come by the channel */
     uint32_t address;              /* mortar.ip=ADDR/LEN, host byte order; 0 = none */
     uint32_t netmask;
     uint32_t gateway;              /* mortar.gw=ADDR */
@@ -41,6 +42,24 @@ bool parse_write_rate(const char *s, uint64_t *ret_per_s);
  * Return: true on success
  */
 bool parse_key(const char *hex, uint64_t epoch, struct epoch_key *ret_key);
+
+/**
+ * format_key_question - the line that asks for this start's epoch and its key
+ * @boot_id: of this boot    @disk_epoch: newest epoch on the disk
+ * @ret_line: set, with newline    @bytes: room in it, at least 80
+ * Return: its length
+ */
+int format_key_question(const uint8_t boot_id[BOOT_ID_BYTES], uint64_t disk_epoch, char *ret_line, size_t bytes);
+
+/**
+ * parse_key_answer - "key boot=HEX epoch=N HEX"
+ * @line: without newline
+ * @boot_id, @disk_epoch: as in the question; another boot's answer, or an epoch that is not higher, is none
+ * @ret_key: set on success
+ * Return: true on success
+ */
+bool parse_key_answer(const char *line, const uint8_t boot_id[BOOT_ID_BYTES], uint64_t disk_epoch,
+                      struct epoch_key *ret_key);
 
 /**
  * parse_boot_options - defaults, overridden by what the command line says

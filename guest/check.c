@@ -131,32 +131,25 @@ static bool find_super(const struct ring_source *src, struct ring_super *ret_sup
     return found;
 }
 
-static const char *tag_word(const struct block_record *r, const struct ring_expect *expect)
-{
-    for (size_t i = 0; i < expect->key_count; i++) {
-        struct epoch_key key = expect->keys[i];
-
-        if (key.epoch == r->epoch || key.epoch == 0) { /* 0: the same key for each start */
-            key.epoch = r->epoch;
-            return tag_is_right(r->digest, r->tag, &key) ? "right" : "wrong";
-        }
-    }
-    return "unknown";
-}
-
 static void dump_slot(const struct block_record *r, uint64_t block, const struct ring_expect *expect)
 {
+    static const char *const words[] = {
+        [TAG_UNKNOWN] = "unknown", [TAG_RIGHT] = "right", [TAG_OTHER] = "other", [TAG_WRONG] = "wrong"};
     enum block_state state = record_state(r);
 
     if (state == BLOCK_WHOLE) {
-        printf("[%" PRIu64 ",\"whole\",%" PRIu64 ",%" PRIu64 ",%s,\"%s\"]", block, r->epoch, r->seq,
-               r->block == block ? "true" : "false", tag_word(r, expect));
+        uint64_t writer = 0;
+        enum tag_fit fit = ring_tag_fit(expect, r->epoch, r->digest, r->tag, &writer);
+
+        printf("[%" PRIu64 ",\"whole\",%" PRIu64 ",%" PRIu64 ",%s,\"%s\",%" PRIu64 "]", block, r->epoch, r->seq,
+               r->block == block ? "true" : "false", words[fit], writer);
     } else {
         printf("[%" PRIu64 ",\"%s\"]", block, state == BLOCK_ZERO ? "zero" : "broken");
     }
 }
 
-/** One JSON object: what the newest superblock knows, and [block, state, epoch, seq, in place, tag] of each slot. */
+/** One JSON object: what the newest superblock knows, and [block, state, epoch, seq, in place, tag, whose] of each slot:
+ * the epoch whose key made the tag. */
 static int dump(const struct ring_source *src, const struct ring_expect *expect)
 {
     static struct ring_super s;

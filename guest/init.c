@@ -405,7 +405,7 @@ static void start_network(const struct boot_options *o)
     }
 }
 
-static void start_writer(struct guest *g)
+static void start_writer(struct guest *g, int key_port)
 {
     uint8_t boot_id[BOOT_ID_BYTES];
     struct ring_report report = {0};
@@ -417,7 +417,7 @@ static void start_writer(struct guest *g)
     if (has_virtio("0x0002") && !wait_for_file(DISK)) {
         printf("disk: %s did not appear\n", DISK);
     }
-    r = blockwriter_open(&g->writer, DISK, &g->opts, boot_id, &report);
+    r = blockwriter_open(&g->writer, DISK, &g->opts, key_port, boot_id, &report);
     if (r < 0) {
         printf("disk: %s\n", strerror(-r));
     } else if (g->writer.stats.verdict == HISTORY_NO_DISK) {
@@ -443,6 +443,7 @@ int main(void)
     static struct guest guest;
     char cmdline[2048];
     char bad[128];
+    int port = -1;
     int r;
 
     mount_all();
@@ -454,9 +455,13 @@ int main(void)
     if (bad[0]) {
         printf("option not understood: %s\n", bad);
     }
-    start_writer(&guest);
+    if (guest.opts.asks_key) {
+        port = open_channel();
+        printf("asking for the key of this epoch on channel %s\n", CHANNEL_NAME);
+    }
+    start_writer(&guest, port);
     start_network(&guest.opts); /* first: who hears the heart may connect */
-    r = heartbeat_start(&guest.heartbeat, &guest.writer, open_channel(), &guest.opts);
+    r = heartbeat_start(&guest.heartbeat, &guest.writer, port < 0 ? open_channel() : port, &guest.opts);
     if (r < 0) {
         printf("heartbeat: %s\n", strerror(-r));
     }

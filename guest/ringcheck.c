@@ -44,14 +44,47 @@ static void accuse(struct judge *j, const char *kind, const char *fmt, ...)
     r->violation_count++;
 }
 
-static const struct epoch_key *find_key(const struct ring_expect *expect, uint64_t epoch)
+enum tag_fit ring_tag_fit(const struct ring_expect *expect, uint64_t epoch, const uint8_t digest[SHA256_BYTES],
+                          const uint8_t tag[SHA256_BYTES], uint64_t *ret_epoch)
 {
+    enum tag_fit fit = TAG_UNKNOWN;
+
+    *ret_epoch = epoch;
     for (size_t i = 0; i < expect->key_count; i++) {
-        if (expect->keys[i].epoch == epoch && expect->keys[i].bytes > 0) {
-            return &expect->keys[i];
+        const struct epoch_key *key = &expect->keys[i];
+
+        if (key->epoch == epoch && key->bytes > 0) {
+            if (tag_is_right(digest, tag, key)) {
+                return TAG_RIGHT;
+            }
+            fit = TAG_WRONG;
         }
     }
-    return NULL;
+    for (size_t i = 0; i < expect->key_count; i++) {
+        const struct epoch_key *key = &expect->keys[i];
+
+        if (key->epoch != epoch && key->bytes > 0 && tag_is_right(digest, tag, key)) {
+            *ret_epoch = key->epoch;
+            return TAG_OTHER;
+        }
+    }
+    return fit;
+}
+
+/** Accuses a block whose tag is not its epoch's. */
+static bool judge_tag(struct judge *j, const char *what, uint64_t number, uint64_t epoch,
+                      const uint8_t digest[SHA256_BYTES], const uint8_t tag[SHA256_BYTES])
+{
+    uint64_t writer = 0;
+    enum tag_fit fit = ring_tag_fit(j->expect, epoch, digest, tag, &writer);
+
+    if (fit == TAG_OTHER) {
+        accuse(j, "other-key", "%s %" PRIu64 " of epoch %" PRIu64 " has a tag made with the key of epoch %" PRIu64,
+               what, number, epoch, writer);
+    } else if (fit == TAG_WRONG) {
+        accuse(j, "forged", "%s %" PRIu64 " has a wrong tag for epoch %" PRIu64, what, number, epoch);
+    }
+    return fit == TAG_RIGHT || fit == TAG_UNKNOWN;
 }
 
 /** The entry of the newest epoch that began at or before @seq; NULL when the history is too short. */
@@ -101,8 +134,6 @@ static int judge_supers(struct judge *j, const struct ring_source *src)
         return -EMEDIUMTYPE;
     }
     for (uint64_t i = 0; i < SUPER_SLOTS; i++) {
-        const struct epoch_key *key = find_key(j->expect, found[i].epoch);
-
         if (states[i] != BLOCK_WHOLE) {
             if (best->clean && best->generation > 1) {
                 accuse(j, "torn", "superblock %" PRIu64 " is broken after a clean stop", i);
@@ -114,10 +145,7 @@ static int judge_supers(struct judge *j, const struct ring_source *src)
                    "superblock of epoch %" PRIu64 " was written after epoch %" PRIu64 " began",
                    found[i].epoch, best->epoch);
         }
-        if (key && !tag_is_right(found[i].digest, found[i].tag, key)) {
-            accuse(j, "forged", "superblock %" PRIu64 " has a wrong tag for epoch %" PRIu64, i,
-                   found[i].epoch);
-        }
+        (void)judge_tag(j, "superblock", i, found[i].epoch, found[i].digest, found[i].tag); /* it has accused */
     }
     j->report->super = *best;
     if (j->expect->vm && best->vm[0] && strcmp(j->expect->vm, best->vm) != 0) {
@@ -130,7 +158,6 @@ static int judge_supers(struct judge *j, const struct ring_source *src)
 static bool judge_record(struct judge *j, const struct block_record *r, uint64_t slot)
 {
     const struct ring_super *s = &j->report->super;
-    const struct epoch_key *key = find_key(j->expect, r->epoch);
     uint64_t block = s->ring_start + slot;
 
     if (r->block != block || ring_slot(r->seq, s->ring_blocks) != slot) {
@@ -142,11 +169,7 @@ static bool judge_record(struct judge *j, const struct block_record *r, uint64_t
         accuse(j, "foreign", "block %" PRIu64 " was written by VM '%s'", block, r->vm);
         return false;
     }
-    if (key && !tag_is_right(r->digest, r->tag, key)) {
-        accuse(j, "forged", "seq %" PRIu64 " has a wrong tag for epoch %" PRIu64, r->seq, r->epoch);
-        return false;
-    }
-    return true;
+    return judge_tag(j, "seq", r->seq, r->epoch, r->digest, r->tag);
 }
 
 static int read_slots(struct judge *j, const struct ring_source *src)
@@ -343,7 +366,7 @@ int ring_check(const struct ring_source *src, const struct ring_expect *expect,
     return r;
 }
 
-void plan_next_epoch(const struct ring_report *report, uint64_t ring_blocks, uint64_t wall_ns,
+void plan_next_epoch(const struct ring_report *report, uint64_t epoch, uint64_t ring_blocks, uint64_t wall_ns,
                      struct ring_super *ret_super)
 {
     struct ring_super *s = ret_super;
@@ -351,10 +374,11 @@ void plan_next_epoch(const struct ring_report *report, uint64_t ring_blocks, uin
     uint64_t top = report->last_seq > report->flushed_seq ? report->last_seq : report->flushed_seq;
 
     assert(report->violation_count == 0);
+    assert(epoch == 0 || epoch > report->super.epoch);
     assert(top - report->flushed_seq <= WRITE_WINDOW);
     *s = report->super;
     s->generation++;
-    s->epoch++;
+    s->epoch = epoch > 0 ? epoch : s->epoch + 1;
     s->clean = 0;
     s->flushed_seq = top;
     if (s->ring_blocks == 0) {

@@ -30,7 +30,7 @@ struct ring_expect {
 };
 
 struct violation {
-    const char *kind;                /* constant: lost, torn, misplaced, stale-epoch, … */
+    const char *kind;                /* constant: lost, torn, misplaced, stale-epoch, other-key, … */
     char text[VIOLATION_TEXT_BYTES];
 };
 
@@ -44,6 +44,23 @@ struct ring_report {
     uint64_t violation_count;        /* may exceed VIOLATIONS_MAX */
     struct violation violations[VIOLATIONS_MAX];
 };
+
+enum tag_fit {
+    TAG_UNKNOWN,   /* no key of the block's epoch is known, and no other one fits */
+    TAG_RIGHT,
+    TAG_OTHER,     /* it fits the key of another epoch: not written by who the block says */
+    TAG_WRONG,     /* it fits no key that is known */
+};
+
+/**
+ * ring_tag_fit - whose key made the tag of this whole block?
+ * @expect: the keys known
+ * @epoch: the epoch that the block says it is of
+ * @digest, @tag: as in the block
+ * @ret_epoch: with TAG_OTHER the epoch whose key fits, else @epoch
+ */
+enum tag_fit ring_tag_fit(const struct ring_expect *expect, uint64_t epoch, const uint8_t digest[SHA256_BYTES],
+                          const uint8_t tag[SHA256_BYTES], uint64_t *ret_epoch);
 
 /**
  * ring_check - read superblocks and ring, and judge them
@@ -59,9 +76,10 @@ int ring_check(const struct ring_source *src, const struct ring_expect *expect,
 /**
  * plan_next_epoch - the superblock with which the next start of the guest begins
  * @report: a report without violations; seen records were flushed before they were read
+ * @epoch: its number, higher than the disk's; 0 = the next one
  * @ring_blocks: ring length for a disk never started; ignored otherwise
  * @wall_ns: now, only for display
  * @ret_super: set, not sealed; vm and boot_id are the caller's to set
  */
-void plan_next_epoch(const struct ring_report *report, uint64_t ring_blocks, uint64_t wall_ns,
+void plan_next_epoch(const struct ring_report *report, uint64_t epoch, uint64_t ring_blocks, uint64_t wall_ns,
                      struct ring_super *ret_super);

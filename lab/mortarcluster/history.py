@@ -11,6 +11,7 @@ or straight from a brick). guest/ringcheck.c judges one disk at one moment; this
     C4  once an instance has begun, nothing that an older one wrote arrives at a brick that counts
     C5  after a heal all bricks are equal
     C6  two instances never execute at once
+    KEY a block's tag is made with the key of the epoch that the block says it is of, which only that instance was given
 
 C4 has no log of the device: a brick is looked at again and again, so that a late write is seen unless a later one
 has covered it by then. Writes delayed inside the brick make the window wide (tests/lab/test_history.py).
@@ -40,7 +41,8 @@ class Slot:
     epoch: int = 0
     seq: int = 0
     in_place: bool = True
-    tag: str = "unknown"  # right or wrong, when the key is known
+    tag: str = "unknown"  # right, other or wrong, when keys are known
+    whose: int = 0  # the epoch whose key made the tag, when it is an other one's
 
     def age(self):
         """Older records compare less."""
@@ -247,5 +249,14 @@ def check_overlap(h):
             yield f"epoch {older} executed for {over:.3f} s after epoch {newer} had begun"
 
 
+def check_keys(h):
+    """KEY: one that fits no key at all is no instance's, C1 says so."""
+    for view in h.views:
+        for block, slot in view.slots.items():
+            if slot.state == "whole" and slot.tag == "other":
+                yield (f"{view.source}, block {block}: number {slot.seq} says it is of epoch {slot.epoch}, its tag was made "
+                       f"with the key of epoch {slot.whose}")
+
+
 CHECKS = {"C1": check_order, "C2": check_flip, "C3": check_flushed, "C4": check_late, "C5": check_bricks,
-          "C6": check_overlap}
+          "C6": check_overlap, "KEY": check_keys}

@@ -23,11 +23,11 @@ from .console import Console
 from .faults import DATA_HOSTS
 from .guest import Guest
 from .history import MOUNT, History, parse_view
+from .keys import KeyGiver
 from .recorder import Recorder
 
-KEY = "4d6f72746172206b6565707320697421"
 # As much at once as the guest can: 16 writes in flight, 32 between two flushes.
-OPTIONS = f"mortar.depth=16 mortar.flush=32 mortar.key={KEY}"
+OPTIONS = "mortar.depth=16 mortar.flush=32 mortar.key=ask"
 WRITES_PER_S = 100
 SHARD_BYTES = 64 << 20  # features.shard-block-size of src/adapters/gluster/gluster_profile.c
 PIECE = 1 << 20
@@ -37,7 +37,7 @@ BRICK = "/brick"  # brick_dir_of() in src/agent
 
 
 def make_guest(cluster, name="demo"):
-    """The guest whose history is kept; not created yet."""
+    """The guest whose history is kept; not created yet. It writes nothing before a Keeper has given it a key."""
     return Guest(cluster, name, writes_per_s=WRITES_PER_S, emit_ms=20, options=OPTIONS)
 
 
@@ -115,7 +115,8 @@ class Keeper:
     def __init__(self, cluster, guest, pool="vms"):
         self.cluster, self.lab, self.guest, self.pool = cluster, cluster.lab, guest, pool
         self.check = guest_module.build() / "check"
-        self.heart = Recorder(self.lab, guest.name)
+        self.keys = KeyGiver()
+        self.heart = Recorder(self.lab, guest.name, keys=self.keys)
         self.views = []
         self.quiet = 0
         self.through = "host3"  # the host that is asked
@@ -158,7 +159,7 @@ class Keeper:
 
     def dump(self, at, source, image, **more):
         """A view of what a raw file or a qcow2 of the machine holds."""
-        done = subprocess.run([self.check, "--dump", "--key", f"0:{KEY}", image.name], check=True,
+        done = subprocess.run([self.check, "--dump", *self.keys.words(), image.name], check=True,
                               capture_output=True, text=True)
         self.views.append(parse_view(json.loads(done.stdout), at, source, **more))
         return self.views[-1]

@@ -23,7 +23,9 @@ TICK = re.compile(rb"tick (\d+) mono_ns=(\d+) .*?epoch=(\d+) issued=(\d+) acked=
 class Recorder:
     """with Recorder(lab, "demo") as heart: …; heart.gap()"""
 
-    def __init__(self, lab, name, hosts=None):
+    def __init__(self, lab, name, hosts=None, keys=None):
+        """keys: a KeyGiver that answers a guest which asks."""
+        self.keys = keys
         self.paths = {}
         self.lines = []  # (stamp_s, host, tick, {epoch, issued, acked, flushed}), in order of arrival
         self.stopping = threading.Event()
@@ -95,8 +97,13 @@ class Recorder:
         *lines, entry[1] = (entry[1] + data).split(b"\n")
         for line in lines:
             match = TICK.match(line)
+            answer = self.keys.answer(line) if self.keys and not match else None
+            if answer:
+                entry[0].sendall(answer)
             if match:
                 epoch, issued, acked, flushed = (int(n) for n in match.groups()[2:])
+                if self.keys:
+                    self.keys.hear(epoch)
                 yield now, host, int(match[1]), {"epoch": epoch, "issued": issued, "acked": acked, "flushed": flushed}
 
     def mark(self):

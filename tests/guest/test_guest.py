@@ -9,12 +9,18 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TREE, "lab/mortarcluster"))
+
+from history import MOUNT, History, parse_view  # noqa: E402 (the path must come first)
+from keys import KeyGiver, key_of  # noqa: E402
+
 KEY = "00112233445566778899aabbccddeeff"
 READY_WITHIN_S = 180  # 5 s on an idle machine; the deadline only ends a hopeless wait
 # No multiple of 256 KiB, as Mortar gives to emulated guests: docs/bugs.md B1. 98304k shows the bug.
@@ -148,6 +154,10 @@ class Qemu:
             fields = f.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def question(self):
+        """The line by which it asks for the key of its epoch."""
+        return self.channel.expect(r"^key\? .*", READY_WITHIN_S).group(0).encode()
+
     def poweroff(self):
         self.serial.ask("poweroff", "stopped cleanly")
         self.process.wait(120)
@@ -207,9 +217,9 @@ def test_history_survives_poweroff_and_kill(built, lab):
     assert report["ok"] and report["clean"] and report["epoch"] == 1
     assert report["checked_blocks"] == 256 and report["last_seq"] >= 400
     assert not check(built, lab.disk, "--key", "1:" + "00" * 16)["ok"]
-    seen = dump(built, lab.disk, "--key", f"0:{KEY}")
+    seen = dump(built, lab.disk, "--key", f"1:{KEY}")
     assert (seen["epoch"], seen["ring_blocks"], seen["flushed"]) == (1, 256, report["flushed_seq"])
-    assert [slot[:2] + slot[4:] for slot in seen["slots"]] == [[16 + i, "whole", True, "right"] for i in range(256)]
+    assert [slot[:2] + slot[4:] for slot in seen["slots"]] == [[16 + i, "whole", True, "right", 1] for i in range(256)]
     assert max(slot[3] for slot in seen["slots"]) == report["last_seq"]
     assert {slot[5] for slot in dump(built, lab.disk, "--key", "1:00")["slots"]} == {"wrong"}
     assert not check(built, lab.disk, "--expect-flushed", str(report["last_seq"] + 1))["ok"]
@@ -221,6 +231,35 @@ def test_history_survives_poweroff_and_kill(built, lab):
     guest.kill()
     after = check(built, lab.disk, "--expect-flushed", str(tick["flushed"]), "--expect-epoch", "2")
     assert after["ok"] and not after["clean"], after
+
+
+def test_each_start_writes_with_the_key_of_its_own_epoch(built, lab):
+    keys = KeyGiver()
+
+    def live(name, key=None):
+        """One life of a guest, with a key that is not its epoch's when one is given; the number of its epoch."""
+        guest = lab(name, cmdline="mortar.write=200 mortar.region=256 mortar.key=ask")
+        answer = keys.answer(guest.question()).split()
+        assert not guest.last_tick(), "it waits for its key"
+        guest.channel.send(b" ".join(answer[:-1] + [key or answer[-1]]).decode())
+        ready = guest.ready()
+        assert ready.group(4) == "ok"
+        guest.wait_for_flushed(int(ready.group(2)) + 50)
+        guest.poweroff()
+        return int(ready.group(1))
+
+    assert [live("a"), live("b")] == [1, 2]
+    report = check(built, lab.disk, *keys.words())
+    assert report["ok"] and report["epoch"] == 2, report
+    slots = dump(built, lab.disk, *keys.words())["slots"]
+    assert {tuple(slot[2:3] + slot[5:]) for slot in slots if slot[1] == "whole"} == {(1, "right", 1), (2, "right", 2)}
+
+    assert live("c", key_of(2).encode()) == 3, "in all but the key it does what the guest of epoch 3 would do"
+    assert check(built, lab.disk)["ok"], "without keys nothing is to be seen"
+    assert {v["kind"] for v in check(built, lab.disk, *keys.words())["violations"]} == {"other-key"}
+    view = parse_view(dump(built, lab.disk, *keys.words()), 0, MOUNT)
+    found = [v.text for v in History([], [view]).judge() if v.check == "KEY"]
+    assert len(found) >= 50 and "says it is of epoch 3, its tag was made with the key of epoch 2" in found[0], found
 
 
 def test_lost_block_is_seen_by_checker_and_guest(built, lab):

@@ -86,6 +86,9 @@ def test_a_history_over_a_failover_is_whole(cluster, guest):
         cluster.wait_whole()
         keeper.look_at_rest()
         assert not judged(keeper)
+        tags = {(slot.epoch, slot.tag) for view in keeper.views for slot in view.slots.values() if slot.state == "whole"}
+        print(f"epochs and tags of the blocks: {sorted(tags)}")
+        assert {tag for _, tag in tags} == {"right"} and len(tags) > 1, "each instance wrote with its own key"
 
 
 # -- a writer that nobody on its host can stop

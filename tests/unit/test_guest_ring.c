@@ -96,7 +96,7 @@ static void put_records(struct disk *d, uint64_t first, uint64_t last)
 static void start_epoch(struct disk *d)
 {
     assert_ok(d);
-    plan_next_epoch(&d->report, RING, 0, &d->super);
+    plan_next_epoch(&d->report, 0, RING, 0, &d->super);
     (void)snprintf(d->super.vm, sizeof(d->super.vm), "demo");
     put_super(d);
 }
@@ -314,6 +314,71 @@ static void wrong_key_is_forged_and_other_vm_is_foreign(void **state)
     free(d);
 }
 
+/** Two starts with keys of their own: 1 to 20 of epoch 1, 21 to 40 of epoch 2. */
+static struct disk *disk_of_two_keys(struct epoch_key keys[2])
+{
+    struct disk *d = disk_with(0);
+
+    assert_true(parse_key("00ff", 1, &keys[0]));
+    assert_true(parse_key("00fe", 2, &keys[1]));
+    d->key = keys[0];
+    put_records(d, 1, 20);
+    flush(d, 20, true);
+    d->key = keys[1];
+    start_epoch(d);
+    put_records(d, 21, 40);
+    flush(d, 40, false);
+    flush(d, 40, true);
+    return d;
+}
+
+static void block_tagged_with_the_key_of_another_epoch_is_its_own_violation(void **state)
+{
+    struct epoch_key keys[2] = {0};
+    struct disk *d = disk_of_two_keys(keys);
+    const struct ring_expect expect = {.keys = keys, .key_count = 2};
+    struct ring_super good;
+
+    judge_expecting(d, &expect);
+    assert_int_equal(d->report.violation_count, 0);
+    d->key = keys[0]; /* the guest of epoch 1 writes as if it were that of epoch 2, in all else right */
+    put_record(d, 30, 2, 20);
+    judge_expecting(d, &expect);
+    assert_int_equal(d->report.violation_count, 1 + 1); /* the flushed record is gone, too */
+    assert_violation(d, "other-key");
+    assert_non_null(strstr(d->report.violations[0].text, "seq 30 of epoch 2 has a tag made with the key of epoch 1"));
+    judge(d); /* who knows no key sees nothing */
+    assert_int_equal(d->report.violation_count, 0);
+    d->key = keys[1];
+    put_record(d, 30, 2, 20);
+    good = d->super;
+    d->key = keys[0];
+    flush(d, 40, true);
+    judge_expecting(d, &expect);
+    assert_violation(d, "other-key");
+    assert_non_null(strstr(d->report.violations[0].text, "superblock"));
+    d->key = keys[1];
+    d->super = good;
+    flush(d, 40, true);
+    judge_expecting(d, &expect);
+    assert_int_equal(d->report.violation_count, 0);
+    free(d);
+}
+
+static void block_of_an_epoch_without_a_known_key_is_judged_by_the_keys_of_others(void **state)
+{
+    struct epoch_key keys[2] = {0};
+    struct disk *d = disk_of_two_keys(keys);
+
+    judge_expecting(d, &(struct ring_expect){.keys = keys, .key_count = 1});
+    assert_int_equal(d->report.violation_count, 0);
+    d->key = keys[0];
+    put_record(d, 30, 2, 20);
+    judge_expecting(d, &(struct ring_expect){.keys = keys, .key_count = 1});
+    assert_violation(d, "other-key");
+    free(d);
+}
+
 static void many_epochs_keep_the_last_ones(void **state)
 {
     struct disk *d = disk_with(10);
@@ -359,6 +424,56 @@ static void hostile_superblock_is_not_believed(void **state)
     free(d);
 }
 
+static void epoch_gets_the_number_it_is_given(void **state)
+{
+    struct disk *d = disk_with(10);
+
+    assert_ok(d);
+    plan_next_epoch(&d->report, 7, RING, 0, &d->super);
+    assert_int_equal(d->super.epoch, 7);
+    assert_int_equal(d->super.epochs[1].epoch, 7);
+    (void)snprintf(d->super.vm, sizeof(d->super.vm), "demo");
+    put_super(d);
+    put_records(d, 11, 20);
+    flush(d, 20, true);
+    assert_ok(d);
+    free(d);
+}
+
+static void only_the_answer_to_this_boot_with_a_newer_epoch_is_a_key(void **state)
+{
+    static const char *const refused[] = {
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=4 0aff", /* the disk has it already */
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=3 0aff",
+        "key boot=000102030405060708090a0b0c0d0e00 epoch=5 0aff", /* another boot's */
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=5 0af",
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=5 ",
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=5",
+        "key boot=000102030405060708090a0b0c0d0e0f epoch= 0aff",
+        "key boot=000102030405060708090a0b0c0d0e0f epoch=55555555555555555555555555 0aff",
+        "key? boot=000102030405060708090a0b0c0d0e0f epoch=5 0aff",
+        "",
+    };
+    uint8_t boot_id[BOOT_ID_BYTES];
+    struct epoch_key key = {0};
+    char line[128];
+
+    for (uint8_t i = 0; i < BOOT_ID_BYTES; i++) {
+        boot_id[i] = i;
+    }
+    int length = format_key_question(boot_id, 4, line, sizeof(line));
+    assert_int_equal(length, strlen(line));
+    assert_string_equal(line, "key? boot=000102030405060708090a0b0c0d0e0f epoch=4\n");
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        assert_false(parse_key_answer(refused[i], boot_id, 4, &key));
+    }
+    assert_int_equal(key.bytes, 0);
+    assert_true(parse_key_answer("key boot=000102030405060708090a0b0c0d0e0f epoch=6 0aff", boot_id, 4, &key));
+    assert_int_equal(key.epoch, 6);
+    assert_int_equal(key.bytes, 2);
+    assert_int_equal(key.data[0], 0x0a);
+}
+
 static void options_are_read_and_bad_ones_named(void **state)
 {
     struct boot_options o;
@@ -378,6 +493,9 @@ static void options_are_read_and_bad_ones_named(void **state)
     assert_int_equal(o.gateway, 0x0a010201);
     assert_int_equal(o.key.bytes, 2);
     assert_int_equal(o.key.data[1], 0xff);
+    assert_false(o.asks_key);
+    parse_boot_options("mortar.key=ask", &o, bad, sizeof(bad));
+    assert_true(o.asks_key && o.key.bytes == 0 && bad[0] == 0);
     parse_boot_options("mortar.write=0 mortar.region=7 mortar.depht=3", &o, bad, sizeof(bad));
     assert_string_equal(bad, "mortar.region=7");
     assert_int_equal(o.writes_per_s, 0);
@@ -400,9 +518,13 @@ int main(void)
         cmocka_unit_test(disk_thrown_back_in_time_is_noticed),
         cmocka_unit_test(record_beyond_the_window_is_impossible),
         cmocka_unit_test(wrong_key_is_forged_and_other_vm_is_foreign),
+        cmocka_unit_test(block_tagged_with_the_key_of_another_epoch_is_its_own_violation),
+        cmocka_unit_test(block_of_an_epoch_without_a_known_key_is_judged_by_the_keys_of_others),
         cmocka_unit_test(many_epochs_keep_the_last_ones),
         cmocka_unit_test(disk_without_header_is_refused),
         cmocka_unit_test(hostile_superblock_is_not_believed),
+        cmocka_unit_test(epoch_gets_the_number_it_is_given),
+        cmocka_unit_test(only_the_answer_to_this_boot_with_a_newer_epoch_is_a_key),
         cmocka_unit_test(options_are_read_and_bad_ones_named),
     };
 

@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
 
 from history import MOUNT, Beat, History, Slot, Start, View, parse_view  # noqa: E402 (the path must come first)
+from keys import KEYS_MAX, KeyGiver, key_of  # noqa: E402
 
 RING = 256
 STARTS = (Start(1, 1, 1, 0), Start(2, 34, 31, 0b101))
@@ -122,13 +123,56 @@ class Judge(unittest.TestCase):
         self.assertIn("epoch 1 executed for 0.500 s", judged(beats=beats)["C6"])
         self.assertNotIn("C6", judged(beats=beats, leave_out=("C6",)))
 
+    def test_a_tag_made_with_the_key_of_another_epoch_is_found_even_on_a_brick_that_is_cut_off(self):
+        forged = Slot("whole", 2, 40, True, "other", 1)
+        for index in (1, 2):
+            found = judged(views=with_view(index, changed={15 + 40: forged}))
+            self.assertEqual(list(found), ["KEY"])
+            self.assertIn("number 40 says it is of epoch 2, its tag was made with the key of epoch 1", found["KEY"])
+
     def test_a_dump_becomes_a_view(self):
         dump = {"epoch": 2, "flushed": 9, "clean": False, "ring_blocks": 256, "ring_start": 16,
                 "starts": [[1, 1, 1, "0"], [2, 34, 31, "5"]],
-                "slots": [[16, "whole", 1, 1, True, "right"], [17, "zero"], [18, "broken"]]}
+                "slots": [[16, "whole", 1, 1, True, "other", 2], [17, "zero"], [18, "broken"]]}
         seen = parse_view(dump, 3.5, "host1", counts=False)
-        self.assertEqual(seen.slots, {16: old(1), 17: Slot("zero"), 18: Slot("broken")})
+        self.assertEqual(seen.slots, {16: Slot("whole", 1, 1, True, "other", 2), 17: Slot("zero"), 18: Slot("broken")})
         self.assertEqual((seen.starts, seen.flushed, seen.counts), (STARTS, 9, False))
+
+
+def question(boot, on_disk):
+    """As a guest asks."""
+    return b"key? boot=%032x epoch=%d" % (boot, on_disk)
+
+
+class Keys(unittest.TestCase):
+    def test_no_two_starts_get_the_same_number_whatever_their_disk_says(self):
+        keys = KeyGiver()
+        answers = [keys.answer(question(boot, on_disk)) for boot, on_disk in ((1, 0), (2, 0), (3, 7), (4, 3))]
+        self.assertEqual([int(answer.split()[2][len("epoch="):]) for answer in answers], [1, 2, 8, 9])
+        self.assertEqual(len({answer.split()[3] for answer in answers}), 4)
+        self.assertTrue(answers[0].startswith(b"key boot=%032x epoch=1 " % 1) and answers[0].endswith(b"\n"))
+
+    def test_a_start_that_asks_again_gets_the_same_answer_unless_its_disk_has_the_epoch(self):
+        keys = KeyGiver()
+        self.assertEqual(keys.answer(question(1, 0)), keys.answer(question(1, 0)))
+        self.assertIn(b"epoch=2 ", keys.answer(question(1, 1)))
+
+    def test_an_epoch_that_was_heard_is_not_given_again(self):
+        keys = KeyGiver()
+        keys.hear(5)
+        self.assertIn(b"epoch=6 ", keys.answer(question(1, 4)))
+
+    def test_other_lines_get_no_answer(self):
+        for line in (b"tick 1 mono_ns=2", b"key? boot=12 epoch=1", question(1, 2) + b" "):
+            self.assertIsNone(KeyGiver().answer(line))
+
+    def test_the_judge_is_told_the_keys_of_all_epochs_or_of_the_newest(self):
+        keys = KeyGiver()
+        keys.hear(2)
+        self.assertEqual(keys.words(), ["--key", f"1:{key_of(1)}", "--key", f"2:{key_of(2)}"])
+        keys.hear(1000)
+        self.assertEqual(len(keys.words()), 2 * KEYS_MAX)
+        self.assertTrue(keys.words()[-1].startswith("1000:"))
 
 
 if __name__ == "__main__":
