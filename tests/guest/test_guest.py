@@ -318,7 +318,9 @@ def test_network_counts_and_echoes(built, lab):
 
 def test_live_migration_keeps_history(built, lab, tmp_path):
     uri = f"unix:{tmp_path}/migrate"
-    source = lab("src", cmdline="mortar.write=100 mortar.emit=5")
+    keys = KeyGiver()
+    source = lab("src", cmdline="mortar.write=100 mortar.emit=5 mortar.key=ask")
+    source.channel.send(keys.answer(source.question()).decode().rstrip("\n"))
     source.ready()
     source.wait_for_flushed(200)
     source.serial.ask("reset", "forgotten")
@@ -345,7 +347,9 @@ def test_live_migration_keeps_history(built, lab, tmp_path):
     assert status["history"] == "ok" and status["write_errors"] == 0
     assert "history ok" in target.serial.ask("check", "(history .*)").group(1)
     target.poweroff()
-    report = check(built, lab.disk, "--expect-flushed", str(before["flushed"]))
+    report = check(built, lab.disk, "--expect-flushed", str(before["flushed"]), *keys.words())
+    assert len(keys.given) == 1 and {slot[5] for slot in dump(built, lab.disk, *keys.words())["slots"]
+                                     if slot[1] == "whole"} == {"right"}, "a move is no start: the key stays"
     assert report["ok"] and report["epoch"] == 1 and report["last_seq"] > before["acked"], report
 
 
