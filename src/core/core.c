@@ -12,6 +12,7 @@
 #include "core/ha/ha.h"
 #include "core/history.h"
 #include "core/model/node.h"
+#include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/op/op.h"
 #include "core/plan/plan.h"
@@ -181,6 +182,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
         if (str_eq(name, "domains")) {
             learn_domains(c, a->result);
             c->domains_at_us = a->started_us;
+        } else if (str_starts(name, "pool/")) {
+            _cleanup_json_ json_t *seen = pool_heal_noted(a->result, smap_get(&c->seen, name), a->started_us);
+            remember(c, name, seen);
         } else {
             remember(c, name, a->result);
         }

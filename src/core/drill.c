@@ -21,6 +21,7 @@ struct draft {
     const char *task;
     json_t *vms;
     json_t *stay;
+    char **wait; /* what the next look decides, or NULL */
     struct err *e;
 };
 
@@ -105,9 +106,13 @@ static int check_pool(struct draft *d, const char *pool, const json_t *record)
         if (!pool_brick_is_online(d->c, pool, host)) {
             return REFUSE(d, STATE, "see 'mortar pool show'", "the brick of pool '%s' on %s is offline", pool, host);
         }
-        if (pending) {
+        if (pending && json_bool_of(seen, "heal_stays", false)) {
             return REFUSE(d, STATE, "wait until none does: mortar pool show",
                           "%" PRIu64 " files of pool '%s' wait for heal on %s", pending, pool, host);
+        }
+        if (pending && !*d->wait) {
+            *d->wait = str_printf("%" PRIu64 " files of pool '%s' were listed for heal on %s at the last look: the next one "
+                                 "tells whether they stay so", pending, pool, host);
         }
     }
     return 0;
@@ -275,29 +280,36 @@ static char *text_of(const struct draft *d)
     return sbuf_take(&b);
 }
 
+static int check_words(const struct draft *d)
+{
+    if (!str_eq(d->kind, "power") && !str_eq(d->kind, "hang") && !str_eq(d->kind, "network")) {
+        return ERR_SET(d->e, INVALID, "'%.40s' is no kind of drill; there are power, hang and network", d->kind);
+    }
+    if (!ha_is_on(d->c)) {
+        return REFUSE(d, STATE, "switch it on with 'mortar pool ha POOL'", "failover is on for no pool");
+    }
+    if (!d->host || !node_get(d->c, d->host)) {
+        return REFUSE(d, NOT_FOUND, "see 'mortar host ls'", "there is no host '%.64s'", d->host ? d->host : "");
+    }
+    if (str_eq(d->host, d->c->host) && !d->task) {
+        return REFUSE(d, STATE, "run it on another host", "this command would fall with host '%s'", d->host);
+    }
+    if (!node_is_online(node_get(d->c, d->host))) {
+        return REFUSE(d, STATE, "see 'mortar host ls'", "host '%s' is %s", d->host,
+                      json_text_of(node_get(d->c, d->host), "state"));
+    }
+    return 0;
+}
+
 int drill_plan(const struct core *c, const char *host, const char *kind, const char *task, json_t **ret,
                struct err *e)
 {
     _cleanup_json_ json_t *vms = json_array();
     _cleanup_json_ json_t *stay = json_array();
-    struct draft d = {c, host ? host : busiest_other(c), kind ? kind : "power", task, vms, stay, e};
-    if (!str_eq(d.kind, "power") && !str_eq(d.kind, "hang") && !str_eq(d.kind, "network")) {
-        return ERR_SET(e, INVALID, "'%.40s' is no kind of drill; there are power, hang and network", d.kind);
-    }
-    if (!ha_is_on(c)) {
-        return REFUSE(&d, STATE, "switch it on with 'mortar pool ha POOL'", "failover is on for no pool");
-    }
-    if (!d.host || !node_get(c, d.host)) {
-        return REFUSE(&d, NOT_FOUND, "see 'mortar host ls'", "there is no host '%.64s'", d.host ? d.host : "");
-    }
-    if (str_eq(d.host, c->host) && !task) {
-        return REFUSE(&d, STATE, "run it on another host", "this command would fall with host '%s'", d.host);
-    }
-    if (!node_is_online(node_get(c, d.host))) {
-        return REFUSE(&d, STATE, "see 'mortar host ls'", "host '%s' is %s", d.host,
-                      json_text_of(node_get(c, d.host), "state"));
-    }
-    int r = check_tasks(&d);
+    _cleanup_free_ char *wait = NULL;
+    struct draft d = {c, host ? host : busiest_other(c), kind ? kind : "power", task, vms, stay, &wait, e};
+    int r = check_words(&d);
+    r = r < 0 ? r : check_tasks(&d);
     r = r < 0 ? r : check_hosts(&d);
     r = r < 0 ? r : check_silence(&d);
     r = r < 0 ? r : check_storage(&d);
@@ -307,9 +319,9 @@ int drill_plan(const struct core *c, const char *host, const char *kind, const c
         return r;
     }
     _cleanup_free_ char *text = text_of(&d);
-    *ret = json_pack("{s:s,s:I,s:s,s:I,s:O,s:O,s:s}", "host", d.host, "inc",
+    *ret = json_pack("{s:s,s:I,s:s,s:I,s:O,s:O,s:s,s:s*}", "host", d.host, "inc",
                      (json_int_t)json_u64_of(node_get(c, d.host), "inc", 0), "kind", d.kind, "seconds",
-                     (json_int_t)seconds_of(c), "vms", vms, "stay", stay, "text", text);
+                     (json_int_t)seconds_of(c), "vms", vms, "stay", stay, "text", text, "wait", wait);
     return 0;
 }
 

@@ -21,7 +21,9 @@
  * drill_plan - may there be a drill, and what would it do?
  * @host: NULL: the other host with most machines that failover covers        @kind: NULL: power
  * @task: id of the drill that asks, which is not in its own way, or NULL
- * @ret: {host, inc, kind, seconds, vms: [{vm, channel}], stay: [{vm, host, channel}], text}; new reference
+ * @ret: {host, inc, kind, seconds, vms: [{vm, channel}], stay: [{vm, host, channel}], text, wait};
+ * wait, in words, only when a brick has listed files for heal at its last look, but not for long: as it is with files
+ * that are written to. Nothing is struck before later looks have told whether they stay. New reference
  * Return: 0, -ERR_INVALID, -ERR_NOT_FOUND, -ERR_BUSY, -ERR_NO_ROOM or -ERR_STATE with reason and next step
  */
 int drill_plan(const struct core *c, const char *host, const char *kind, const char *task, json_t **ret,

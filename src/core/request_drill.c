@@ -13,6 +13,7 @@ int req_drill(struct req *q)
     }
     struct commit t = commit_new();
     json_object_del(drill, "text");
+    json_object_del(drill, "wait"); /* the task waits */
     json_object_set_new(drill, "id", json_string(q->id));
     json_object_set_new(drill, "by", json_string(c->host));
     json_object_set_new(drill, "state", json_string("listening"));

@@ -106,7 +106,7 @@ static void a_drill_is_refused_with_the_reason_and_the_next_step(void **state)
     assert_refused("[\"/mortar/v1/seen/host3/failover\",20,{\"guard\":\"absent\"}]", "host 'host3': its guard");
     assert_refused("[\"/mortar/v1/silent/host3\",20,{\"hosts\":[\"host1\"],\"inc\":1}]",
                    "the guard of host 'host3' hears nothing of host 'host1'");
-    assert_refused("[\"/mortar/v1/seen/host2/pool/vms\",20,{\"brick\":{\"heal_pending_files\":4}}]",
+    assert_refused("[\"/mortar/v1/seen/host2/pool/vms\",20,{\"brick\":{\"heal_pending_files\":4,\"heal_since_us\":1,\"heal_stays\":true}}]",
                    "4 files of pool 'vms' wait for heal on host2");
     assert_refused("[\"/mortar/v1/seen/host3/gluster\",20,{\"ready\":true,\"bricks\":{\"vms\":false}}]",
                    "the brick of pool 'vms' on host3 is offline");
@@ -338,6 +338,82 @@ static void a_drill_listens_first_and_arms_only_when_all_is_still_well(void **st
     assert_null(drill_of(unwell));
 }
 
+static void put_live(struct core *c, const char *rows)
+{
+    _cleanup_free_ char *text = watch_of(++revision, rows);
+    step(c, text, 1, NULL);
+}
+
+/* host2's brick as its last look found it. */
+static void host2_lists(struct core *c, const char *brick)
+{
+    _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host2/pool/vms\",20,{\"brick\":{%s},\"mount\":{\"state\":"
+                                          "\"mounted\",\"quorum\":true,\"bricks_up\":7}}]", brick);
+    put_live(c, row);
+}
+
+/* A guest that writes may have a file listed for heal in the moment of the look. */
+static void a_file_listed_at_one_look_delays_a_drill_until_the_next_one(void **state)
+{
+    _cleanup_(core_freep) struct core *c = covered();
+    revision = 22;
+    host2_lists(c, "\"heal_pending_files\":1,\"heal_since_us\":9,\"heal_stays\":false");
+    step(c, ASK, 1, NULL);
+    step(c, TICK, 5 * USEC_PER_SEC, NULL);
+    step(c, TICK, USEC_PER_SEC, NULL);
+    assert_string_equal(json_text_of(drill_of(c), "state"), "listening");
+    host2_lists(c, "\"heal_pending_files\":0");
+    assert_string_equal(json_text_of(drill_of(c), "state"), "armed");
+
+    _cleanup_(core_freep) struct core *unwell = covered();
+    host2_lists(unwell, "\"heal_pending_files\":1,\"heal_since_us\":9,\"heal_stays\":false");
+    step(unwell, ASK, 1, NULL);
+    step(unwell, TICK, 5 * USEC_PER_SEC, NULL);
+    host2_lists(unwell, "\"heal_pending_files\":1,\"heal_since_us\":9,\"heal_stays\":true");
+    assert_string_equal(json_text_of(world_get(&unwell->world, KEY_TASK, "d"), "state"), "failed");
+    assert_null(drill_of(unwell));
+}
+
+static void a_host_strikes_only_when_its_last_look_lists_nothing(void **state)
+{
+    _cleanup_(core_freep) struct core *c = armed(1000);
+    revision = 22;
+    host2_lists(c, "\"heal_pending_files\":1,\"heal_since_us\":9,\"heal_stays\":false");
+    done(c, "drill/d/ready", "\"result\":{}");
+    assert_false(is_asked(c, "drill/d/go"));
+    assert_false(is_asked(c, "drill/d/refuse"));
+    host2_lists(c, "\"heal_pending_files\":0");
+    assert_true(is_asked(c, "drill/d/go"));
+
+    _cleanup_(core_freep) struct core *unwell = armed(1000);
+    host2_lists(unwell, "\"heal_pending_files\":1,\"heal_since_us\":9,\"heal_stays\":true");
+    done(unwell, "drill/d/ready", "\"result\":{}");
+    assert_true(is_asked(unwell, "drill/d/refuse"));
+    assert_false(is_asked(unwell, "drill/d/go"));
+}
+
+/* The own look at a brick, that began @after_us after the last step and found @files. */
+static const json_t *look_at_brick(struct core *c, uint64_t after_us, unsigned files)
+{
+    _cleanup_free_ char *found = str_printf("{\"ev\":\"done\",\"id\":\"observe/pool/vms\",\"result\":{\"brick\":{\"state\":"
+                                            "\"ready\",\"heal_pending_files\":%u},\"mount\":{\"state\":\"mounted\"}}}", files);
+    act_forget(c, "observe/pool/vms");
+    tick(c, c->now_us + after_us);
+    assert_true(act_find(c, "observe/pool/vms")->in_flight);
+    assert_int_equal(core_world_step(c, found, c->now_us + 1, NULL), 0);
+    return json_object_get(smap_get(&c->seen, "pool/vms"), "brick");
+}
+
+static void what_every_look_lists_for_five_seconds_stays(void **state)
+{
+    _cleanup_(core_freep) struct core *c = covered();
+    assert_false(json_bool_of(look_at_brick(c, USEC_PER_SEC, 2), "heal_stays", true));
+    assert_false(json_bool_of(look_at_brick(c, 2 * USEC_PER_SEC, 3), "heal_stays", true)); /* asked for out of turn */
+    assert_true(json_bool_of(look_at_brick(c, 4 * USEC_PER_SEC, 1), "heal_stays", false));
+    assert_null(json_object_get(look_at_brick(c, USEC_PER_SEC, 0), "heal_stays"));
+    assert_false(json_bool_of(look_at_brick(c, 10 * USEC_PER_SEC, 1), "heal_stays", true));
+}
+
 static void assert_compares_silence(const json_t *commit)
 {
     static const char *const keys[] = {"/mortar/v1/silent/host1", "/mortar/v1/silent/host2", "/mortar/v1/silent/host3"};
@@ -386,12 +462,6 @@ static void a_second_drill_waits_for_the_end_of_the_first(void **state)
     assert_int_equal(core_world_step(c, "{\"ev\":\"request\",\"verb\":\"drill\",\"task\":\"e\",\"args\":{}}", c->now_us + 1, &e),
                      -ERR_BUSY);
     assert_true(e.hint[0]);
-}
-
-static void put_live(struct core *c, const char *rows)
-{
-    _cleanup_free_ char *text = watch_of(++revision, rows);
-    step(c, text, 1, NULL);
 }
 
 /* The record as the struck host leaves it, with @n older ones beside it. */
@@ -567,6 +637,9 @@ int main(void)
         cmocka_unit_test(a_host_that_hears_too_late_or_cannot_refuses),
         cmocka_unit_test(without_a_running_task_nobody_listens_or_strikes),
         cmocka_unit_test(a_drill_listens_first_and_arms_only_when_all_is_still_well),
+        cmocka_unit_test(a_file_listed_at_one_look_delays_a_drill_until_the_next_one),
+        cmocka_unit_test(a_host_strikes_only_when_its_last_look_lists_nothing),
+        cmocka_unit_test(what_every_look_lists_for_five_seconds_stays),
         cmocka_unit_test(what_fencers_do_not_hear_is_compared_when_a_drill_arms_and_when_it_goes),
         cmocka_unit_test(a_drill_can_be_cancelled_until_the_strike),
         cmocka_unit_test(a_second_drill_waits_for_the_end_of_the_first),

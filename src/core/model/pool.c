@@ -7,6 +7,9 @@
 #include "core/model/keys.h"
 #include "core/model/node.h"
 
+/* Listed for longer than the moments in which a healthy brick lists what guests write: facts/gluster.md 2.8 */
+#define HEAL_STAYS_US (5 * USEC_PER_SEC)
+
 const json_t *pool_get(const struct core *c, const char *name)
 {
     return name ? world_get(&c->world, KEY_POOL, name) : NULL;
@@ -162,6 +165,19 @@ bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host
     const json_t *node = node_get(c, host);
     return !pool_is_dir(pool) && str_eq(json_text_of(pool, "state"), "ready") && node_has_vms(node) &&
            !str_eq(json_text_of(node, "state"), "leaving");
+}
+
+json_t *pool_heal_noted(json_t *seen, const json_t *before, uint64_t at_us)
+{
+    if (!json_u64_of(json_object_get(seen, "brick"), "heal_pending_files", 0)) {
+        return json_incref(seen);
+    }
+    json_t *noted = json_deep_copy(seen);
+    json_t *brick = json_object_get(noted, "brick");
+    uint64_t since_us = json_u64_of(json_object_get(before, "brick"), "heal_since_us", at_us);
+    json_object_set_new(brick, "heal_since_us", json_integer((json_int_t)since_us));
+    json_object_set_new(brick, "heal_stays", json_boolean(at_us >= since_us + HEAL_STAYS_US));
+    return noted;
 }
 
 static const char *const prefixes[] = {"pool/",        "guard/",        "freed/",         "failed/brick/",

@@ -45,6 +45,14 @@ const json_t *pool_drift(const struct core *c, const char *name);
 /** pool_wants_mount - must @host mount it? VM hosts mount every ready gluster pool. */
 bool pool_wants_mount(const struct core *c, const json_t *pool, const char *host);
 
+/**
+ * pool_heal_noted - what a look at a pool has seen, and since when every look has listed something for heal
+ * @seen: what the look at @at_us (boottime) has seen        @before: what is remembered of the look before, or NULL
+ * Return: @seen, whose brick has heal_since_us while files are listed, and heal_stays when they have been for
+ * so long that it is not the moment of a write: files that are written to come and go there. New reference.
+ */
+json_t *pool_heal_noted(json_t *seen, const json_t *before, uint64_t at_us);
+
 /** pool_reads_seen - whatever is seen of pools is looked at, by index (core/basis.h) */
 void pool_reads_seen(const struct core *c);
 /** pool_of_seen - the name of the pool that an observation "@what" is about, or NULL. Borrows. */

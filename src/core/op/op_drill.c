@@ -64,6 +64,10 @@ static enum op_verdict arm(struct op *o)
     if (drill_plan(c, host_of(o), json_text_of(drill_of(o), "kind"), o->id, &plan, &o->err) < 0) {
         return OP_FAIL;
     }
+    if (json_text_of(plan, "wait")) {
+        op_note(o, "%s", json_text_of(plan, "wait"));
+        return OP_WAIT;
+    }
     json_t *next = json_deep_copy(drill_of(o));
     struct commit t = commit_new();
     json_object_set(next, "inc", json_object_get(plan, "inc"));

@@ -64,7 +64,7 @@ static void make_ready(struct core *c, const json_t *drill)
     } else if (is_late || is_other_life) {
         put_state(c, drill, "refuse", "refused", is_late ? "it heard of it too late, or clocks differ"
                                                          : "it was booted again meanwhile");
-    } else {
+    } else if (!json_text_of(plan, "wait")) { /* else after the next look, while it is not too late */
         put_state(c, drill, "go", "struck", NULL);
     }
     json_decref(plan);
