@@ -229,7 +229,8 @@ static const struct verb verbs[] = {
      .done = "this host left the cluster",
      .more = "The other hosts take it out of the storage peers and the cluster's store; then it gets "
              "the settings back that it had before. Bricks and running virtual machines must be "
-             "elsewhere; the host where the cluster was made leaves last."},
+             "elsewhere, and no host is out, on its way back or draining after a boot; the host where the cluster "
+             "was made leaves last."},
     {.words = "token create", .options = token_options, .help = "make a token for one join",
      .run = run_token_create, .method = "POST", .path = "/v1/tokens",
      .more = "Prints the command to run on the new host. A token can be used once."},

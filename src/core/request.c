@@ -136,6 +136,7 @@ static int req_leave(struct req *q)
         return -ERR_STATE;
     }
     int r = q->c->host ? check_keeps_ca(q) : 0;
+    r = r < 0 ? r : ha_request_leave(q->c, q->e);
     return r < 0 ? r : start_local(q, "leave");
 }
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -111,6 +112,73 @@ static void a_flush_that_nobody_would_end_is_given_up_by_its_host(void **state)
     assert_null(not);
 }
 
+#define HOST(n, state) \
+    ROW("node/host" n, "{\"name\":\"host" n "\",\"role\":\"converged\"," state ",\"inc\":1,\"mgmt\":\"10.0.0." n "\"," \
+        "\"storage\":\"10.0.0." n "\"}")
+/* host1 has no brick, and nothing runs on it. */
+#define NOT_NEEDED                                                                                               \
+    ROW("pool/vms", "{\"name\":\"vms\",\"kind\":\"gluster\",\"state\":\"ready\",\"ha\":\"on\",\"copies\":2,\"bricks\":[{\"host\":" \
+        "\"host2\",\"role\":\"data\"},{\"host\":\"host3\",\"role\":\"data\"},{\"host\":\"host4\",\"role\":\"arbiter\"}]}") ","  \
+    ROW("vm/db1/own", "{\"owner\":\"host2\",\"inc\":1,\"epoch\":4,\"mig\":null}")
+
+static struct core *not_needed(const char *row)
+{
+    struct core *c = well();
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":20,\"puts\":[" NOT_NEEDED ",%s],\"dels\":[]}", row);
+    assert_int_equal(core_world_step(c, text, 2 * USEC_PER_SEC, NULL), 0);
+    return c;
+}
+
+#define LEAVE "{\"ev\":\"request\",\"verb\":\"leave\",\"task\":\"t\",\"args\":{}}"
+
+/* Its own fence, drain or return would end with its record, and who laundered for another one's would be missed. */
+static void a_host_does_not_leave_while_failover_has_a_host_to_let_in(void **state)
+{
+    static const struct {
+        const char *row, *says;
+    } cases[] = {
+        {HOST("1", "\"state\":\"online\",\"flush\":true"), "'host1' is coming back from a boot"},
+        {HOST("1", "\"state\":\"fencing\""), "'host1' is fencing"},
+        {HOST("1", "\"state\":\"rejoining\""), "'host1' is rejoining"},
+        {HOST("2", "\"state\":\"fenced\""), "'host2' is fenced"},
+        {HOST("2", "\"state\":\"rejoining\",\"clean\":true"), "'host2' is rejoining"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(core_freep) struct core *c = not_needed(cases[i].row);
+        struct err e = {0};
+        assert_int_equal(core_world_step(c, LEAVE, 3 * USEC_PER_SEC, &e), -ERR_STATE);
+        assert_non_null(strstr(e.msg, cases[i].says));
+        assert_true(e.hint[0]);
+    }
+    _cleanup_(core_freep) struct core *going = not_needed(HOST("1", "\"state\":\"leaving\"") "," HOST("2", "\"state\":\"fenced\""));
+    assert_int_equal(core_world_step(going, LEAVE, 3 * USEC_PER_SEC, NULL), 0); /* what it began goes on */
+}
+
+/* The request was let through; then host2 fell, and this host heard of it or not. */
+static void the_commit_of_a_leave_compares_that_no_host_has_fallen_out(void **state)
+{
+    _cleanup_(core_freep) struct core *c = not_needed(HOST("2", "\"state\":\"online\""));
+    _cleanup_json_ json_t *begun = actions_of(c, LEAVE, 3 * USEC_PER_SEC);
+    _cleanup_json_ json_t *retire = actions_of(c, "{\"ev\":\"done\",\"id\":\"req/t\",\"result\":{}}", 4 * USEC_PER_SEC);
+    json_t *all = json_array();
+    (void)json_array_extend(all, begun);
+    (void)json_array_extend(all, retire);
+    _cleanup_free_ char *compares = json_format(json_object_get(action_args(all, "task/t/retire/"), "compares"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/node/host1\",2]"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/node/host2\",20]"));
+    assert_non_null(strstr(compares, "[\"/mortar/v1/node/host3\",2]"));
+    json_decref(all);
+
+    _cleanup_free_ char *row = str_dup("{\"ev\":\"watch\",\"revision\":21,\"puts\":[" HOST("2", "\"state\":\"fencing\"") "],"
+                                       "\"dels\":[]}");
+    memcpy(strstr(row, ",20,") + 1, "21", 2);
+    assert_int_equal(core_world_step(c, row, 5 * USEC_PER_SEC, NULL), 0);
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"task/t/retire/\",\"error\":{\"name\":\"store.conflict\","
+                                     "\"message\":\"m\"}}", 6 * USEC_PER_SEC, NULL), 0);
+    assert_int_equal(core_world_step(c, "{\"ev\":\"done\",\"id\":\"save/t\",\"result\":{}}", 7 * USEC_PER_SEC, NULL), 0);
+    assert_string_equal(json_text_of(c->local_task, "state"), "failed");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +186,8 @@ int main(void)
         cmocka_unit_test(failover_that_is_on_after_all_is_left_alone),
         cmocka_unit_test(whether_a_boot_needs_a_flush_is_said_by_the_record_that_its_commit_compares),
         cmocka_unit_test(a_flush_that_nobody_would_end_is_given_up_by_its_host),
+        cmocka_unit_test(a_host_does_not_leave_while_failover_has_a_host_to_let_in),
+        cmocka_unit_test(the_commit_of_a_leave_compares_that_no_host_has_fallen_out),
         cmocka_unit_test(a_guard_that_has_not_spoken_yet_is_left_alone_by_an_old_list),
     };
     return cmocka_run_group_tests_name("ha_off", tests, NULL, NULL);

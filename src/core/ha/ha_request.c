@@ -43,6 +43,15 @@ static int check_hosts(const struct core *c, struct err *e)
     return 0;
 }
 
+static void hint_unsettled(const struct core *c, const char *host, struct err *e)
+{
+    if (ha_node_is_held(node_get(c, host))) {
+        err_hint(e, "find out why it was fenced again and again, then 'mortar host admit %s'", host);
+    } else {
+        err_hint(e, "switch %s on if it is off, and wait until 'mortar host ls' shows it online", host);
+    }
+}
+
 int ha_request_off(struct core *c, const char *pool, struct err *e)
 {
     const char *host = ha_pool_is_on(c, pool) ? ha_unsettled(c, NULL) : NULL;
@@ -51,11 +60,21 @@ int ha_request_off(struct core *c, const char *pool, struct err *e)
     }
     (void)ERR_SET(e, STATE, "host '%s' is %s, and only failover lets it in again: failover of pool '%s' stays on until "
                   "then", host, ha_unsettled_word(c, host), pool);
-    if (ha_node_is_held(node_get(c, host))) {
-        err_hint(e, "find out why it was fenced again and again, then 'mortar host admit %s'", host);
-    } else {
-        err_hint(e, "switch %s on if it is off, and wait until 'mortar host ls' shows it online", host);
+    hint_unsettled(c, host, e);
+    return -ERR_STATE;
+}
+
+/* Its own fence, drain or return would be forgotten with its record; for the return of another it launders what it owns. */
+int ha_request_leave(struct core *c, struct err *e)
+{
+    const json_t *me = c->host ? node_get(c, c->host) : NULL;
+    const char *host = !me || str_eq(json_text_of(me, "state"), "leaving") ? NULL : ha_unsettled(c, NULL);
+    if (!host) {
+        return 0;
     }
+    (void)ERR_SET(e, STATE, "this host cannot leave: host '%s' is %s, and no host may go before failover has let it in "
+                  "again", host, ha_unsettled_word(c, host));
+    hint_unsettled(c, host, e);
     return -ERR_STATE;
 }
 

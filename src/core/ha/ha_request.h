@@ -23,6 +23,13 @@ int ha_request_fence(struct core *c, const char *host, struct commit *t, struct 
 int ha_request_off(struct core *c, const char *pool, struct err *e);
 
 /**
+ * ha_request_leave - may this host leave the cluster? Not while a host is out, on its way back or drains after a boot;
+ * one that is leaving already goes on
+ * Return: 0, or -ERR_STATE with the host and what to do
+ */
+int ha_request_leave(struct core *c, struct err *e);
+
+/**
  * ha_request_pool - may failover of this pool be switched so?
  * @t: gets the compares that the answer rests on
  * Return: 0, -ERR_NOT_FOUND, -ERR_BUSY, -ERR_STATE, -ERR_INVALID, or -ERR_POOL_POLICY with the reason

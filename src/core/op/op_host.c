@@ -2,6 +2,8 @@
  * init, join and leave. They are local tasks: kept in a file on this host, because the store comes
  * up in the middle of them. */
 #include "base/str.h"
+#include "core/ha/ha.h"
+#include "core/ha/ha_request.h"
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/op/op_uplink.h"
@@ -202,9 +204,13 @@ static enum op_verdict retire(struct op *o)
     if (node_is_needed(c, c->host, why, sizeof(why))) {
         return op_fail(o, STATE, "this host cannot leave: %s", why);
     }
+    if (ha_request_leave(c, &o->err) < 0) {
+        return OP_FAIL;
+    }
     json_t *next = json_deep_copy(me);
     struct commit t = commit_new();
     json_object_set_new(next, "state", json_string("leaving"));
+    (void)ha_unsettled(c, &t); /* only its compares, of what was just seen */
     commit_put(c, &t, KEY_NODE, c->host, next);
     commit_guard(c, &t, KEY_USE "node/", c->host);
     return op_commit(o, "", &t);
