@@ -353,7 +353,9 @@ static const struct verb verbs[] = {
     {.words = "vm migrate", .args = {OBJECT(NOUN_VM)}, .options = vm_migrate_options,
      .help = "move a running virtual machine to another host", .run = run_vm_migrate,
      .method = "POST",
-     .path = "/v1/vms/{}/migrate", .done = "vm '{}' is moved"},
+     .path = "/v1/vms/{}/migrate", .done = "vm '{}' is moved",
+     .more = "A move that fails while the memory is copied ends when the target has ended its copy, or says that this "
+             "is not known."},
     {.words = "vm console", .args = {OBJECT(NOUN_VM)},
      .help = "attach to the serial console of a virtual machine",
      .run = run_vm_console, .path = "/v1/vms/{}/console",

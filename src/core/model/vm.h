@@ -77,6 +77,10 @@ bool vm_is_leaving(const struct core *c, const char *name);
  */
 bool vm_list_may_wait(const struct core *c);
 
+/* Published by a host: {vm: id of its last move to this host}, of those that were undone (T8) and of which nothing is here,
+ * by a list that was asked for after this host had heard of T8. */
+#define VM_UNDONE "undone"
+
 #define VM_START_FAILS_MAX 3 /* in a row; then the user is told, and decides */
 #define VM_CRASHES_MAX 8     /* the same, after pauses of 1, 2, 4 … 60 s (facts/ha.md 3.8) */
 #define VM_WELL_US (600 * USEC_PER_SEC) /* of running make up for all crashes before */

@@ -234,17 +234,22 @@ static void on_failure(struct op *o, const struct op_kind *k)
     end(o, why.code == ERR_CANCELLED ? "cancelled" : "failed");
 }
 
-/* The phase's clock: an attempt that is never in flight and is forgotten with the phase. */
-static bool is_overdue(struct op *o, const struct op_phase *p)
+/* A phase's clock: an attempt that is never in flight and is forgotten with the phase. */
+bool op_has_lasted(struct op *o, uint64_t us)
 {
-    _cleanup_free_ char *id = str_printf("task/%s/%s/#since", o->id, p->name);
+    _cleanup_free_ char *id = str_printf("task/%s/%s/#since", o->id, o->phase);
     struct attempt *a = act_find(o->c, id);
     if (!a) {
         a = xcalloc(1, sizeof(*a));
         a->started_us = o->c->now_us;
         smap_put(&o->c->attempts, id, a);
     }
-    return p->limit_us && core_is_past(o->c, a->started_us + p->limit_us + 1);
+    return core_is_past(o->c, a->started_us + us);
+}
+
+static bool is_overdue(struct op *o, const struct op_phase *p)
+{
+    return p->limit_us && op_has_lasted(o, p->limit_us + 1);
 }
 
 static void save_progress(struct op *o, const json_t *before)

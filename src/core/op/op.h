@@ -80,6 +80,9 @@ enum op_verdict op_do_until_known(struct op *o, const char *sub, const char *nam
  */
 enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t);
 
+/** op_has_lasted - has this phase, or the undoing, run here for @us? By a clock that begins when it is first asked. */
+bool op_has_lasted(struct op *o, uint64_t us);
+
 /** op_fail - set o->err and Return: OP_FAIL */
 #define op_fail(o, code, ...) ((void)ERR_SET(&(o)->err, code, __VA_ARGS__), OP_FAIL)
 

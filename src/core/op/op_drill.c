@@ -34,14 +34,6 @@ static bool is_in(const struct op *o, const char *state)
     return str_eq(json_text_of(drill_of(o), "state"), state);
 }
 
-/* Has this phase run for so long? By the clock that op.c has for it. */
-static bool is_over(struct op *o, uint64_t limit_us)
-{
-    _cleanup_free_ char *id = str_printf("task/%s/%s/#since", o->id, o->phase);
-    const struct attempt *a = act_find(o->c, id);
-    return a && core_is_past(o->c, a->started_us + limit_us);
-}
-
 static enum op_verdict lost(struct op *o)
 {
     return op_fail(o, NOT_FOUND, "the drill's record is gone");
@@ -57,7 +49,7 @@ static enum op_verdict arm(struct op *o)
     if (is_in(o, "armed") || is_in(o, "struck")) {
         return OP_NEXT;
     }
-    if (!is_over(o, LISTEN_US)) {
+    if (!op_has_lasted(o, LISTEN_US)) {
         return OP_WAIT;
     }
     _cleanup_json_ json_t *plan = NULL;
@@ -110,7 +102,7 @@ static enum op_verdict fence(struct op *o)
     }
     op_note(o, "%s is %s", host_of(o), json_text_of(node, "state"));
     bool is_fenced = str_eq(json_text_of(node, "state"), "fenced") || json_u64_of(node, "inc", 0) > inc;
-    return is_fenced || is_over(o, FENCE_US) ? OP_NEXT : OP_WAIT;
+    return is_fenced || op_has_lasted(o, FENCE_US) ? OP_NEXT : OP_WAIT;
 }
 
 /* Elsewhere, or on the same host after a boot that nobody noticed in time (T10). */
@@ -129,7 +121,7 @@ static enum op_verdict restart(struct op *o)
     json_t *item;
     json_array_foreach(json_object_get(drill_of(o), "vms"), i, item) {
         const char *vm = json_text_of(item, "vm");
-        if (!runs_again(o, vm) && !is_over(o, RESTART_US)) {
+        if (!runs_again(o, vm) && !op_has_lasted(o, RESTART_US)) {
             op_note(o, "waiting for vm '%s' to run again", vm);
             return OP_WAIT;
         }
@@ -152,13 +144,13 @@ static enum op_verdict guests(struct op *o)
     json_t *item;
     json_array_foreach(json_object_get(drill_of(o), "vms"), i, item) {
         const char *vm = json_text_of(item, "vm");
-        if (json_bool_of(item, "channel", false) && !beat_of(o, vm) && !is_over(o, GUESTS_US)) {
+        if (json_bool_of(item, "channel", false) && !beat_of(o, vm) && !op_has_lasted(o, GUESTS_US)) {
             op_note(o, "waiting for the guest of vm '%s'", vm);
             return OP_WAIT;
         }
     }
     op_note(o, "waiting for what guests still say");
-    return is_over(o, LAST_WORDS_US) ? OP_NEXT : OP_WAIT;
+    return op_has_lasted(o, LAST_WORDS_US) ? OP_NEXT : OP_WAIT;
 }
 
 static enum op_verdict come_back(struct op *o)
@@ -166,7 +158,7 @@ static enum op_verdict come_back(struct op *o)
     const json_t *node = node_get(o->c, host_of(o));
     bool is_back = node_is_online(node) && !ha_node_is_flushing(node);
     op_note(o, "waiting for %s, which is %s", host_of(o), json_text_of(node, "state"));
-    return is_back || is_over(o, RETURN_US) ? OP_NEXT : OP_WAIT;
+    return is_back || op_has_lasted(o, RETURN_US) ? OP_NEXT : OP_WAIT;
 }
 
 /* --- the report ---------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "core/place/place.h"
 
 #define MINUTES(n) ((n) * 60 * USEC_PER_SEC)
+#define TARGET_ENDS_US (30 * USEC_PER_SEC) /* a destroy and a list there take a second or two; then nothing is waited for */
 
 static const char *name_of(const struct op *o)
 {
@@ -27,16 +28,21 @@ static const char *dst_of(const struct op *o)
     return json_text_of(o->data, "dst");
 }
 
-static bool is_handed_over(const struct op *o)
+/* Does the ownership record say so of this very migration? */
+static bool is_in_phase(const struct op *o, const char *phase)
 {
     const json_t *mig = json_object_get(vm_own(o->c, name_of(o)), "mig");
-    return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), "done");
+    return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), phase);
+}
+
+static bool is_handed_over(const struct op *o)
+{
+    return is_in_phase(o, "done");
 }
 
 static bool is_claimed(const struct op *o)
 {
-    const json_t *mig = json_object_get(vm_own(o->c, name_of(o)), "mig");
-    return str_eq(json_text_of(mig, "id"), o->id) && str_eq(json_text_of(mig, "phase"), "active");
+    return is_in_phase(o, "active");
 }
 
 /* A machine that may be taken over executes only where the guard freezes it when it has to; a host that has
@@ -223,6 +229,25 @@ static enum op_verdict handover(struct op *o)
     return op_commit(o, "", &t);
 }
 
+/* It never ran, and its host ends it when it hears of T8. It alone can say that nothing is left, by a list of its
+ * machines that is newer than T8 (plan_vm.c); what it cannot say in time is said to be unknown. */
+static enum op_verdict await_target(struct op *o)
+{
+    const struct core *c = o->c;
+    const char *dst = json_text_of(json_object_get(vm_own(c, name_of(o)), "mig"), "dst");
+    json_t *error = json_object_get(o->task, "error");
+    if (str_eq(json_text_of(node_seen_now(c, dst, VM_UNDONE), name_of(o)), o->id)) {
+        return OP_NEXT;
+    }
+    bool may_tell = node_may_run_vms(node_get(c, dst)) && !node_is_silent(c, dst);
+    if (!op_has_lasted(o, TARGET_ENDS_US) && may_tell) {
+        return OP_WAIT;
+    }
+    json_object_set_new(error, "message", json_sprintf("%s; whether %s still has a copy, which never ran, is not known",
+                                                       json_text_of(error, "message"), dst));
+    return OP_NEXT;
+}
+
 /* T8: the record says positively that the copy on the target is dead; its planner destroys it. */
 static enum op_verdict abort_migration(struct op *o)
 {
@@ -230,6 +255,9 @@ static enum op_verdict abort_migration(struct op *o)
     const json_t *own = vm_own(c, name_of(o));
     if (!own) {
         return op_confirm_no_vm(o); /* a claim that nobody ends is for ever */
+    }
+    if (is_in_phase(o, "aborted")) {
+        return await_target(o);
     }
     if (!is_claimed(o)) { /* or what was read is of before the claim: nobody else would ever end it */
         struct commit t = commit_new();

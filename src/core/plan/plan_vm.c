@@ -554,6 +554,30 @@ static bool absence_is_proven(const struct vm *v)
     return at && at > changed_us(v, "own") && at > changed_us(v, "act");
 }
 
+/* A move to this host was undone: whoever asked for it hears when nothing of it is here. */
+static void note_undone(const struct vm *v, json_t *undone)
+{
+    const json_t *mig = json_object_get(v->own, "mig");
+    if (v->dom || !str_eq(json_text_of(mig, "phase"), "aborted") || !str_eq(json_text_of(mig, "dst"), v->c->host)) {
+        return;
+    }
+    if (v->c->domains_at_us > changed_us(v, "own")) {
+        json_object_set(undone, v->name, json_object_get(mig, "id"));
+    } else {
+        v->c->domains_stale = true;
+    }
+}
+
+static void publish_undone(struct core *c, json_t *undone)
+{
+    const json_t *before = smap_get(&c->seen, VM_UNDONE);
+    if (json_equal(before, undone) || (!before && !json_object_size(undone))) {
+        json_decref(undone);
+        return;
+    }
+    smap_put(&c->seen, VM_UNDONE, undone);
+}
+
 /* Outcomes that concern epochs of the past. */
 static void forget_old(struct vm *v)
 {
@@ -584,8 +608,9 @@ static bool is_flushing(const struct vm *v)
     return ha_pool_is_on(v->c, json_text_of(v->spec, "pool")) && ha_node_is_flushing(node_get(v->c, v->c->host));
 }
 
-/* @starts: gets it when it is being started; with a value when the next step may be taken */
-static void plan_vm(struct vm *v, struct smap *starts)
+/* @starts: gets it when it is being started; with a value when the next step may be taken
+ * @undone: see VM_UNDONE */
+static void plan_vm(struct vm *v, struct smap *starts, json_t *undone)
 {
     char id[96];
     if (!v->own || json_text_of(v->spec, "making")) {
@@ -593,6 +618,7 @@ static void plan_vm(struct vm *v, struct smap *starts)
     }
     forget_old(v);
     await_copy(v);
+    note_undone(v, undone);
     if (must_die(v)) {
         if (vm_is_leaving(v->c, v->name)) {
             return; /* its QEMU has gone, or there were no T7; libvirtd is busy with it */
@@ -728,10 +754,12 @@ void plan_vms(struct core *c)
     plan_files(c);
     _cleanup_(smap_done) struct smap starts = {0};
     char *name = NULL;
+    json_t *undone = json_object();
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         struct vm v = vm_of(c, name);
-        plan_vm(&v, &starts);
+        plan_vm(&v, &starts, undone);
         free(name);
     }
+    publish_undone(c, undone);
     plan_starts(c, &starts);
 }
