@@ -117,6 +117,11 @@ bool ha_node_is_out(const json_t *node)
     return node_is_out(node);
 }
 
+bool ha_node_is_rejoining(const json_t *node)
+{
+    return str_eq(json_text_of(node, "state"), "rejoining");
+}
+
 bool ha_node_is_flushing(const json_t *node)
 {
     return json_bool_of(node, "flush", false);
@@ -136,7 +141,7 @@ bool ha_has_booted(const struct core *c)
 const char *ha_return_waits(const struct core *c, const char *host)
 {
     const json_t *node = node_get(c, host);
-    bool is_away = ha_node_is_out(node) || str_eq(json_text_of(node, "state"), "rejoining");
+    bool is_away = ha_node_is_out(node) || ha_node_is_rejoining(node);
     return is_away ? json_text_of(node_seen_now(c, host, "failed/" HA_RETURN), "message") : NULL;
 }
 
@@ -150,7 +155,7 @@ static bool is_missed(const struct core *c, const char *host, const char *by)
 const char *ha_return_needs(const struct core *c, const char *host)
 {
     const json_t *node = node_get(c, host);
-    if (!str_eq(json_text_of(node, "state"), "rejoining")) {
+    if (!ha_node_is_rejoining(node)) {
         return NULL;
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
@@ -175,7 +180,7 @@ static const char *mute_about(const struct core *c, const char *host)
 {
     _cleanup_free_ char *key = str_printf(KEY_NODE "%s", host);
     const struct record *r = world_record(&c->world, key);
-    bool is_let_in = r && str_eq(json_text_of(r->value, "state"), "rejoining") && ha_node_is_open(r->value);
+    bool is_let_in = r && ha_node_is_rejoining(r->value) && ha_node_is_open(r->value);
     if (!is_let_in || !core_is_past(c, r->changed_us + NODE_SILENT_US)) {
         return NULL;
     }
@@ -212,8 +217,7 @@ char *ha_return_text(const struct core *c, const char *host)
 const char *ha_unsettled(struct core *c, struct commit *t)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (ha_node_is_out(it.value) || ha_node_is_flushing(it.value) ||
-            str_eq(json_text_of(it.value, "state"), "rejoining")) {
+        if (ha_node_is_out(it.value) || ha_node_is_flushing(it.value) || ha_node_is_rejoining(it.value)) {
             return it.name;
         }
         if (t) {
@@ -232,8 +236,7 @@ const char *ha_unsettled_word(const struct core *c, const char *host)
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */
 bool ha_node_is_open(const json_t *node)
 {
-    const char *state = json_text_of(node, "state");
-    if (str_eq(state, "rejoining")) {
+    if (ha_node_is_rejoining(node)) {
         return json_bool_of(node, "clean", false);
     }
     return node && !ha_node_is_out(node) && !ha_node_is_flushing(node);
@@ -246,7 +249,7 @@ json_t *ha_let_in(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         json_t *inc = json_object_get(it.value, "inc");
         bool is_in = str_eq(it.name, c->host) || json_equal(json_object_get(open, it.name), inc);
-        if (str_eq(json_text_of(it.value, "state"), "rejoining") && ha_node_is_open(it.value) && is_in) {
+        if (ha_node_is_rejoining(it.value) && ha_node_is_open(it.value) && is_in) {
             json_object_set(hosts, it.name, inc);
         }
     }

@@ -50,6 +50,8 @@ const json_t *ha_guard_seen(const struct core *c);
 
 /** ha_node_is_out - fencing or fenced: it owns nothing that may run, and is cut off */
 bool ha_node_is_out(const json_t *node);
+/** ha_node_is_rejoining - fenced before and on its way back (T9 to T11); let in when it is "clean" */
+bool ha_node_is_rejoining(const json_t *node);
 /**
  * ha_node_is_flushing - it was booted again before anybody noticed (T10): what its former life had sent may
  * still lie in bricks. It stays closed until every brick has drained, and starts nothing until then

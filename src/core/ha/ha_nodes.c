@@ -45,7 +45,7 @@ bool ha_is_reported(const struct core *c, const char *host)
 
 bool ha_node_may_be_fenced(const json_t *node)
 {
-    return node_may_run_vms(node) || str_eq(json_text_of(node, "state"), "rejoining");
+    return node_may_run_vms(node) || ha_node_is_rejoining(node);
 }
 
 static bool is_out_since(const struct core *c, const char *host, const json_t *node, uint64_t us)

@@ -326,7 +326,7 @@ static void plan_others_return(struct core *c)
 {
     bool is_waited_for = false;
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (str_eq(json_text_of(it.value, "state"), "rejoining") && !str_eq(it.name, c->host) &&
+        if (ha_node_is_rejoining(it.value) && !str_eq(it.name, c->host) &&
             !json_bool_of(it.value, "clean", false)) {
             is_waited_for = true;
             if (node_has_vms(my_node(c)) && node_may_run_vms(my_node(c))) {
@@ -343,13 +343,13 @@ static void plan_others_return(struct core *c)
 void ha_plan_self(struct core *c)
 {
     const json_t *me = my_node(c);
-    const char *state = json_text_of(me, "state");
     if (ha_node_is_out(me)) {
+        bool is_fenced = str_eq(json_text_of(me, "state"), "fenced");
         bool is_over = is_sentence_sure(c) && is_empty(c);
-        if (is_over && str_eq(state, "fenced") && !ha_node_is_held(me) && has_ended_bricks(c)) {
+        if (is_over && is_fenced && !ha_node_is_held(me) && has_ended_bricks(c)) {
             rejoin(c);
         }
-    } else if (str_eq(state, "rejoining")) {
+    } else if (ha_node_is_rejoining(me)) {
         if (ha_has_booted(c)) {
             rejoin(c);
         } else {

@@ -113,7 +113,7 @@ static bool gluster_is_well(const struct core *c)
 static void plan_observe_gluster(struct core *c, bool fast)
 {
     bool is_well = gluster_is_well(c);
-    bool is_rejoining = str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    bool is_rejoining = ha_node_is_rejoining(node_get(c, c->host));
     uint64_t pause_us = is_rejoining && !ha_knows_bricks(c) ? 0 : is_well ? OBSERVE_GLUSTER_US : OBSERVE_GLUSTER_UNWELL_US;
     (void)look(c, "observe/glance", "observe.glance", fast ? FAST_US : GLANCE_US);
     (void)look(c, "observe/gluster", "observe.gluster", fast ? OBSERVE_GLUSTER_FAST_US : pause_us);
@@ -157,7 +157,7 @@ static bool is_heal_awaited(const struct core *c, const char *name, const json_t
 {
     _cleanup_free_ char *what = str_printf("pool/%s", name);
     const json_t *brick = json_object_get(smap_get(&c->seen, what), "brick");
-    bool is_mine = pool_brick_of(pool, c->host) || str_eq(json_text_of(node_get(c, c->host), "state"), "rejoining");
+    bool is_mine = pool_brick_of(pool, c->host) || ha_node_is_rejoining(node_get(c, c->host));
     if (!is_mine || !ha_pool_is_on(c, name) || json_u64_of(brick, "heal_pending_files", 0) > FEW_TO_HEAL) {
         return false;
     }
@@ -176,7 +176,7 @@ static bool is_just_let_in(const struct core *c)
 {
     _cleanup_free_ char *key = str_printf(KEY_NODE "%s", c->host);
     const struct record *me = world_record(&c->world, key);
-    return me && str_eq(json_text_of(me->value, "state"), "rejoining") && ha_node_is_open(me->value) &&
+    return me && ha_node_is_rejoining(me->value) && ha_node_is_open(me->value) &&
            !core_is_past(c, me->changed_us + JUST_LET_IN_US);
 }
 
