@@ -1,100 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The numbered failure cases of facts/ha.md 3.9 that the simulator can play; S1 and S3 are checked after every
  * event of each. The table of all is in docs/design/failover.md. MORTAR_SEED repeats one, MORTAR_SCHEDULES
- * says how many, MORTAR_ONLY which test ("case_1_*"), MORTAR_TRACE tells what happens. */
+ * says how many, MORTAR_ONLY which test ("case_1_*"), MORTAR_TRACE tells what happens. Those about the return of a host
+ * are in test_failover_return.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#include "base/str.h"
-#include "core/ha/ha.h"
-#include "core/model/keys.h"
-#include "schedule.h"
-
-/* A test's cluster, and what is known of db1 before anything happens. */
-struct fix {
-    struct sim s;
-    size_t old;   /* who runs db1 */
-    size_t other; /* the other one that could */
-    uint64_t epoch;
-    unsigned cold_starts;
-};
-
-#define WITNESS 2
-
-static uint64_t epoch_of(const struct sim *s, const char *vm)
-{
-    _cleanup_free_ char *key = str_printf(KEY_VM "%s/own", vm);
-    return json_u64_of(sim_get(s, key), "epoch", 0);
-}
-
-static void begin_by(struct fix *f, uint64_t seed)
-{
-    schedule_failover_prepare(&f->s, seed);
-    sim_run(&f->s, 15 * USEC_PER_SEC); /* by now each host has heard of all mounts */
-    f->old = kit_owner(&f->s, "db1");
-    f->other = 1 - f->old;
-    f->epoch = epoch_of(&f->s, "db1");
-    f->cold_starts = f->s.cold_starts;
-}
-
-static void begin(struct fix *f, int i)
-{
-    begin_by(f, kit_first_seed() + (uint64_t)i);
-}
-
-static void end(struct fix *f)
-{
-    sim_ha_done(&f->s);
-    sim_done(&f->s);
-}
-
-static void cut_off(struct sim *s, size_t host)
-{
-    sim_ha_cut(s, host, SIM_MGMT);
-    sim_ha_cut(s, host, SIM_STORAGE);
-}
-
-static bool is_db1_running(struct sim *s, const void *arg)
-{
-    return sim_running(s, "db1") == 1;
-}
-
-static bool has_moved(struct sim *s, const void *old)
-{
-    return kit_owner(s, "db1") != *(const size_t *)old && sim_running(s, "db1") == 1;
-}
-
-/* Time until db1 executes on another host; the limit when it never does. */
-static uint64_t time_until_moved(struct fix *f)
-{
-    uint64_t from = f->s.now_us;
-    (void)kit_until(&f->s, has_moved, &f->old, KIT_LIMIT_US);
-    return f->s.now_us - from;
-}
-
-static bool is_out(struct sim *s, const void *host)
-{
-    return !str_eq(kit_state(s, *(const size_t *)host), "online");
-}
-
-static bool is_fenced(struct sim *s, const void *host)
-{
-    return str_eq(kit_state(s, *(const size_t *)host), "fenced");
-}
-
-static void all_is_well_again(struct fix *f)
-{
-    kit_all_online(&f->s);
-    (void)kit_until(&f->s, is_db1_running, NULL, KIT_LIMIT_US);
-    kit_expect_running(&f->s, "db1");
-    assert_int_equal(sim_copies(&f->s, "db1"), 1);
-}
+#include "failover_fix.h"
 
 static void nothing_has_happened(struct fix *f)
 {
@@ -158,37 +74,6 @@ static void case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot(void **state)
     }
 }
 
-/* A write of before the fence stays in the own brick of the host that is fenced, others pass it by, and the host
- * comes back without a boot. Guests elsewhere are new by then. */
-static void leave_a_write_behind(struct fix *f, int i, uint64_t us)
-{
-    struct sim_ha_host *h = &f->s.ha->hosts[f->old];
-    f->s.ha->has_watchdog = false;
-    h->keep_us = us;
-    sim_run(&f->s, USEC_PER_SEC);
-    assert_int_equal(h->keep_us, 0);
-    if (i % 2) {
-        cut_off(&f->s, f->old);
-    } else {
-        sim_ha_hang(&f->s, f->old);
-    }
-    assert_true(time_until_moved(f) <= 30 * USEC_PER_SEC);
-    sim_ha_heal(&f->s);
-    sim_ha_resume(&f->s, f->old);
-}
-
-static void cases_2_and_9_a_write_left_in_the_hosts_own_brick_reaches_no_copy_that_counts(void **state)
-{
-    for (int i = 0; i < kit_schedules(20); i++) {
-        struct fix f;
-        begin(&f, i);
-        leave_a_write_behind(&f, i, 90 * USEC_PER_SEC);
-        all_is_well_again(&f);
-        sim_run(&f.s, 90 * USEC_PER_SEC); /* S1 is checked after every event */
-        end(&f);
-    }
-}
-
 /* I7: nobody decides by a wall clock. Those of all hosts jump by up to a day, to and fro, before and during a fence. */
 static void case_21_wall_clocks_that_jump_change_nothing(void **state)
 {
@@ -213,62 +98,6 @@ static void case_21_wall_clocks_that_jump_change_nothing(void **state)
         }
         assert_int_equal(took_us[0], took_us[1]);
     }
-}
-
-static const json_t *failure_of_return(const struct fix *f)
-{
-    _cleanup_free_ char *key = str_printf(KEY_SEEN "%s/failed/return", f->s.hosts[f->old].name);
-    return sim_get(&f->s, key);
-}
-
-static bool is_within_a_write(struct sim *s, const void *host)
-{
-    return s->ha->hosts[*(const size_t *)host].in_disk > 0;
-}
-
-static void cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why(void **state)
-{
-    for (int i = 0; i < kit_schedules(10); i++) {
-        struct fix f;
-        begin(&f, i);
-        f.s.ha->hosts[f.old].is_stuck = true; /* its threads are within writes that do not end */
-        assert_true(kit_until(&f.s, is_within_a_write, &f.old, 10 * USEC_PER_SEC));
-        leave_a_write_behind(&f, i, 1);
-        sim_run(&f.s, 120 * USEC_PER_SEC);
-        assert_string_equal(kit_state(&f.s, f.old), "fenced");
-        assert_non_null(failure_of_return(&f));
-        f.s.ha->hosts[f.old].is_stuck = false;
-        all_is_well_again(&f);
-        assert_null(failure_of_return(&f));
-        end(&f);
-    }
-}
-
-/* Their mutants; always by the same seeds, as in test_mutants.c: a bound on luck would be none. */
-static void expect_write_left_behind_found(enum sim_mutant mutant)
-{
-    bool is_found = false;
-    for (uint64_t seed = 1; seed <= 20 && !is_found; seed++) {
-        struct fix f;
-        begin_by(&f, seed);
-        f.s.keeps_going = true;
-        f.s.mutant = mutant;
-        leave_a_write_behind(&f, (int)seed, 90 * USEC_PER_SEC);
-        sim_run(&f.s, 90 * USEC_PER_SEC);
-        is_found = f.s.violation[0];
-        end(&f);
-    }
-    assert_true(is_found);
-}
-
-static void cases_2_and_9_an_own_brick_that_is_kept_would_be_found(void **state)
-{
-    expect_write_left_behind_found(SIM_KEEPS_BRICK);
-}
-
-static void cases_2_and_9_an_own_brick_whose_last_thread_is_not_waited_for_would_be_found(void **state)
-{
-    expect_write_left_behind_found(SIM_LEAVES_THREADS);
 }
 
 static void case_4_agent_that_crashes_costs_nothing(void **state)
@@ -629,36 +458,6 @@ static void case_18_second_host_that_dies_during_a_fence_stops_the_restart(void 
     }
 }
 
-static bool is_on_its_way_back(struct sim *s, const void *host)
-{
-    return str_eq(kit_state(s, *(const size_t *)host), "rejoining");
-}
-
-/* Without the second one nobody lets the first in, for its copy may lack what both others have written. */
-static void case_18_host_on_its_way_back_waits_for_a_second_one_that_dies(void **state)
-{
-    for (int i = 0; i < kit_schedules(20); i++) {
-        struct fix f;
-        begin(&f, i);
-        sim_ha_power_off(&f.s, f.old);
-        (void)time_until_moved(&f);
-        sim_ha_power_off(&f.s, f.other);
-        sim_run(&f.s, prng_below(&f.s.prng, 20 * USEC_PER_SEC));
-        sim_ha_power_on(&f.s, f.old);
-        assert_true(kit_until(&f.s, is_on_its_way_back, &f.old, KIT_LIMIT_US));
-        sim_run(&f.s, 120 * USEC_PER_SEC);
-        assert_true(is_on_its_way_back(&f.s, &f.old));
-        assert_string_equal(kit_state(&f.s, f.other), "online"); /* nobody can prove that it writes no more */
-        assert_int_equal(sim_running(&f.s, "db1"), 0);
-        _cleanup_free_ char *told = ha_return_text(f.s.hosts[WITNESS].core, f.s.hosts[f.old].name);
-        assert_non_null(told);
-        assert_non_null(strstr(told, f.s.hosts[f.other].name));
-        sim_ha_power_on(&f.s, f.other);
-        all_is_well_again(&f);
-        end(&f);
-    }
-}
-
 static void case_19_no_fence_is_proven_while_a_brick_cannot_drain(void **state)
 {
     for (int i = 0; i < kit_schedules(10); i++) {
@@ -904,10 +703,6 @@ int main(void)
         cmocka_unit_test(case_1_a_full_member_by_looks_of_before_would_be_found),
         cmocka_unit_test(case_2_hung_host_that_revives_writes_nothing),
         cmocka_unit_test(case_3_panic_with_a_dump_is_a_hang_that_ends_in_a_boot),
-        cmocka_unit_test(cases_2_and_9_a_write_left_in_the_hosts_own_brick_reaches_no_copy_that_counts),
-        cmocka_unit_test(cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why),
-        cmocka_unit_test(cases_2_and_9_an_own_brick_that_is_kept_would_be_found),
-        cmocka_unit_test(cases_2_and_9_an_own_brick_whose_last_thread_is_not_waited_for_would_be_found),
         cmocka_unit_test(case_4_agent_that_crashes_costs_nothing),
         cmocka_unit_test(case_21_wall_clocks_that_jump_change_nothing),
         cmocka_unit_test(case_5_guard_that_crashes_costs_nothing),
@@ -929,7 +724,6 @@ int main(void)
         cmocka_unit_test(case_15_guest_without_quorum_freezes_and_is_never_killed),
         cmocka_unit_test(cases_16_and_17_coordinators_may_crash_or_stop_between_any_two_commits),
         cmocka_unit_test(case_18_second_host_that_dies_during_a_fence_stops_the_restart),
-        cmocka_unit_test(case_18_host_on_its_way_back_waits_for_a_second_one_that_dies),
         cmocka_unit_test(case_19_no_fence_is_proven_while_a_brick_cannot_drain),
         cmocka_unit_test(case_28_host_that_is_declared_dead_is_fenced_like_a_silent_one),
         cmocka_unit_test(case_29_fencer_that_boots_again_boots_closed),
