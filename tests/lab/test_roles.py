@@ -32,7 +32,7 @@ def form(cluster, **roles):
                        "--role", role)
     for host, role in roles.items():
         cluster.join(host, role=role)
-    cluster.wait_told(cluster.names("host1", "host"))
+    cluster.wait_told(sorted({*cluster.names("host1", "host"), *roles}))
 
 
 def sh(cluster, host, script, check=True):
