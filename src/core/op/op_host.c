@@ -71,12 +71,40 @@ static enum op_verdict setup_virt(struct op *o)
     return run_simple(o, "virt.setup");
 }
 
+/* The highest INC of the marks HOST/INC/BY of this kind, or 0. */
+static uint64_t highest_mark(const struct core *c, const char *kind)
+{
+    uint64_t highest = 0;
+    _cleanup_free_ char *prefix = str_printf("%s%s/", kind, c->host);
+    for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
+        _cleanup_free_ char *number = str_printf("%.*s", (int)strcspn(it.name, "/"), it.name);
+        uint64_t inc = 0;
+        if (str_parse_u64(number, INT64_MAX - 1, &inc, NULL) == 0 && inc > highest) {
+            highest = inc;
+        }
+    }
+    return highest;
+}
+
+/* What failover knows to be cut, drained and washed it knows by name and incarnation, and keeps: whoever was here under
+ * this name before must not have left proofs for the next one. */
+static json_int_t first_inc(const struct core *c)
+{
+    uint64_t highest = json_u64_of(world_get(&c->world, KEY_LEFT, c->host), "inc", 0);
+    const char *const kinds[] = {KEY_CUT, KEY_ACK, KEY_WASHED}; /* of a host that left before KEY_LEFT was written */
+    for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+        uint64_t mark = highest_mark(c, kinds[i]);
+        highest = mark > highest ? mark : highest;
+    }
+    return (json_int_t)highest + 1;
+}
+
 static json_t *node_record(const struct op *o, const char *state)
 {
-    return json_pack("{s:s,s:I,s:O,s:O,s:s,s:i,s:O,s:O,s:O}", "name", o->c->host, "joined_ms",
+    return json_pack("{s:s,s:I,s:O,s:O,s:s,s:I,s:O,s:O,s:O}", "name", o->c->host, "joined_ms",
                      (json_int_t)(o->c->wall_us / USEC_PER_MSEC), "uuid",
                      json_object_get(o->c->self, "uuid"), "role", json_object_get(o->data, "role"),
-                     "state", state, "inc", 1, "boot_id", json_object_get(o->c->self, "boot_id"),
+                     "state", state, "inc", first_inc(o->c), "boot_id", json_object_get(o->c->self, "boot_id"),
                      "mgmt", json_object_get(o->data, "mgmt"), "storage",
                      json_object_get(o->data, "storage"));
 }
@@ -130,6 +158,7 @@ static enum op_verdict become_online(struct op *o)
     }
     struct commit t = commit_new();
     commit_put(c, &t, KEY_NODE, c->host, node_record(o, "online"));
+    commit_guard(c, &t, KEY_LEFT, c->host);
     return op_commit(o, "", &t);
 }
 
@@ -271,6 +300,8 @@ static enum op_verdict forget_host(struct op *o)
     for (struct world_iter it = {0}; world_next(&c->world, prefix, &it);) {
         commit_del(c, &t, prefix, it.name);
     }
+    commit_put(c, &t, KEY_LEFT, c->host,
+               json_pack("{s:I}", "inc", (json_int_t)json_u64_of(node_get(c, c->host), "inc", 0)));
     commit_del(c, &t, KEY_NODE, c->host);
     commit_del(c, &t, KEY_USE "node/", c->host);
     return op_commit(o, "", &t);
