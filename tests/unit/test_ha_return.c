@@ -235,11 +235,13 @@ static char *told_by(const char *asked, const char *fields, const char *more, ui
 #define NOT_IN "\"state\":\"rejoining\",\"clean\":false"
 #define IN "\"state\":\"rejoining\",\"clean\":true"
 
-/* What is in host1's way 90 s and @more_us after host3 told of a look with @proof, while all are heard; caller frees */
-static char *told_after_a_look(const char *proof, uint64_t more_us)
+/* What is in host1's way 90 s and @more_us after host3 told of a look with @proof, while all are heard, and host3 is in @state;
+ * caller frees */
+static char *told_after_a_look(const char *proof, const char *state, uint64_t more_us)
 {
     _cleanup_(core_freep) struct core *c = healed();
-    _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host3/pool/vms\",40," LEFT_BY("0", "%s") "]", proof);
+    _cleanup_free_ char *row = str_printf("[\"/mortar/v1/seen/host3/pool/vms\",40," LEFT_BY("0", "%s") "],"
+                                          NODE_OF("host3", "10.0.0.3", "\"state\":\"%s\""), proof, 40, state);
     fenced_watch(c, 40, row, START_US);
     for (unsigned i = 1; i < 4; i++) {
         beat(c, "host2", 40 + 2 * i, START_US + 25 * i * USEC_PER_SEC);
@@ -251,11 +253,14 @@ static char *told_after_a_look(const char *proof, uint64_t more_us)
 
 static void a_host_that_waits_for_a_look_says_whose(void **state)
 {
-    _cleanup_free_ char *proved = told_after_a_look("\"let_in\":{\"host1\":1},", STEP_US);
-    _cleanup_free_ char *soon = told_after_a_look("", -STEP_US);
-    _cleanup_free_ char *late = told_after_a_look("", STEP_US);
+    _cleanup_free_ char *proved = told_after_a_look("\"let_in\":{\"host1\":1},", "online", STEP_US);
+    _cleanup_free_ char *soon = told_after_a_look("", "online", -STEP_US);
+    _cleanup_free_ char *late = told_after_a_look("", "online", STEP_US);
+    _cleanup_free_ char *out = told_after_a_look("", "fenced", STEP_US);
     assert_null(proved);
     assert_null(soon);
+    assert_string_equal(out, "host3, which is fenced, has a copy of the disks, too, and has to tell what is left to heal: "
+                             "bring host3 back");
     assert_string_equal(late, "host3 has not told what is left to heal since this host was let in: if that stays so, see whether "
                               "a disk hangs there, and install the same version of Mortar on all hosts");
 }

@@ -210,6 +210,11 @@ char *ha_return_text(const struct core *c, const char *host)
                           other, other);
     }
     const char *mute = mute_about(c, host);
+    const json_t *its_node = mute && !str_eq(mute, host) ? node_get(c, mute) : NULL;
+    if (ha_node_is_out(its_node) || ha_node_is_rejoining(its_node)) {
+        return str_printf("%s, which is %s, has a copy of the disks, too, and has to tell what is left to heal: bring %s back",
+                          mute, json_text_of(its_node, "state"), mute);
+    }
     return mute ? str_printf("%s has not told what is left to heal since this host was let in: if that stays so, see "
                              "whether a disk hangs there, and install the same version of Mortar on all hosts", mute) : NULL;
 }
