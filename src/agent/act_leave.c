@@ -14,6 +14,9 @@
 #include "agent/files.h"
 #include "io/cmd.h"
 
+#define API_UNIT "mortar-api.service"
+#define API_STOP_US (30 * USEC_PER_SEC)
+
 static int restore_gluster(struct err *e)
 {
     bool is_changed = false;
@@ -47,6 +50,8 @@ int act_host_restore(const struct env *env, const json_t *args, struct act_ctx *
     r = restore_gluster(e);
     r = r < 0 ? r : restore_virt(e);
     r = r < 0 ? r : restore_etcd(e);
+    /* It ends before its certificate goes, not some time after: what systemd then starts is kept down by its condition. */
+    r = r < 0 ? r : unit_stop(API_UNIT, API_STOP_US, e);
     r = r < 0 ? r
               : cmd_check(CMD("rm", "-rf", "--", PATH_PKI, ETCD_CERT_DIR, PATH_EPOCHS), NULL, NULL, e);
     return r < 0 ? r : config_remove(e);

@@ -198,7 +198,7 @@ class TestLeave:
     def is_bare(self, cluster, host):
         """Has a host Debian's own settings again, and a systemd without complaints?"""
         assert not cluster.is_member(host)
-        # mortar-api goes with its certificate, of which systemd tells it; that of the agent is a new one.
+        assert sh(cluster, host, "systemctl is-active mortar-api", check=False).strip() == "inactive"
         units = ["inactive"] * 2 + ["active"] * 3
         cluster.wait_until("daemons are as Debian has them", lambda: sh(
             cluster, host, "systemctl is-active glusterd mortar-api etcd libvirtd mortard", check=False).split() == units)
