@@ -545,15 +545,20 @@ def test_restarted_daemons_harm_no_guest(cluster, living):
 
 
 def test_a_glusterd_that_lives_without_its_unit_is_replaced_and_costs_no_brick(cluster):
-    """Killed before it is ready, its first process leaves the second one behind, which holds the port and the lock."""
+    """Killed before it is ready, its first process leaves the second one behind, which holds the port and the lock. It is
+    stopped before the start, so that it cannot end by itself."""
     host = "host2"
 
     def processes(name):
         rows = cluster.lab.exec(host, ["ps", "-o", "pid=,ppid=", "-C", name], check=False).stdout.splitlines()
         return dict(row.split() for row in rows)
 
+    def holds_port(pid):
+        return f"pid={pid}," in cluster.lab.exec(host, ["ss", "-Hltnp", "sport = :24007"]).stdout
+
     def orphan():
-        """Begin a start and end its first process; the second's id, or None when the start was quicker."""
+        """Begin a start and end its first process; the id of the second, which holds the port, or None when the start was
+        quicker. The unit is stopped at once, or it would start again by itself."""
         cluster.lab.exec(host, ["systemctl", "stop", "glusterd"])
         cluster.lab.exec(host, ["systemctl", "start", "--no-block", "glusterd"])
         seen = cluster.wait_until("glusterd has begun", lambda: processes("glusterd"))
@@ -562,10 +567,10 @@ def test_a_glusterd_that_lives_without_its_unit_is_replaced_and_costs_no_brick(c
             seen = processes("glusterd")
         for pid, parent in seen.items():
             if parent in seen:
-                if cluster.lab.exec(host, ["kill", "-KILL", parent], check=False).returncode != 0:
-                    return None  # it has ended by itself
-                assert processes("glusterd").get(pid) in (None, "1", parent)
-                return pid
+                cluster.lab.exec(host, ["sh", "-c", f"kill -KILL {parent}; systemctl stop glusterd"])
+                cluster.wait_until("it holds the port or has ended",
+                                   lambda pid=pid: holds_port(pid) or pid not in processes("glusterd"))
+                return pid if holds_port(pid) else None
         return None
 
     bricks = processes("glusterfsd")
@@ -575,7 +580,13 @@ def test_a_glusterd_that_lives_without_its_unit_is_replaced_and_costs_no_brick(c
     def is_replaced():
         main = cluster.lab.exec(host, ["systemctl", "show", "-P", "MainPID", "glusterd"]).stdout.strip()
         return list(processes("glusterd")) == [main] and main != stray
-    cluster.wait_until("the unit has a glusterd of its own", is_replaced)
+    try:
+        cluster.lab.exec(host, ["kill", "-STOP", stray])
+        assert processes("glusterd") == {stray: "1"}
+        cluster.lab.exec(host, ["systemctl", "start", "glusterd"])
+        cluster.wait_until("the unit has a glusterd of its own", is_replaced)
+    finally:
+        cluster.lab.exec(host, ["kill", "-KILL", stray], check=False)
     assert processes("glusterfsd") == bricks
     cluster.wait_until("all bricks are online", cluster.is_healed)
 
