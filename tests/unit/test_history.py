@@ -6,13 +6,17 @@ on host2 went on from 34. Rings are short here; the judge does not care.
 """
 import dataclasses
 import pathlib
+import socket
 import sys
+import types
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lab/mortarcluster"))
+LAB = pathlib.Path(__file__).resolve().parents[2] / "lab"
+sys.path[:0] = [str(LAB), str(LAB / "mortarcluster")]
 
 from history import MOUNT, Beat, History, Slot, Start, View, parse_view  # noqa: E402 (the path must come first)
 from keys import KEYS_MAX, KeyGiver, key_of  # noqa: E402
+from mortarcluster.recorder import Recorder  # noqa: E402
 
 RING = 256
 STARTS = (Start(1, 1, 1, 0), Start(2, 34, 31, 0b101))
@@ -161,6 +165,21 @@ class Keys(unittest.TestCase):
         keys = KeyGiver()
         keys.hear(5)
         self.assertIn(b"epoch=6 ", keys.answer(question(1, 4)))
+
+    def test_the_recorder_answers_a_guest_that_asks_and_hears_the_epochs_of_others(self):
+        keys = KeyGiver()
+        recorder = Recorder(types.SimpleNamespace(hosts=list), "demo", keys=keys)
+        ours, guest = socket.socketpair()
+        with ours, guest:
+            guest.sendall(b"tick 1 mono_ns=2 wall_ns=3 epoch=5 issued=6 acked=6 flushed=4 rtc_ahead_us=0\n"
+                          + question(1, 5) + b"\n")
+            guest.shutdown(socket.SHUT_WR)
+            recorder._read("host1", ours)
+            ours.shutdown(socket.SHUT_WR)
+            said = guest.recv(4096)
+        self.assertIn(b"epoch=6 ", said)
+        self.assertEqual(said, keys.answer(question(1, 5)))
+        self.assertEqual([(beat.host, beat.epoch, beat.flushed) for beat in recorder.beats()], [("host1", 5, 4)])
 
     def test_other_lines_get_no_answer(self):
         for line in (b"tick 1 mono_ns=2", b"key? boot=12 epoch=1", question(1, 2) + b" "):
