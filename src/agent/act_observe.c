@@ -279,6 +279,7 @@ int act_observe_gluster(const struct env *env, const json_t *args, struct act_ct
         add_peer(list, &state.peers.v[i], hosts ? hosts : "");
     }
     json_t *bricks = json_object(); /* volume → does this host's brick of it live? */
+    json_t *portless = NULL;        /* volume → true: it does, and nobody is told its port (docs/bugs.md B6) */
     for (size_t i = 0; i < state.volumes.n; i++) {
         const struct gluster_volume *v = &state.volumes.v[i];
         for (size_t k = 0; k < v->n_bricks; k++) {
@@ -286,9 +287,13 @@ int act_observe_gluster(const struct env *env, const json_t *args, struct act_ct
                 json_object_set_new(bricks, v->name,
                                     json_boolean(v->bricks[k].seen == GLUSTER_BRICK_ONLINE));
             }
+            if (v->bricks[k].seen == GLUSTER_BRICK_ONLINE && v->bricks[k].no_port) {
+                portless = portless ? portless : json_object();
+                json_object_set_new(portless, v->name, json_true());
+            }
         }
     }
-    *ret = json_pack("{s:b,s:o,s:o}", "ready", 1, "peers", list, "bricks", bricks);
+    *ret = json_pack("{s:b,s:o,s:o,s:o*}", "ready", 1, "peers", list, "bricks", bricks, "portless", portless);
     return 0;
 }
 

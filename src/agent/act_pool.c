@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "adapters/fence/fence_brick.h"
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/host/host_brick.h"
@@ -21,6 +22,11 @@
 
 #define CALL_TIMEOUT_US (120 * USEC_PER_SEC)
 #define MOUNT_TIMEOUT_US (40 * USEC_PER_SEC)
+#define LOOK_US (3 * USEC_PER_SEC)
+#define END_US (10 * USEC_PER_SEC)
+#define START_TRIES 3
+#define START_AGAIN_MS 2000
+#define SPARE_AGAIN_MS 200
 #define PATH_BRICKS PATH_STATE "/brick"
 
 /* --- bricks -------------------------------------------------------------------------------- */
@@ -234,6 +240,101 @@ int act_gluster_start(const struct env *env, const json_t *args, struct act_ctx 
 {
     return gluster_volume_start(json_text_of(json_object_get(args, "pool"), "name"), true, deadline(),
                                 e);
+}
+
+/* @ret: this host's brick of @name as its glusterd has it: does it live, and has it no port? */
+static int look_at_port(const char *name, struct gluster_brick *ret, struct err *e)
+{
+    _cleanup_gluster_state_ struct gluster_state state = {0};
+    *ret = (struct gluster_brick){0};
+    int r = gluster_state_local(&state, clock_boottime_us() + LOOK_US, e);
+    const struct gluster_volume *v = r < 0 ? NULL : find_gluster_volume(&state.volumes, name);
+    for (size_t i = 0; v && i < v->n_bricks; i++) {
+        if (v->bricks[i].seen != GLUSTER_BRICK_UNKNOWN) { /* others' bricks are, so this is the one */
+            ret->seen = v->bricks[i].seen;
+            ret->no_port = v->bricks[i].no_port;
+        }
+    }
+    return r;
+}
+
+/* Nobody else starts it: brick.offline would stand. A glusterd that has not noticed yet that it ended does nothing. */
+static int start_ended(const char *name, struct err *e)
+{
+    for (int try = 1;; try++) {
+        struct gluster_brick now;
+        struct err said = {0};
+        int r = gluster_volume_start(name, true, deadline(), &said);
+        r = r < 0 ? r : look_at_port(name, &now, &said);
+        if (r == 0 && now.seen == GLUSTER_BRICK_ONLINE && !now.no_port) {
+            return 0;
+        }
+        if (try == START_TRIES) {
+            return r < 0 ? err_copy(e, &said) : ERR_SET(e, GLUSTER, "the brick of '%s' was started, and did not come", name);
+        }
+        clock_sleep_ms(START_AGAIN_MS);
+    }
+}
+
+/* What the core has seen may be seconds old: nothing may be left to heal from here now, and the mount here, if there
+ * is to be one, must reach all other bricks. */
+static int check_spare(const json_t *args, const char *name, const char *dir, size_t index, struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    struct gluster_heal_pending heal = {0};
+    struct gluster_quorum q = {0};
+    _cleanup_free_ char *mount = gluster_mount_path(name);
+    size_t n = json_array_size(json_object_get(pool, "bricks"));
+    int r = gluster_heal_pending_local(dir, &heal, e);
+    if (r == 0 && heal.xattrop + heal.entry_changes > 0) {
+        return ERR_SET(e, BUSY, "brick %s has something that others lack", dir);
+    }
+    if (r == 0 && json_bool_of(args, "mount", true)) {
+        r = gluster_mount_quorum(mount, name, clock_boottime_us() + LOOK_US, &q, e);
+        uint64_t up = q.children_up | UINT64_C(1) << (index & 63);
+        if (r == 0 && (q.children != n || up != (UINT64_C(1) << n) - 1)) {
+            return ERR_SET(e, BUSY, "the mount of '%s' does not reach all other bricks", name);
+        }
+    }
+    return r;
+}
+
+/* What guests write is listed for moments. */
+static int await_spare(const json_t *args, const char *name, const char *dir, size_t index, struct err *e)
+{
+    for (;;) {
+        struct err said = {0};
+        int r = check_spare(args, name, dir, index, &said);
+        if (r != -ERR_BUSY || clock_left_ms(json_u64_of(args, "until_us", 0)) <= SPARE_AGAIN_MS) {
+            return r < 0 ? err_copy(e, &said) : 0;
+        }
+        clock_sleep_ms(SPARE_AGAIN_MS);
+    }
+}
+
+/* Its brick has lost its port for good (docs/bugs.md B6): glusterd gives one only to a brick that it starts. */
+int act_brick_restart(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
+                      struct err *e)
+{
+    const json_t *pool = json_object_get(args, "pool");
+    const json_t *brick = json_object_get(args, "brick");
+    const char *name = json_text_of(pool, "name");
+    _cleanup_free_ char *dir = brick_dir_of(brick, false);
+    struct gluster_brick now;
+    int r = look_at_port(name, &now, e);
+    if (r < 0 || now.seen != GLUSTER_BRICK_ONLINE || !now.no_port) {
+        return r;
+    }
+    r = await_spare(args, name, dir, index_of(pool, brick), e);
+    if (r < 0) {
+        return r;
+    }
+    if (clock_boottime_us() > json_u64_of(args, "until_us", 0)) {
+        return ERR_SET(e, TIMEOUT, "brick %s was to be ended earlier", dir);
+    }
+    log_warning("glusterd has lost the port of a brick; the brick is started anew", "pool=%s brick=%s", name, dir);
+    r = fence_kill_brick(name, dir, clock_boottime_us() + END_US, NULL, e);
+    return r < 0 ? r : start_ended(name, e);
 }
 
 int act_gluster_delete(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,

@@ -68,6 +68,7 @@ static const struct action_row {
     {"observe.pool", LANE_HOST, act_observe_pool},
     {"gluster.probe", LANE_GLUSTER, act_gluster_probe},
     {"gluster.restart", LANE_GLUSTER, act_gluster_restart},
+    {"brick.restart", LANE_GLUSTER, act_brick_restart},
     {"gluster.detach", LANE_GLUSTER, act_gluster_detach},
     {"gluster.create", LANE_GLUSTER, act_gluster_create},
     {"gluster.profile", LANE_GLUSTER, act_gluster_profile},

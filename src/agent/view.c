@@ -119,6 +119,9 @@ static json_t *view_bricks(const struct core *c, const json_t *pool, const char 
         copy(v, brick, "role");
         json_object_set_new(v, "online", json_boolean(pool_is_dir(pool) ||
                                                       pool_brick_is_online(c, name, host)));
+        if (pool_brick_has_no_port(c, name, host)) {
+            json_object_set_new(v, "no_port", json_true());
+        }
         set(v, "heal_pending_files", node_is_silent(c, host) ? NULL
                                      : json_object_get(seen, "heal_pending_files"));
         copy(v, seen, "state");

@@ -101,6 +101,7 @@ static char *format_heal(const json_t *pool, enum style *ret_style)
 {
     uint64_t pending = 0;
     size_t offline = 0;
+    size_t portless = 0;
     size_t i = 0;
     const json_t *brick = NULL;
     if (json_array_size(json_object_get(pool, "bricks")) == 0) {
@@ -110,11 +111,15 @@ static char *format_heal(const json_t *pool, enum style *ret_style)
     {
         pending += json_u64_of(brick, "heal_pending_files", 0);
         offline += json_bool_of(brick, "online", true) ? 0 : 1;
+        portless += json_bool_of(brick, "no_port", false);
     }
-    *ret_style = offline ? STYLE_BAD : pending ? STYLE_WARN : STYLE_GOOD;
+    *ret_style = offline ? STYLE_BAD : pending || portless ? STYLE_WARN : STYLE_GOOD;
     if (offline) {
         return str_printf("%zu brick%s offline, %" PRIu64 " files", offline,
                           offline == 1 ? "" : "s", pending);
+    }
+    if (portless) {
+        return str_printf("%zu brick%s without a port, %" PRIu64 " files", portless, portless == 1 ? "" : "s", pending);
     }
     return pending ? str_printf("%" PRIu64 " files", pending) : str_dup("clean");
 }

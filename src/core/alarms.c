@@ -9,6 +9,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/plan/plan.h"
 
 /* Alarms that have the same name and object are told apart by @detail. Takes @text. */
 struct alarm {
@@ -136,6 +137,16 @@ static void host_alarms(const struct core *c, const char *host, const json_t *no
     }
 }
 
+static char *no_port_text(const char *host, const char *pool, size_t bricks)
+{
+    _cleanup_free_ char *next =
+        bricks >= PLAN_PORT_BRICKS
+            ? str_dup("it is started anew by itself when all other bricks and mounts are well and it lists nothing to heal")
+            : str_printf("stop the guests of the pool, end its glusterfsd there, then 'gluster volume start %s force'", pool);
+    return str_printf("the brick on %s runs, but glusterd there has lost its port: who loses the connection to it may not "
+                      "get it back; %s", host, next);
+}
+
 static void brick_alarms(const struct core *c, const char *pool, const json_t *record, json_t *list)
 {
     uint64_t pending = 0;
@@ -150,6 +161,10 @@ static void brick_alarms(const struct core *c, const char *pool, const json_t *r
         if (!are_all && !pool_brick_is_online(c, pool, host)) {
             raise(c, list, (struct alarm){"brick.offline", "warning", pool, host,
                                           str_printf("the brick on %s is offline", host)});
+        }
+        if (pool_brick_has_no_port(c, pool, host)) {
+            raise(c, list, (struct alarm){"brick.no_port", "warning", pool, host,
+                                          no_port_text(host, pool, json_array_size(json_object_get(record, "bricks")))});
         }
         const json_t *seen = json_object_get(node_seen_now(c, host, what), "brick");
         pending += node_is_silent(c, host) ? 0 : json_u64_of(seen, "heal_pending_files", 0);

@@ -27,8 +27,9 @@ static void print_volume(const struct gluster_volume *v)
     printf("%s %s replica %u arbiter %u\n", v->name, gluster_volume_status_name(v->status),
            v->replica, v->arbiter);
     for (size_t i = 0; i < v->n_bricks; i++) {
-        printf("%s:%s %s%s\n", v->bricks[i].host, v->bricks[i].path, seen[v->bricks[i].seen],
-               v->bricks[i].arbiter ? " arbiter" : "");
+        bool no_port = v->bricks[i].seen == GLUSTER_BRICK_ONLINE && v->bricks[i].no_port;
+        printf("%s:%s %s%s%s\n", v->bricks[i].host, v->bricks[i].path, seen[v->bricks[i].seen],
+               v->bricks[i].arbiter ? " arbiter" : "", no_port ? " without port" : "");
     }
 }
 

@@ -82,6 +82,8 @@ static void each_alarm_says_what_and_since_when(void **state)
            "brick.offline warning vms @2000\npool.no_quorum error vms @2000");
     expect(NULL, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}",
            "brick.offline warning vms @2000");
+    expect(NULL, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":true},\"portless\":{\"vms\":true}}",
+           "brick.no_port warning vms @2000");
     expect(NULL, "pool/vms", "{\"brick\":{\"heal_pending_files\":3}}", "pool.heal notice vms @2000");
     expect(PUT("seen/host1/guard/vms", "{\"drift\":[{\"option\":\"a\"}]}"), NULL, NULL,
            "pool.options warning vms @2000");

@@ -205,6 +205,19 @@ static void local_state_is_read(void **state)
     assert_string_equal(smap_get(&v->options, "features.shard"), "on");
 }
 
+static void local_state_tells_the_brick_whose_port_is_lost(void **state)
+{
+    _cleanup_free_ char *text = golden_read("gluster/get-state-no-port.txt");
+    _cleanup_gluster_state_ struct gluster_state s = {0};
+    assert_int_equal(parse_gluster_state(text, &s, NULL), 0);
+    const struct gluster_volume *v = find_gluster_volume(&s.volumes, "vms");
+    assert_int_equal(v->n_bricks, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(v->bricks[i].seen, GLUSTER_BRICK_ONLINE);
+        assert_int_equal(v->bricks[i].no_port, i == 1);
+    }
+}
+
 static void further_names_of_a_peer_are_read(void **state)
 {
     char text[] = "[Global]\nMYUUID: x\n[Peers]\nPeer1.primary_hostname: host1.example\nPeer1.uuid: y\n"
@@ -376,6 +389,7 @@ int main(void)
         cmocka_unit_test(status_of_another_volume_is_refused),
         cmocka_unit_test(peers_are_read_with_and_without_this_host),
         cmocka_unit_test(local_state_is_read),
+        cmocka_unit_test(local_state_tells_the_brick_whose_port_is_lost),
         cmocka_unit_test(further_names_of_a_peer_are_read),
         cmocka_unit_test(local_state_shows_lost_peers_and_the_stopped_brick),
         cmocka_unit_test(mount_tells_quorum_and_bricks),

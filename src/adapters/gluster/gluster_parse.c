@@ -477,6 +477,8 @@ static int state_brick(struct gluster_volume *v, size_t i, const char *field, co
     b = &v->bricks[i];
     if (str_eq(field, "is_arbiter")) {
         b->arbiter = str_eq(value, "1");
+    } else if (str_eq(field, "port")) { /* as status */
+        b->no_port = str_eq(value, "0");
     } else if (str_eq(field, "status")) { /* written for this host's bricks only */
         b->seen = str_eq(value, "Started") ? GLUSTER_BRICK_ONLINE : GLUSTER_BRICK_OFFLINE;
     }

@@ -70,6 +70,7 @@ struct gluster_brick {
     bool arbiter;
     enum gluster_brick_seen seen;
     pid_t pid; /* 0 when not known */
+    bool no_port; /* its glusterd tells nobody where it listens; only get-state tells, and of ONLINE ones it matters */
 };
 
 struct gluster_volume {

@@ -140,6 +140,42 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online)
     return total && (online * 2 > total || (online * 2 == total && first));
 }
 
+bool pool_brick_has_no_port(const struct core *c, const char *name, const char *host)
+{
+    bool is_own = str_eq(host, c->host);
+    const json_t *gluster = is_own ? smap_get(&c->seen, "gluster") : node_seen_now(c, host, "gluster");
+    return json_bool_of(json_object_get(gluster, "portless"), name, false);
+}
+
+/* Is the mount on @host as it should be, and connected to all bricks but @index? */
+static bool mount_does_without(const struct core *c, const char *name, const char *host, size_t index)
+{
+    size_t n = json_array_size(json_object_get(pool_get(c, name), "bricks"));
+    bool is_well = !node_is_silent(c, host) && pool_is_usable_on(c, name, host);
+    for (size_t i = 0; is_well && i < n; i++) {
+        is_well = i == index || sight_of(c, name, host, i) != SIGHT_DOWN;
+    }
+    return is_well;
+}
+
+bool pool_does_without(const struct core *c, const char *name, const char *host)
+{
+    const json_t *pool = pool_get(c, name);
+    const json_t *own = json_object_get(seen_of(c, name, host), "brick");
+    size_t index = index_of(pool, host);
+    bool does = json_u64_of(own, "heal_pending_files", 1) == 0;
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        const char *other = json_text_of(brick, "host");
+        does = does && (i == index || (!node_is_silent(c, other) && pool_brick_is_online(c, name, other)));
+    }
+    for (struct world_iter it = {0}; does && world_next(&c->world, KEY_NODE, &it);) {
+        does = !pool_wants_mount(c, pool, it.name) || mount_does_without(c, name, it.name, index);
+    }
+    return does;
+}
+
 const char *pool_guard(const struct core *c, const json_t *pool)
 {
     size_t i;

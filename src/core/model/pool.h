@@ -35,6 +35,13 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
  * Of an agent that is silent only a mount's connection counts.
  */
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
+/** pool_brick_has_no_port - does the brick on @host live, while its glusterd tells nobody its port (docs/bugs.md B6)? */
+bool pool_brick_has_no_port(const struct core *c, const char *name, const char *host);
+/**
+ * pool_does_without - may the brick on @host end for a moment? All others are online, every mount that there shall be
+ * is well and connected to them, and that host's list of what is left to heal is empty: what it has, they have.
+ */
+bool pool_does_without(const struct core *c, const char *name, const char *host);
 /**
  * pool_guard - the host that looks after the pool's options: the first that holds a brick, is online and
  * not silent; NULL when there is none. Borrowed. Two that think so do the same twice.

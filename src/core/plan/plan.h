@@ -15,6 +15,12 @@ void plan_publish(struct core *c);
 void plan_host(struct core *c);
 /** plan_pools - bricks, mounts and option profile of this host */
 void plan_pools(struct core *c);
+/**
+ * plan_port - the brick of pool @name on this host, when its glusterd has lost its port: it is started anew
+ * when nobody needs it. Of plan_pools()
+ */
+void plan_port(struct core *c, const char *name, const json_t *pool);
+#define PLAN_PORT_BRICKS 3 /* of fewer none can be missing for a moment */
 /** plan_vms - virtual machines that this host owns, and those that it must no longer run */
 void plan_vms(struct core *c);
 /** plan_drill - listen to guests while a drill runs; on the host that it is for: strike */

@@ -106,7 +106,7 @@ static bool gluster_is_well(const struct core *c)
     json_object_foreach(json_object_get(seen, "bricks"), volume, is_online) {
         is_well = is_well && json_is_true(is_online);
     }
-    return is_well;
+    return is_well && !json_object_get(seen, "portless");
 }
 
 /* A glance at glusterd's files is cheap and finds most changes; asking glusterd finds the rest. */

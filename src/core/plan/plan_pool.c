@@ -138,6 +138,7 @@ void plan_pools(struct core *c)
             plan_mount(c, it.name, it.value);
             plan_guard(c, it.name, it.value);
             plan_known(c, it.name, it.value);
+            plan_port(c, it.name, it.value);
         } else {
             plan_free(c, it.name, it.value);
         }

@@ -45,6 +45,8 @@ POOL = {
     "mount": "/mnt/vms", "size_bytes": 100 * GIB, "free_bytes": 61 * GIB,
     "ha": {"on": False, "reason": "this version has no failover yet"},
 }
+PORTLESS = {**POOL, "name": "lost", "bricks": [{**b, "online": True, "heal_pending_files": 0} for b in POOL["bricks"]]}
+PORTLESS["bricks"][1]["no_port"] = True
 DIR_POOL = {
     "name": "local", "uuid": "uuid-of-local", "kind": "dir", "state": "ready", "copies": 1, "arbiter": False,
     "bricks": [{"host": "host1", "path": "/srv/vms", "role": "data", "online": True,
@@ -176,13 +178,13 @@ CASES = {
     "show": {
         "answers": {
             "GET /v1/hosts/host1": ok(HOSTS[0]), "GET /v1/pools/vms": ok(POOL),
-            "GET /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(FAILED),
+            "GET /v1/pools/lost": ok(PORTLESS), "GET /v1/vms/demo": ok(VM), "GET /v1/tasks/t7": ok(FAILED),
             "GET /v1/images/debian": ok({"name": "debian", "uuid": "uuid-of-debian", "state": "ready",
                                          "pool": "vms", "format": "qcow2", "size_bytes": 3 * GIB,
                                          "source": "/root/debian.qcow2", "checksum": "sha256:00",
                                          "path": "/mnt/vms/images/debian.qcow2",
                                          "created_ms": 1790000000000})},
-        "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["vm", "show", "demo"],
+        "runs": [["host", "show", "host1"], ["pool", "show", "vms"], ["pool", "show", "lost"], ["vm", "show", "demo"],
                  ["task", "show", "t7"], ["image", "show", "debian"], ["vm", "show", "a/../b c"]],
     },
     "drill": {
