@@ -174,7 +174,9 @@ class Keys(unittest.TestCase):
             guest.sendall(b"tick 1 mono_ns=2 wall_ns=3 epoch=5 issued=6 acked=6 flushed=4 rtc_ahead_us=0\n"
                           + question(1, 5) + b"\n")
             guest.shutdown(socket.SHUT_WR)
-            recorder._read("host1", ours)
+            ours.setblocking(False)
+            recorder.socks["host1"] = [ours, b"", False]
+            recorder._read_all()
             ours.shutdown(socket.SHUT_WR)
             said = guest.recv(4096)
         self.assertIn(b"epoch=6 ", said)
