@@ -417,6 +417,35 @@ def start_bricks(cluster):
         "host1", words, check=False, timeout=120).returncode == 0)
 
 
+def test_a_brick_whose_port_glusterd_has_lost_is_started_anew(guest):
+    """docs/bugs.md B6, made by hand: what glusterd has stored of its brick is changed while it does not run."""
+    if not IS_FULL:
+        pytest.skip("takes minutes; MORTAR_FULL=1 tries it")
+    cluster, lab = guest.cluster, guest.cluster.lab
+
+    def portless():
+        return [a for a in cluster.show("host3", "status")["alarms"] if a["alarm"] == "brick.no_port"]
+
+    def brick_pids():
+        return lab.exec("host2", ["pgrep", "-x", "glusterfsd"], check=False).stdout.split()
+
+    wait_healed(cluster)
+    before = brick_pids()
+    with Recorder(lab, guest.name) as heart:
+        wait_heartbeat(heart)
+        first = heart.last()
+        lab.exec("host2", ["systemctl", "stop", "glusterd"])
+        lab.exec("host2", ["sh", "-c", "sed -i 's/^listen-port=.*/listen-port=0/' /var/lib/glusterd/vols/vms/bricks/*"])
+        lab.exec("host2", ["systemctl", "start", "glusterd"])
+        cluster.wait_until("it is told that the brick has no port", portless)
+        assert brick_pids() == before, "glusterd found the brick that ran"
+        cluster.wait_until("the brick is another process", lambda: brick_pids() and brick_pids() != before, 180)
+        cluster.wait_until("it has a port", lambda: not portless())
+        wait_healed(cluster)
+        wait_heartbeat(heart)
+        assert heart.last()[2] > first[2], "the same instance"
+
+
 def test_without_quorum_nothing_starts_and_guests_wait(guest):
     cluster = guest.cluster
     second = Guest(cluster, "second", writes_per_s=0)
