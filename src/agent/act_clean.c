@@ -63,6 +63,7 @@ static int look(const struct env *env, const json_t *args, const char *gfid, uin
     size_t i;
     json_t *brick;
     ret->n = 0;
+    ret->is_cut = false;
     ret->healing[0] = ret->open[0] = '\0';
     json_array_foreach(json_object_get(args, "bricks"), i, brick) {
         _cleanup_json_ json_t *index = NULL;
@@ -75,6 +76,9 @@ static int look(const struct env *env, const json_t *args, const char *gfid, uin
                            json_text_of(brick, "host"));
         }
         fence_pieces_add(ret, index, gfid, counting, json_text_of(brick, "host"));
+    }
+    if (ret->is_cut) {
+        return ERR_SET(e, UNAVAILABLE, "more than %zu pieces of its disk are listed for heal", ret->n);
     }
     return 0;
 }

@@ -486,9 +486,31 @@ static void each_piece_that_is_listed_counts_once_and_says_what_it_lacks(void **
     }
 }
 
+/* A piece that was left out would not be laundered, and its machine would start all the same. */
+static void more_pieces_than_fit_are_never_taken_for_all(void **state)
+{
+    struct fence_pieces *p = xcalloc(1, sizeof(*p));
+    _cleanup_free_ void *held = p;
+    _cleanup_json_ json_t *entries = json_array();
+    _cleanup_json_ json_t *index = json_pack("{s:O}", "entries", entries);
+    for (json_int_t shard = 0; shard < FENCE_LAUNDER_SHARDS_MAX; shard++) {
+        json_array_append_new(entries, json_pack("{s:s,s:s,s:I,s:b,s:[]}", "base_gfid", "g", "kind", "file", "shard", shard,
+                                                 "dirty", 0, "blames"));
+    }
+    fence_pieces_add(p, index, "g", 6, "host2");
+    fence_pieces_add(p, index, "g", 6, "host3"); /* the same ones */
+    assert_int_equal(p->n, FENCE_LAUNDER_SHARDS_MAX);
+    assert_false(p->is_cut);
+    json_array_append_new(entries, json_pack("{s:s,s:s,s:I}", "base_gfid", "g", "kind", "file", "shard",
+                                             (json_int_t)FENCE_LAUNDER_SHARDS_MAX));
+    fence_pieces_add(p, index, "g", 6, "host3");
+    assert_true(p->is_cut);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_pieces_than_fit_are_never_taken_for_all),
         cmocka_unit_test(each_piece_that_is_listed_counts_once_and_says_what_it_lacks),
         cmocka_unit_test(record_survives_the_way_to_disk_and_back),
         cmocka_unit_test(one_bad_record_fails_the_whole),

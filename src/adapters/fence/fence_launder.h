@@ -6,10 +6,11 @@
 
 #include <sys/types.h>
 
+#include "adapters/fence/fence_index.h"
 #include "adapters/fence/fence_index_parse.h"
 
 #define FENCE_LAUNDER_PROGRAM "/usr/lib/mortar/mortar-launder" /* src/adapters/fence/meson.build */
-#define FENCE_LAUNDER_SHARDS_MAX 4096
+#define FENCE_LAUNDER_SHARDS_MAX (3 * FENCE_INDEX_MAX) /* all that three bricks can list */
 #define FENCE_LAUNDER_BLOCK_BYTES 4096 /* what O_DIRECT takes on every disk that we accept */
 
 /* A child that was killed at the deadline and had not ended. All zero: there is none. */

@@ -14,6 +14,8 @@ static void add_piece(struct fence_pieces *p, uint64_t shard)
     }
     if (p->n < FENCE_LAUNDER_SHARDS_MAX) {
         p->shards[p->n++] = shard;
+    } else {
+        p->is_cut = true;
     }
 }
 

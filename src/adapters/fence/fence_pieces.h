@@ -8,6 +8,7 @@
 struct fence_pieces {
     uint64_t shards[FENCE_LAUNDER_SHARDS_MAX]; /* those that any brick lists */
     size_t n;
+    bool is_cut; /* they list more than fit: what is here must not be taken for all */
     char healing[160]; /* a piece whose copies that count differ, or "" */
     char open[160];    /* a piece of which a write was begun, and its end is not known, or "" */
 };
