@@ -58,7 +58,7 @@ static const struct param init_options[] = {
 };
 static const struct param join_options[] = {
     {.name = "token", .value = "TOKEN", .field = "token", .needed = true,
-     .help = "what 'mortar token create' printed on a member"},
+     .help = "what 'mortar token create' printed there"},
     MGMT,
     STORAGE,
     {.name = "role", .kind = VAL_CHOICE, .value = ROLES, .field = "role",
@@ -220,7 +220,7 @@ static const struct verb verbs[] = {
              "card is touched: guests reach each other on all hosts, not the outside."},
     {.words = "join", .options = join_options, .help = "make this host a member of a cluster",
      .args = {{.name = "ADDRESS", .field = "address", .needed = true,
-               .help = "management address of a member"}},
+               .help = "management address of the host where 'mortar init' ran"}},
      .run = run_change, .method = "POST", .path = "/v1/join",
      .done = "this host is a member of the cluster",
      .more = "Run again after an interruption it finishes what is left."},
