@@ -42,7 +42,7 @@ static const char *noun_word(enum noun noun)
 
 static bool is_file(const struct param *p)
 {
-    return p->kind == VAL_PATH || p->kind == VAL_SOURCE || p->kind == VAL_FILE ||
+    return p->kind == VAL_PATH || p->kind == VAL_DEVICES || p->kind == VAL_SOURCE || p->kind == VAL_FILE ||
            p->kind == VAL_KEYS;
 }
 

@@ -148,6 +148,7 @@ static int parse_value(const struct param *p, const char *text, json_t **ret, st
         *ret = json_boolean(p->kind == VAL_FLAG);
         return 0;
     case VAL_TEXT:
+    case VAL_DEVICES:
         *ret = json_string(text);
         return 0;
     case VAL_PATH:

@@ -24,6 +24,7 @@ enum val_kind {
     VAL_DURATION, /* 90, 30s, 10m, 1h, 2d; seconds, min..max */
     VAL_LIST,     /* a,b,c; may be repeated */
     VAL_PATH,     /* made absolute */
+    VAL_DEVICES,  /* as it stands; completed as a path */
     VAL_SOURCE,   /* a URL, or a path made absolute */
     VAL_FILE,     /* the file's text, at most max bytes */
     VAL_KEYS,     /* the file's lines without comments; may be repeated */

@@ -17,6 +17,24 @@ static bool is_path(const char *s)
     return !s || (s[0] == '/' && strlen(s) < 256 && !strstr(s, "/../") && !str_ends(s, "/.."));
 }
 
+/* As place_device_of() reads them. */
+static bool are_devices(const char *s)
+{
+    if (!s || s[0] == '/') {
+        return is_path(s);
+    }
+    for (const char *part = s; *part;) {
+        size_t len = strcspn(part, ",");
+        size_t name = strcspn(part, "=,");
+        _cleanup_free_ char *path = name < len ? str_printf("%.*s", (int)(len - name - 1), part + name + 1) : NULL;
+        if (name == 0 || !path || !is_path(path)) {
+            return false;
+        }
+        part += len + (part[len] == ',');
+    }
+    return s[0] != '\0';
+}
+
 static void get_hosts(const json_t *pool, json_t *ret)
 {
     size_t i;
@@ -76,8 +94,8 @@ static int new_pool(struct req *q, const char *name, const json_t *old, json_t *
     if (kind && !str_eq(kind, "gluster") && !str_eq(kind, "dir")) {
         return ERR_SET(q->e, INVALID, "a pool is of type gluster or dir, not '%.40s'", kind);
     }
-    if (!is_path(json_text_of(q->args, "device")) || !is_path(json_text_of(q->args, "path"))) {
-        return ERR_SET(q->e, INVALID, "devices and paths of bricks are absolute");
+    if (!are_devices(json_text_of(q->args, "device")) || !is_path(json_text_of(q->args, "path"))) {
+        return ERR_SET(q->e, INVALID, "devices and paths of bricks are absolute; a device of each host: 'HOST=/dev/…,HOST=/dev/…'");
     }
     _cleanup_json_ json_t *args = placement_args(q, old);
     int r = place_bricks(q->c, args, &bricks, q->e);

@@ -230,15 +230,16 @@ def test_a_disk_that_holds_data_is_not_formatted(cluster):
 
 def test_the_same_command_makes_the_pool_whole_although_agents_are_killed(cluster):
     chance = random.Random(SEED + 1)
-    cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data", "--no-wait")
+    devices = "host1=/dev/mortar-data,host2=/dev/mortar-data"
+    cluster.mortar("host1", "pool", "create", "vms", "--device", devices, "--no-wait")
     for _ in range(2):
         time.sleep(chance.uniform(0.3, 3))
         kill_agent(cluster, chance.choice(HOSTS))
     for host in HOSTS:
         wait_agent(cluster, host)
     def is_ready():
-        cluster.mortar("host1", "pool", "create", "vms", "--device", "/dev/mortar-data",
-                       check=False)  # goes on, or says that it runs or is done
+        # Goes on, or says that it runs or is done.
+        cluster.mortar("host1", "pool", "create", "vms", "--device", devices, check=False)
         return (cluster.show("host1", "pool", "show", "vms")["state"] == "ready"
                 and not is_busy(cluster, "vms"))
     cluster.wait_until("pool vms is ready", is_ready, 120)

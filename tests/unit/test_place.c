@@ -119,9 +119,49 @@ static void a_brick_is_not_put_on_a_host_that_is_silent(void **state)
     assert_int_equal(bricks(c, cases[1], &e), -ERR_POOL_POLICY); /* no arbiter */
 }
 
+/* Names of disks that survive a boot carry a serial number, and so differ from host to host. */
+static void each_host_may_have_a_device_of_its_own(void **state)
+{
+    static const char both[] = "{\"name\":\"p\",\"copies\":2,\"device\":\"host2=/dev/disk/by-id/b,host1=/dev/disk/by-id/a\"}";
+    static const struct {
+        const char *devices;
+        const char *says;
+    } refused[] = {
+        {"host1=/dev/a", "2 copies need 2 storage hosts"},                                /* no other one is chosen */
+        {"host1=/dev/a,host2=/dev/b,host10=/dev/c", "named for 3 hosts, and 2 hold data"},
+        {"host1=/dev/a,host10=/dev/b", "2 copies need 2 storage hosts"},
+    };
+    _cleanup_(core_freep) struct core *c = well();
+    _cleanup_json_ json_t *args = json_loads(both, 0, NULL);
+    _cleanup_json_ json_t *list = NULL;
+    struct err e = {0};
+    tick(c, AT);
+    see(c, "reach", "{\"host2\":true,\"host3\":true}");
+    assert_int_equal(place_bricks(c, args, &list, &e), 0);
+    assert_string_equal(json_text_of(json_array_get(list, 0), "host"), "host1");
+    assert_string_equal(json_text_of(json_array_get(list, 0), "device"), "/dev/disk/by-id/a");
+    assert_string_equal(json_text_of(json_array_get(list, 1), "device"), "/dev/disk/by-id/b");
+    assert_null(json_object_get(json_array_get(list, 2), "device")); /* the arbiter's */
+    for (size_t i = 0; i < ELEMENTS(refused); i++) {
+        _cleanup_free_ char *text = str_printf("{\"name\":\"p\",\"copies\":2,\"device\":\"%s\"}", refused[i].devices);
+        struct err why = {0};
+        assert_true(bricks(c, text, &why) < 0);
+        if (!strstr(why.msg, refused[i].says)) {
+            fail_msg("%s: %s", refused[i].devices, why.msg);
+        }
+    }
+    _cleanup_free_ char *second = place_device_of("host10=/dev/x,host1=/dev/y", "host1");
+    assert_string_equal(second, "/dev/y");
+    struct err named = {0};
+    assert_int_equal(bricks(c, "{\"name\":\"p\",\"copies\":2,\"hosts\":[\"host1\",\"host2\"],\"device\":\"host1=/dev/a\"}",
+                            &named), -ERR_INVALID);
+    assert_non_null(strstr(named.msg, "no device is named for host 'host2'"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_host_may_have_a_device_of_its_own),
         cmocka_unit_test(a_machine_is_not_put_on_a_host_that_is_silent),
         cmocka_unit_test(a_host_promises_no_more_memory_than_it_has),
         cmocka_unit_test(a_host_that_cannot_run_guests_is_not_chosen),

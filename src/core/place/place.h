@@ -41,8 +41,16 @@ int place_move(const struct core *c, const char *vm, const char *to, const char 
                char *ret_why, size_t why_size, struct err *e);
 
 /**
+ * place_device_of - the device of @host
+ * @devices: "/dev/sdb": of each host, or "HOST=/dev/disk/by-id/A,HOST=…"; NULL: none
+ * Return: new string, or NULL when none is named for it
+ */
+char *place_device_of(const char *devices, const char *host);
+
+/**
  * place_bricks - hosts, roles and paths of the bricks of a new pool
- * @args: {name, copies, hosts[], arbiter, no_ha, device, path, kind}
+ * @args: {name, copies, hosts[], arbiter, no_ha, device (as place_device_of()), path, kind}
+ * Where devices are named for hosts, no other host is chosen for data
  * @ret: array of {host, role, path, device}; one reference owned by the caller
  * Return: 0, -ERR_POOL_POLICY, -ERR_NOT_FOUND or -ERR_INVALID
  */

@@ -50,10 +50,49 @@ static bool is_free(const struct core *c, const char *host, const json_t *node, 
     return node_is_online(node) && !node_is_silent(c, host) && !has_brick(bricks, host);
 }
 
+char *place_device_of(const char *devices, const char *host)
+{
+    if (!devices || devices[0] == '/') {
+        return devices ? str_dup(devices) : NULL;
+    }
+    for (const char *part = devices; *part;) {
+        size_t len = strcspn(part, ",");
+        if (str_starts(part, host) && part[strlen(host)] == '=') {
+            size_t name = strlen(host) + 1;
+            return str_printf("%.*s", (int)(len - name), part + name);
+        }
+        part += len + (part[len] == ',');
+    }
+    return NULL;
+}
+
+/* Each data brick has a device, and each device that is named is used. */
+static int check_devices(const char *devices, const json_t *bricks, struct err *e)
+{
+    size_t used = 0;
+    size_t named = 1;
+    size_t i;
+    json_t *brick;
+    for (const char *p = devices ? devices : ""; *p; p++) {
+        named += *p == ',';
+    }
+    json_array_foreach(bricks, i, brick) {
+        bool is_data = str_eq(json_text_of(brick, "role"), "data");
+        if (devices && is_data && !json_text_of(brick, "device")) {
+            return ERR_SET(e, INVALID, "no device is named for host '%s'", json_text_of(brick, "host"));
+        }
+        used += is_data;
+    }
+    if (devices && devices[0] != '/' && named != used) {
+        return ERR_SET(e, INVALID, "devices are named for %zu hosts, and %zu hold data of this pool", named, used);
+    }
+    return 0;
+}
+
 static void add_brick(json_t *bricks, const char *host, const char *role, const json_t *args)
 {
     const char *name = json_text_of(args, "name");
-    const char *device = json_text_of(args, "device");
+    _cleanup_free_ char *device = place_device_of(json_text_of(args, "device"), host);
     const char *path = json_text_of(args, "path");
     bool is_data = str_eq(role, "data");
     _cleanup_free_ char *standard = str_printf("/data/gluster/%s", name);
@@ -90,8 +129,10 @@ static int take_named(const struct core *c, const json_t *args, size_t copies, j
 
 static void take_data(const struct core *c, const json_t *args, size_t copies, json_t *bricks)
 {
+    const char *devices = json_text_of(args, "device");
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        if (json_array_size(bricks) < copies && node_has_data(it.value) &&
+        _cleanup_free_ char *device = place_device_of(devices, it.name);
+        if (json_array_size(bricks) < copies && node_has_data(it.value) && (!devices || device) &&
             is_free(c, it.name, it.value, bricks)) {
             add_brick(bricks, it.name, "data", args);
         }
@@ -188,6 +229,7 @@ int place_bricks(const struct core *c, const json_t *args, json_t **ret, struct 
                     "accept this with --no-ha");
         return -ERR_POOL_POLICY;
     }
-    *ret = json_incref(bricks);
-    return 0;
+    r = check_devices(json_text_of(args, "device"), bricks, e);
+    *ret = r == 0 ? json_incref(bricks) : *ret;
+    return r;
 }
