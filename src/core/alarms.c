@@ -74,7 +74,7 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
                            (unsigned long long)json_u64_of(node, "fences", 0), host),
                 json_u64_of(node, "fenced_ms", 0)});
         }
-    } else if (ha_is_on(c) && !str_eq(json_text_of(seen, "guard"), "up")) {
+    } else if (ha_is_on(c) && !node_is_silent(c, host) && !str_eq(json_text_of(seen, "guard"), "up")) {
         raise(c, list, (struct alarm){"guard.absent", "error", host, NULL,
                                       str_dup("its guard does not run: its machines cannot be taken over safely, "
                                               "and it cannot acknowledge a fence")});
@@ -82,6 +82,23 @@ static void failover_alarms(const struct core *c, const char *host, const json_t
     _cleanup_free_ char *waits = ha_return_text(c, host);
     if (waits) {
         raise(c, list, (struct alarm){"host.waits", "error", host, NULL, str_printf("it cannot come back yet: %s", waits)});
+    }
+}
+
+/* A fence needs two brick hosts beside the one that is lost (I3): with one of the three away there are not so many. */
+static void triple_alarms(const struct core *c, json_t *list)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_is_on(c) ? ha_fencers(c, fencers) : 0;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *node = node_get(c, fencers[i]);
+        bool is_back = ha_node_is_rejoining(node) || ha_node_is_flushing(node);
+        if (ha_node_is_out(node) || is_back || node_is_silent(c, fencers[i])) {
+            raise(c, list, (struct alarm){
+                "ha.impossible", "error", fencers[i], NULL,
+                str_printf("while it is %s, the loss of another brick host starts no machine elsewhere: two of the three must be "
+                           "left to cut it off%s", is_back ? "on its way back" : "away", is_back ? "" : "; bring it back")});
+        }
     }
 }
 
@@ -255,6 +272,7 @@ json_t *alarms_list(const struct core *c)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
         pool_alarms(c, it.name, it.value, list);
     }
+    triple_alarms(c, list);
     spare_alarms(c, list);
     _cleanup_json_ json_t *waiting = ha_waiting(c);
     char *name = NULL;

@@ -9,6 +9,7 @@
 
 #include "core/act.h"
 #include "core/alarms.h"
+#include "core/model/node.h"
 #include "core/ha/ha.h"
 #include "core_fenced.h"
 
@@ -293,9 +294,52 @@ static void a_host_that_waits_for_one_that_is_silent_says_for_which(void **state
     }
 }
 
+/* Does the alarm stand of @host? */
+static bool stands(const struct core *c, const char *alarm, const char *host)
+{
+    _cleanup_json_ json_t *alarms = alarms_list(c);
+    bool does = false;
+    size_t i;
+    json_t *a;
+    json_array_foreach(alarms, i, a) {
+        does = does || (str_eq(json_text_of(a, "alarm"), alarm) && str_eq(json_text_of(a, "object"), host));
+    }
+    return does;
+}
+
+/* A11: the witness is down, and nobody notices before the next loss. */
+static void while_one_of_the_three_is_away_it_is_told_that_there_is_no_failover(void **state)
+{
+    static const struct {
+        const char *fields;
+        uint64_t silent_us;
+        bool is_told;
+    } cases[] = {
+        {"\"state\":\"online\"", 0, false},
+        {"\"state\":\"online\"", NODE_SILENT_US + USEC_PER_SEC, true},
+        {"\"state\":\"fenced\"", 0, true},
+        {"\"state\":\"rejoining\",\"clean\":true", 0, true},
+        {"\"state\":\"online\",\"flush\":true", 0, true},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(core_freep) struct core *c = fenced_world(FENCED_VM("y", "stopped", "", "stopped"));
+        _cleanup_free_ char *row = str_printf(NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") ","
+                                              NODE_OF("host3", "10.0.0.3", "%s"), 30, 30, cases[i].fields);
+        fenced_watch(c, 30, row, START_US);
+        beat(c, "host2", 31, START_US);
+        beat(c, "host3", 32, START_US);
+        beat(c, "host2", 33, START_US + cases[i].silent_us);
+        if (stands(c, "ha.impossible", "host3") != cases[i].is_told || stands(c, "ha.impossible", "host2") ||
+            (cases[i].silent_us && stands(c, "guard.absent", "host3"))) {
+            fail_msg("case %zu", i);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(while_one_of_the_three_is_away_it_is_told_that_there_is_no_failover),
         cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
         cmocka_unit_test(what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member),
