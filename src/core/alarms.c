@@ -158,7 +158,7 @@ static char *no_port_text(const char *host, const char *pool, size_t bricks)
 {
     _cleanup_free_ char *next =
         bricks >= PLAN_PORT_BRICKS
-            ? str_dup("it is started anew by itself when all other bricks and mounts are well and it lists nothing to heal")
+            ? str_dup("when a mount has lost it, it is started anew by itself, once a day, while all else is well and it lists nothing to heal")
             : str_printf("stop the guests of the pool, end its glusterfsd there, then 'gluster volume start %s force'", pool);
     return str_printf("the brick on %s runs, but glusterd there has lost its port: who loses the connection to it may not "
                       "get it back; %s", host, next);

@@ -438,7 +438,10 @@ def test_a_brick_whose_port_glusterd_has_lost_is_started_anew(guest):
         lab.exec("host2", ["sh", "-c", "sed -i 's/^listen-port=.*/listen-port=0/' /var/lib/glusterd/vols/vms/bricks/*"])
         lab.exec("host2", ["systemctl", "start", "glusterd"])
         cluster.wait_until("it is told that the brick has no port", portless)
+        # Until a mount has lost it nothing is ended.
+        address = cluster.show("host3", "host", "show", "host2")["addresses"]["storage"]
         assert brick_pids() == before, "glusterd found the brick that ran"
+        lab.exec("host1", ["ss", "-K", "-H", "-t", "dst", address, "dport >= :49152 and dport <= :60999"])
         cluster.wait_until("the brick is another process", lambda: brick_pids() and brick_pids() != before, 180)
         cluster.wait_until("it has a port", lambda: not portless())
         wait_healed(cluster)

@@ -158,6 +158,19 @@ static bool mount_does_without(const struct core *c, const char *name, const cha
     return is_well;
 }
 
+bool pool_misses(const struct core *c, const char *name, const char *host)
+{
+    size_t index = index_of(pool_get(c, name), host);
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        const json_t *brick = json_object_get(seen_of(c, name, it.name), "brick");
+        bool lists = !str_eq(it.name, host) && json_bool_of(brick, "heal_stays", false);
+        if (!node_is_silent(c, it.name) && (lists || sight_of(c, name, it.name, index) == SIGHT_DOWN)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool pool_does_without(const struct core *c, const char *name, const char *host)
 {
     const json_t *pool = pool_get(c, name);

@@ -37,6 +37,8 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
 /** pool_brick_has_no_port - does the brick on @host live, while its glusterd tells nobody its port (docs/bugs.md B6)? */
 bool pool_brick_has_no_port(const struct core *c, const char *name, const char *host);
+/** pool_misses - has a mount lost the brick on @host, or do others list for long what may be for it? */
+bool pool_misses(const struct core *c, const char *name, const char *host);
 /**
  * pool_does_without - may the brick on @host end for a moment? All others are online, every mount that there shall be
  * is well and connected to them, and that host's list of what is left to heal is empty: what it has, they have.

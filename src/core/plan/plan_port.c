@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A brick whose glusterd has lost its port (docs/bugs.md B6) is started anew. It ends for a moment by that, so: only
- * when this host's look says so for a while, and all else is well for that long; one brick of a pool at a time, by a
- * commit that compares what this rests on (I7); and the action looks at brick and mount again before it ends anything. */
+ * A brick whose glusterd has lost its port (docs/bugs.md B6) is started anew, when somebody has lost the connection to it.
+ * It ends for a moment by that, so: only when this host's look says so for a while, and all else is well for that long; one
+ * brick of a pool at a time, by a commit that compares what this rests on (I7); and the action looks at brick and mount again
+ * before it ends anything. Once in a day: where it does not help, it shall not go on and on. */
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
@@ -14,7 +15,7 @@
 #define LACKS_US (30 * USEC_PER_SEC)  /* three looks at glusterd (OBSERVE_GLUSTER_UNWELL_US), mounts and bricks */
 #define CLAIM_US (120 * USEC_PER_SEC) /* since another's claim: its brick has come back, or is missed by then */
 #define ACT_WITHIN_US (10 * USEC_PER_SEC) /* else nothing is ended: another may have claimed by the time it comes back */
-#define AGAIN_US (600 * USEC_PER_SEC)
+#define AGAIN_US (24 * 3600 * USEC_PER_SEC)
 
 /* Nobody is out or coming back, or about to be; and no task runs, a move least of all. */
 static bool is_quiet(struct core *c)
@@ -27,12 +28,25 @@ static bool is_quiet(struct core *c)
     return !c->store_is_lost && !ha_unsettled(c, NULL) && !json_object_size(op_running(c));
 }
 
+/* Also none in maintenance: it may be switched off the next moment. */
+static bool all_are_online(const struct core *c, const json_t *pool)
+{
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
+        if (!node_is_online(node_get(c, json_text_of(brick, "host")))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool may_restart(struct core *c, const char *name, const json_t *pool)
 {
     return pool_brick_has_no_port(c, name, c->host) && pool_brick_is_online(c, name, c->host) &&
            str_eq(json_text_of(pool, "state"), "ready") &&
            json_array_size(json_object_get(pool, "bricks")) >= PLAN_PORT_BRICKS && is_quiet(c) &&
-           pool_does_without(c, name, c->host);
+           all_are_online(c, pool) && pool_misses(c, name, c->host) && pool_does_without(c, name, c->host);
 }
 
 /* A use of the pool is written by whoever claims, and also for new machines, after which it waits for nothing. */
