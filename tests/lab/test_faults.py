@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import random
+import re
 import signal
 import time
 
@@ -438,12 +439,16 @@ def test_a_brick_whose_port_glusterd_has_lost_is_started_anew(guest):
         lab.exec("host2", ["sh", "-c", "sed -i 's/^listen-port=.*/listen-port=0/' /var/lib/glusterd/vols/vms/bricks/*"])
         lab.exec("host2", ["systemctl", "start", "glusterd"])
         cluster.wait_until("it is told that the brick has no port", portless)
-        # Until a mount has lost it nothing is ended.
-        address = cluster.show("host3", "host", "show", "host2")["addresses"]["storage"]
         assert brick_pids() == before, "glusterd found the brick that ran"
-        lab.exec("host1", ["ss", "-K", "-H", "-t", "dst", address, "dport >= :49152 and dport <= :60999"])
+        # Until a mount has lost it nothing is ended. Here it would find it again: glusterd learned the 0 before the port.
+        address = cluster.show("host3", "host", "show", "host2")["addresses"]["storage"]
+        port = re.search(r":(\d+) .*glusterfsd", lab.exec("host2", ["ss", "-Hltnp"]).stdout)[1]
+        lab.exec("host1", ["nft", f"table inet lost {{ chain out {{ type filter hook output priority 0; "
+                                  f"ip daddr {address} tcp dport {port} drop; }} }}"])
+        lab.exec("host1", ["ss", "-K", "-H", "-t", "dst", address, "dport", "=", f":{port}"])
         cluster.wait_until("the brick is another process", lambda: brick_pids() and brick_pids() != before, 180)
         cluster.wait_until("it has a port", lambda: not portless())
+        lab.exec("host1", ["nft", "delete", "table", "inet", "lost"])
         wait_healed(cluster)
         wait_heartbeat(heart)
         assert heart.last()[2] > first[2], "the same instance"
