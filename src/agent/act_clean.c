@@ -21,6 +21,8 @@
 #define SHARD_BYTES (64 * MIB) /* features.shard-block-size of the option profile */
 #define ASK_US (2 * USEC_PER_SEC)
 #define LAUNDER_US (60 * USEC_PER_SEC)
+#define LAUNDER_PIECE_US (20 * USEC_PER_MSEC) /* more for each: an O_DIRECT write through two bricks on slow disks */
+#define LAUNDER_BYTES_PER_US 20               /* and for what is written whole: 20 MB/s */
 #define GFID_US (10 * USEC_PER_SEC)
 #define HA_BRICKS 3
 #define LEFT_POLL_MS 200
@@ -116,8 +118,9 @@ static int launder_pieces(const json_t *args, const char *path, uint64_t length,
                           struct err *e)
 {
     struct fence_left left = {0};
+    uint64_t allowed_us = LAUNDER_US + p->n * (LAUNDER_PIECE_US + length / LAUNDER_BYTES_PER_US);
     int r = fence_launder(FENCE_LAUNDER_PROGRAM, path, SHARD_BYTES, length, p->shards, p->n,
-                          clock_boottime_us() + LAUNDER_US, &left, e);
+                          clock_boottime_us() + allowed_us, &left, e);
     wait_for_left(&left, json_text_of(args, "name"));
     return r;
 }
