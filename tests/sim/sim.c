@@ -24,10 +24,15 @@ uint64_t sim_delay_us(struct sim *s)
 
 void sim_push(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action)
 {
+    sim_push_of(s, in_us, host, event, action, s->hosts[host].life);
+}
+
+void sim_push_of(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action, unsigned life)
+{
     struct sim_event *n = sim_queue_new(&s->queue);
     n->at_us = s->now_us + in_us;
     n->host = host;
-    n->life = s->hosts[host].life;
+    n->life = life;
     n->boot = s->hosts[host].boot;
     n->event = event;
     n->action = action;
@@ -145,12 +150,14 @@ static void prepare_brick(struct sim_host *h, const json_t *args)
     h->brick_of = str_dup(json_text_of(json_object_get(args, "pool"), "uuid"));
 }
 
-static void execute(struct sim *s, size_t host, const json_t *action)
+/* @life: of the agent that asked for it, and hears how it ended only if it lives */
+static void execute(struct sim *s, size_t host, const json_t *action, unsigned life)
 {
     struct sim_host *h = &s->hosts[host];
     const char *what = json_text_of(action, "do");
     const json_t *args = json_object_get(action, "args");
     const char *bad = NULL;
+    s->asking_life = life;
     json_t *event = json_object();
     json_object_set(event, "ev", s->done);
     json_object_set(event, "id", json_object_get(action, "id"));
@@ -174,7 +181,7 @@ static void execute(struct sim *s, size_t host, const json_t *action)
     } else if (str_eq(what, "mount.remove")) {
         h->pool_mounted = false;
     }
-    if (str_eq(bad, SIM_LATER)) {
+    if (str_eq(bad, SIM_LATER) || life != h->life) {
         json_decref(event);
         return;
     }
@@ -351,7 +358,7 @@ static void next_event(struct sim *s)
         return;
     }
     if (n->action && is_executed(s, n)) {
-        execute(s, n->host, n->action);
+        execute(s, n->host, n->action, n->life);
     }
     if (n->event && n->life == h->life && h->is_up && !is_unheard(s, n)) {
         e.code = 0;

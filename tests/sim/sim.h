@@ -106,6 +106,7 @@ struct sim {
     int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
     unsigned cold_starts; /* of guests: what they had in memory was lost */
     uint64_t memory_bytes; /* that each host has; 64 GiB at the start */
+    unsigned asking_life; /* of the agent whose action is being executed */
     uint64_t create_us; /* how long QEMU takes to be there */
     unsigned creating[SIM_HOSTS_MAX]; /* QEMUs that are being started; counted when create_us is set */
     unsigned creating_max; /* the most of them at a time on a host */

@@ -38,6 +38,8 @@ void sim_queue_done(struct sim_queue *q);
 
 /** sim_push - @event for @host's core, or @action to be executed there; both may be NULL. Stolen. */
 void sim_push(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action);
+/** sim_push_of - the same for the agent of that @life, which may have died since */
+void sim_push_of(struct sim *s, uint64_t in_us, size_t host, json_t *event, json_t *action, unsigned life);
 /** sim_push_fn - call @fn in @in_us with a copy of @payload, @size bytes of it; may be NULL, 0 */
 void sim_push_fn(struct sim *s, uint64_t in_us, size_t host, sim_fn fn, const void *payload,
                  size_t size);

@@ -131,7 +131,7 @@ static void push_again(struct sim *s, size_t host, const json_t *action, const c
 {
     json_t *again = json_copy((json_t *)action);
     json_object_set_new(again, "do", json_string(what));
-    sim_push(s, in_us, host, NULL, again);
+    sim_push_of(s, in_us, host, NULL, again, s->asking_life);
 }
 
 static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
