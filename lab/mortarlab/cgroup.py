@@ -24,6 +24,8 @@ SLICE = "mortarlab.slice"
 OWN = "mortar-lab"
 # All of these only end a hopeless wait: a machine may have ten other things to do.
 KILL_DEADLINE_S = 60
+STUCK_S = 2.0  # the freezer is done in milliseconds with what it can reach
+FREEZER_WAITS = ("get_signal", "do_freezer_trap")  # where threads of a frozen cgroup stand, by kernel
 START_S = 60.0  # by then a started command has entered its cgroup
 
 
@@ -220,13 +222,31 @@ def is_frozen(path):
         return False
 
 
+def running_threads(path):
+    """Threads below path that are neither in the freezer nor wait uninterruptibly."""
+    found = []
+    for threads in path.rglob("cgroup.threads"):
+        for tid in threads.read_text().split():
+            try:
+                waits_in = pathlib.Path(f"/proc/{tid}/wchan").read_text()
+                state = pathlib.Path(f"/proc/{tid}/stat").read_text().rpartition(") ")[2][0]
+            except OSError:
+                continue  # it has ended
+            if waits_in not in FREEZER_WAITS and state not in "DTZX":
+                found.append(int(tid))
+    return found
+
+
 def set_frozen(path, frozen, deadline_s=60):
-    """Freeze or thaw, and wait until the kernel says it is so."""
+    """Freeze or thaw, and wait until the kernel says it is so. It never says so of a thread that waits for an answer of a
+    FUSE mount whose process is in the freezer already: such a thread does not run, either."""
     (path / "cgroup.freeze").write_text("1" if frozen else "0")
     word = f"frozen {int(frozen)}"
-    end = time.monotonic() + deadline_s
+    begin = time.monotonic()
     while word not in (path / "cgroup.events").read_text():
-        if time.monotonic() > end:
+        if frozen and time.monotonic() > begin + STUCK_S and not running_threads(path):
+            return
+        if time.monotonic() > begin + deadline_s:
             raise LabError(f"{path.name}: not {word} after {deadline_s} s")
         time.sleep(0.01)
 

@@ -444,7 +444,7 @@ def test_a_brick_whose_port_glusterd_has_lost_is_started_anew(guest):
         address = cluster.show("host3", "host", "show", "host2")["addresses"]["storage"]
         port = re.search(r":(\d+) .*glusterfsd", lab.exec("host2", ["ss", "-Hltnp"]).stdout)[1]
         lab.exec("host1", ["nft", f"table inet lost {{ chain out {{ type filter hook output priority 0; "
-                                  f"ip daddr {address} tcp dport {port} drop; }} }}"])
+                                  f"ip daddr {address} tcp dport {port} drop\n }}; }}"])
         lab.exec("host1", ["ss", "-K", "-H", "-t", "dst", address, "dport", "=", f":{port}"])
         cluster.wait_until("the brick is another process", lambda: brick_pids() and brick_pids() != before, 180)
         cluster.wait_until("it has a port", lambda: not portless())
