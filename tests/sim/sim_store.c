@@ -109,6 +109,27 @@ static void note_ack(struct sim *s, const char *key, const json_t *value)
     }
 }
 
+/* A move that has failed has left nothing on its target, or says that this is not known. */
+static void check_failed_move(struct sim *s, const char *key, const json_t *task)
+{
+    const char *name = json_text_of(task, "object");
+    const char *said = json_text_of(json_object_get(task, "error"), "message");
+    if (!str_starts(key, KEY_TASK) || !str_eq(json_text_of(task, "kind"), "vm.migrate") || !json_object_get(task, "ended_ms") ||
+        !said || strstr(said, "is not known")) {
+        return;
+    }
+    _cleanup_free_ char *own = str_printf("%s%s/own", KEY_VM, name);
+    const json_t *mig = json_object_get(sim_get(s, own), "mig");
+    size_t vm = sim_vm_find(s, name);
+    for (size_t h = 0; vm < SIM_VMS_MAX && h < s->hosts_n; h++) {
+        const struct sim_domain *d = &s->hosts[h].domains[vm];
+        if (str_eq(json_text_of(mig, "id"), json_text_of(task, "id")) && str_eq(json_text_of(mig, "phase"), "aborted") &&
+            str_eq(json_text_of(mig, "dst"), s->hosts[h].name) && d->exists && d->epoch == json_u64_of(mig, "epoch", 0)) {
+            sim_violated(s, "the move of '%s' has failed, and its copy is still on %s", name, s->hosts[h].name);
+        }
+    }
+}
+
 static void note_put(struct sim *s, const char *key, const json_t *value)
 {
     bool is_dull = str_starts(key, KEY_SEEN) || str_starts(key, KEY_USE);
@@ -150,6 +171,7 @@ static json_t *commit(struct sim *s, const json_t *args, bool *ret_ok)
             sim_store_set(s, key, row);
             note_put(s, key, row);
             note_ack(s, key, row);
+            check_failed_move(s, key, row);
             sim_ha_on_commit(s, key, row);
             json_array_append(puts, ((struct sim_record *)smap_get(&s->store, key))->row);
         }

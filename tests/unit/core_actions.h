@@ -49,3 +49,10 @@ static inline _unused_ const json_t *action_args(const json_t *actions, const ch
 {
     return json_object_get(action_of(actions, id), "args");
 }
+
+/** action_saved - one step: the store has taken the task @id as this core read it. Return: its actions; caller frees */
+static inline _unused_ json_t *action_saved(struct core *c, const char *id, uint64_t now_us)
+{
+    _cleanup_free_ char *event = str_printf("{\"ev\":\"done\",\"id\":\"save/%s\",\"result\":{}}", id);
+    return actions_of(c, event, now_us);
+}

@@ -290,17 +290,40 @@ static void a_move_waits_until_the_targets_guard_enforces(void **state)
     }
 }
 
+#define MOVE_THAT_COPIES                                                                                           \
+    "[\"/mortar/v1/task/t1\",12,{\"id\":\"t1\",\"kind\":\"vm.migrate\",\"object\":\"db1\",\"runner\":\"host1\","        \
+    "\"state\":\"running\",\"phase\":\"copy\",\"args\":{\"name\":\"db1\"},\"data\":{\"dst\":\"host2\"}}],"             \
+    "[\"/mortar/v1/vm/db1/own\",12,{\"owner\":\"host1\",\"inc\":1,\"epoch\":3,\"mig\":{\"id\":\"t1\",\"dst\":"          \
+    "\"host2\",\"dst_inc\":1,\"epoch\":5,\"phase\":\"active\"}}]"
+
+/* Moves of seed 90014412: the dead agent before had failed this move and undone it (T8); the new one, which had read of before
+ * that, copied the guest once more, although the target had just said that nothing was left. */
+static void an_agent_that_starts_asks_for_nothing_before_the_store_has_told_that_the_task_stands(void **state)
+{
+    for (int stands = 0; stands < 2; stands++) {
+        _cleanup_(core_freep) struct core *c = core_world_new();
+        _cleanup_json_ json_t *first = step(c, MOVE_THAT_COPIES, 12, AT);
+        assert_null(action_find(first, "id", "task/t1/"));
+        _cleanup_free_ char *compares = json_format(json_object_get(action_args(first, "save/t1"), "compares"));
+        assert_string_equal(compares, "[[\"/mortar/v1/task/t1\",12]]");
+        _cleanup_json_ json_t *then = stands ? action_saved(c, "t1", AT)
+                                             : actions_of(c, "{\"ev\":\"done\",\"id\":\"save/t1\",\"error\":{\"name\":"
+                                                             "\"store.conflict\",\"message\":\"\"}}", AT);
+        assert_int_equal(!!action_of(then, "task/t1/copy/qemu"), stands);
+        _cleanup_json_ json_t *later = actions_of(c, "{\"ev\":\"tick\"}", AT + 1);
+        assert_null(action_find(later, "id", "task/t1/"));
+    }
+}
+
 /* The target resumes at once when it hears of T7: one commit says who owns it and what is left to do (adr/0008). */
 static void t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed(void **state)
 {
     static const char records[] =
-        "[\"/mortar/v1/task/t1\",12,{\"id\":\"t1\",\"kind\":\"vm.migrate\",\"object\":\"db1\",\"runner\":\"host1\","
-        "\"state\":\"running\",\"phase\":\"copy\",\"args\":{\"name\":\"db1\"},\"data\":{\"dst\":\"host2\"}}],"
-        "[\"/mortar/v1/vm/db1/own\",12,{\"owner\":\"host1\",\"inc\":1,\"epoch\":3,\"mig\":{\"id\":\"t1\",\"dst\":"
-        "\"host2\",\"dst_inc\":1,\"epoch\":5,\"phase\":\"active\"}}],[\"/mortar/v1/vm/db1/act\",12,{\"state\":"
+        MOVE_THAT_COPIES ",[\"/mortar/v1/vm/db1/act\",12,{\"state\":"
         "\"running\",\"host\":\"host1\",\"epoch\":3,\"ha\":true,\"fails\":1,\"crashes\":{\"count\":2}}]";
     _cleanup_(core_freep) struct core *c = core_world_new();
-    _cleanup_json_ json_t *copying = step(c, records, 12, AT);
+    json_decref(step(c, records, 12, AT));
+    _cleanup_json_ json_t *copying = action_saved(c, "t1", AT);
     assert_non_null(action_args(copying, "task/t1/copy/qemu"));
     _cleanup_json_ json_t *event =
         json_loads("{\"ev\":\"done\",\"id\":\"task/t1/copy/qemu\",\"result\":{}}", 0, NULL);
@@ -371,18 +394,19 @@ static void files_of_machines_that_have_a_record_are_kept(void **state)
     "[\"/mortar/v1/node/host2\",12,{\"name\":\"host2\",\"role\":\"converged\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":"  \
     "\"10.0.0.2\",\"storage\":\"10.0.0.2\"," fields "}]"
 
-/* What one step asks for: "vm.look", "image.import", or why the task ends. Caller frees */
+/* What is asked for first: "vm.look", "image.import", or why the task ends. Caller frees */
 static char *begins_by(const char *rows)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
-    _cleanup_json_ json_t *actions = step(c, rows, 12, AT);
-    const json_t *a = action_find(actions, "id", "task/t1/import/");
-    if (a) {
-        assert_true(!action_of(actions, "task/t1/import/look") || !action_of(actions, "task/t1/import/copy"));
-        return str_dup(json_text_of(a, "do"));
+    _cleanup_json_ json_t *first = step(c, rows, 12, AT);
+    const json_t *task = put_of(first, "save/t1", "/mortar/v1/task/t1");
+    if (json_object_get(task, "error")) {
+        return str_dup(json_text_of(json_object_get(task, "error"), "message"));
     }
-    const json_t *task = put_of(actions, "save/t1", "/mortar/v1/task/t1");
-    return str_dup(json_text_of(json_object_get(task, "error"), "message"));
+    _cleanup_json_ json_t *actions = action_saved(c, "t1", AT);
+    const json_t *a = action_find(actions, "id", "task/t1/import/");
+    assert_true(!action_of(actions, "task/t1/import/look") || !action_of(actions, "task/t1/import/copy"));
+    return str_dup(json_text_of(a, "do"));
 }
 
 static void expect_begin(const char *rows, const char *expected)
@@ -409,6 +433,7 @@ static void the_copy_follows_the_look_and_is_not_ended_by_a_start(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     json_decref(step(c, HA OWNED("stopped", "1") "," IMPORT(DISK), 12, AT));
+    json_decref(action_saved(c, "t1", AT));
     _cleanup_json_ json_t *copy =
         actions_of(c, "{\"ev\":\"done\",\"id\":\"task/t1/import/look\",\"result\":{}}", AT + USEC_PER_SEC);
     assert_non_null(action_of(copy, "task/t1/import/copy"));
@@ -435,6 +460,7 @@ int main(void)
         cmocka_unit_test(what_a_task_commits_compares_that_it_still_runs),
         cmocka_unit_test(a_failed_migration_ends_without_t8_only_when_the_store_says_so),
         cmocka_unit_test(a_move_waits_until_the_targets_guard_enforces),
+        cmocka_unit_test(an_agent_that_starts_asks_for_nothing_before_the_store_has_told_that_the_task_stands),
         cmocka_unit_test(t7_says_in_the_same_commit_that_the_copy_is_to_be_resumed),
         cmocka_unit_test(a_start_of_what_seems_to_run_compares_that_it_is_wanted),
         cmocka_unit_test(a_start_that_a_stop_has_overtaken_ends_at_once),

@@ -60,6 +60,7 @@ static void a_polite_cancel_aborts_and_force_cuts_the_connection_too(void **stat
 {
     _cleanup_(core_freep) struct core *c = core_world_new();
     json_decref(watch(c, MIG_OWN("host1") "," MIGRATION("host1", ""), 2 * USEC_PER_SEC));
+    json_decref(action_saved(c, "t", 2 * USEC_PER_SEC));
     _cleanup_json_ json_t *polite = watch(c, MIGRATION_AT("31", "host1", CANCEL), 3 * USEC_PER_SEC);
     assert_non_null(action_args(polite, "task/t/copy/cancel"));
     assert_null(action_args(polite, "task/t/copy/cut"));

@@ -94,11 +94,39 @@ static bool is_worth_another_try(const struct attempt *a, bool until_known)
                        : a->fails <= RETRY_MAX && class == ERR_CLASS_TRANSIENT;
 }
 
+static void save(struct op *o)
+{
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    if (o->is_local) {
+        json_decref(o->c->local_task);
+        o->c->local_task = json_incref(o->task);
+        (void)act_try(o->c, id, "local.save", json_pack("{s:O}", "task", o->task), 0);
+        return;
+    }
+    struct commit t = commit_new();
+    commit_put(o->c, &t, KEY_TASK, o->id, json_incref(o->task));
+    (void)commit_try(o->c, id, &t);
+}
+
+/* What an agent that starts reads of a task may be long past (I7): the dead one before it may have failed it, and undone it.
+ * So nothing is asked for before a save of it, in this life, has told that it stands as it was read. */
+static bool is_known_to_stand(const struct op *o)
+{
+    _cleanup_free_ char *id = str_printf("save/%s", o->id);
+    return o->is_local || act_has_succeeded(o->c, id);
+}
+
 static enum op_verdict do_action(struct op *o, const char *sub, const char *name, json_t *args,
                                  bool until_known, const json_t **ret)
 {
     _cleanup_free_ char *id = str_printf("task/%s/%s/%s", o->id, o->phase, sub);
     struct attempt *a = act_find(o->c, id);
+    if (!a && !is_known_to_stand(o)) {
+        json_decref(args);
+        save(o);
+        o->is_committing = true;
+        return OP_WAIT;
+    }
     if (is_worth_another_try(a, until_known)) {
         op_note(o, "trying again: %.150s", a->error.msg);
         (void)act_try(o->c, id, name, args, 0);
@@ -155,20 +183,6 @@ enum op_verdict op_commit(struct op *o, const char *sub, struct commit *t)
     }
     o->is_committing = commit_try(o->c, id, t);
     return OP_WAIT;
-}
-
-static void save(struct op *o)
-{
-    _cleanup_free_ char *id = str_printf("save/%s", o->id);
-    if (o->is_local) {
-        json_decref(o->c->local_task);
-        o->c->local_task = json_incref(o->task);
-        (void)act_try(o->c, id, "local.save", json_pack("{s:O}", "task", o->task), 0);
-        return;
-    }
-    struct commit t = commit_new();
-    commit_put(o->c, &t, KEY_TASK, o->id, json_incref(o->task));
-    (void)commit_try(o->c, id, &t);
 }
 
 static bool is_saving(const struct op *o)
