@@ -104,11 +104,15 @@ int act_fence_table(const struct env *env, const json_t *args, struct act_ctx *c
     }
     r = r < 0 ? r : fence_table_boot(FENCE_BOOT_FILE, &t, e);
     r = r < 0 ? r : unit_enable(FENCE_UNIT, e);
-    r = r < 0 ? r : fence_table_apply(&t, NULL, e);
+    bool changed = false;
+    r = r < 0 ? r : fence_table_apply(&t, &changed, e);
     if (r == 0) {
         try_again(&t);
     }
-    *ret = r == 0 ? json_pack("{s:O}", "open", open) : NULL;
+    if (r == 0 && changed && json_bool_of(args, "is_known", false)) {
+        log_warning("somebody had changed the fence's table, it stands again", "table=%s", FENCE_TABLE);
+    }
+    *ret = r == 0 ? json_pack("{s:O,s:b}", "open", open, "changed", changed) : NULL;
     return r;
 }
 

@@ -7,9 +7,12 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
+#include "adapters/fence/fence_watch.h"
 #include "adapters/virt/virt_drive.h"
 #include "adapters/virt/virt_host.h"
 #include "agent/act_vm.h"
@@ -258,6 +261,26 @@ static void on_virt_event(void *arg, void *msg)
     api_wake(a);
 }
 
+static void on_table(void *arg, int fd, uint32_t events)
+{
+    struct agent *a = arg;
+    struct err e = {0};
+    if (fence_watch_read(fd)) {
+        (void)agent_feed(a, json_pack("{s:s}", "ev", "table"), &e); /* only requests are refused */
+    }
+}
+
+/* Without it the table is looked at each 10 s. */
+static void watch_table(struct agent *a)
+{
+    struct err e = {0};
+    if (fence_watch_open(&a->table_fd, &e) < 0) {
+        log_err(LOG_LV_WARNING, "changes of the fence's table are not told", &e);
+        return;
+    }
+    a->table_source = loop_io(a->loop, a->table_fd, EPOLLIN, on_table, a);
+}
+
 static int start_parts(struct agent *a, struct err *e)
 {
     int r = mailbox_new(a->loop, on_mail, a, &a->mailbox, e);
@@ -279,6 +302,7 @@ int agent_new(struct loop *l, struct agent **ret, struct err *e)
     _cleanup_json_ json_t *task = NULL;
     _cleanup_(agent_freep) struct agent *a = xcalloc(1, sizeof(*a));
     a->loop = l;
+    a->table_fd = -1;
     a->core = core_new();
     int r = read_ids(&a->env, e);
     r = r < 0 ? r : start_parts(a, e);
@@ -298,6 +322,7 @@ int agent_new(struct loop *l, struct agent **ret, struct err *e)
         return r;
     }
     (void)agent_feed(a, start_event(a, task), e);
+    watch_table(a);
     a->tick = loop_timer(l, TICK_US, on_tick, a);
     a->tick_at_us = clock_boottime_us() + TICK_US;
     r = guard_feed_new(a->mailbox, &a->guard_feed, e);
@@ -314,6 +339,10 @@ void agent_free(struct agent *a)
         return;
     }
     loop_source_free(a->tick);
+    loop_source_free(a->table_source);
+    if (a->table_fd >= 0) {
+        (void)close(a->table_fd);
+    }
     httpd_free(a->httpd);
     feed_free(a->feed);
     guard_feed_free(a->guard_feed);

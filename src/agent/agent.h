@@ -41,6 +41,8 @@ struct agent {
     struct guard_feed *guard_feed; /* what this host's guard says */
     struct feed *feed;        /* list and watch of the store; NULL without a cluster */
     struct httpd *httpd;
+    struct loop_source *table_source; /* somebody changes the fence's table; NULL where that is not told */
+    int table_fd;
     struct loop_source *tick;
     uint64_t tick_at_us;      /* when it is due */
     struct waiter *waiters;

@@ -142,10 +142,18 @@ static void learn_domains(struct core *c, const json_t *result)
     json_decref(ours);
 }
 
-/* Whom the filter lets in. T11 of who came back asks for a look of after that: look at once. */
-static void learn_table(struct core *c, json_t *table)
+/* Whom the filter lets in. T11 of who came back asks for a look of after that: look at once. A table that had to be written
+ * although it was to let in the same as before had been taken away by somebody else: meanwhile hosts that are cut off may have
+ * come through. Their sockets are ended and what they sent is drained once more. */
+static void learn_table(struct core *c, const json_t *result)
 {
+    _cleanup_json_ json_t *table = json_copy((json_t *)result);
     _cleanup_json_ json_t *before = ha_let_in(c);
+    bool has_changed = json_bool_of(table, "changed", false);
+    json_object_del(table, "changed");
+    if (has_changed && json_equal(table, smap_get(&c->seen, "ha/table"))) {
+        act_forget(c, "ha/fence/");
+    }
     remember(c, "ha/table", table);
     _cleanup_json_ json_t *now = ha_let_in(c);
     if (now && !json_equal(before, now)) {
@@ -324,6 +332,8 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     } else if (str_eq(kind, "guard")) {
         history_guard(c, smap_get(&c->seen, "ha/guard"), json_object_get(event, "status"));
         remember(c, "ha/guard", json_object_get(event, "status"));
+    } else if (str_eq(kind, "table")) {
+        smap_put(&c->seen, HA_TABLE_TOUCHED, json_pack("{s:I}", "at_us", (json_int_t)c->now_us));
     } else if (str_eq(kind, "start")) {
         on_start(c, event);
     } else if (str_eq(kind, "request")) {

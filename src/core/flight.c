@@ -246,7 +246,7 @@ json_t *flight_unpack(const struct core *c, json_t *packed)
 static bool is_event(const json_t *event)
 {
     static const char *const kinds[] = {"list", "lost", "watch", "done", "progress", "domain",
-                                        "guard", "start", "request", "tick"};
+                                        "guard", "start", "table", "request", "tick"};
     const char *kind = json_text_of(event, "ev");
     for (size_t i = 0; i < ELEMENTS(kinds); i++) {
         if (str_eq(kinds[i], kind)) {

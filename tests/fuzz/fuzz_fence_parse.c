@@ -6,6 +6,7 @@
 #include "adapters/fence/fence_dump_parse.h"
 #include "adapters/fence/fence_index_parse.h"
 #include "adapters/fence/fence_table_parse.h"
+#include "adapters/fence/fence_watch_parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -30,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     run_drain(text, size);
     (void)parse_fence_table(text, size, &sets, NULL); /* refusing is fine, too */
+    (void)parse_fence_watch(data, size);
     (void)parse_fence_record(text, size, &record, NULL);
     (void)count_fence_sockets(text, &first);
     (void)fence_addr_parse(text, &addr, NULL, NULL);

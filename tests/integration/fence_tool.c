@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Drives adapters/fence from the integration test: one verb per call, plain lines as answers.
  * A failure prints the error's stable name and message, and exits 1. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "adapters/fence/fence_drain.h"
 #include "adapters/fence/fence_index.h"
 #include "adapters/fence/fence_launder.h"
+#include "adapters/fence/fence_watch.h"
 #include "io/clock.h"
 #include "io/cmd.h"
 
@@ -100,6 +102,28 @@ static int launder(int argc, char **argv, struct err *e)
     return r;
 }
 
+/* A line for what was told, until something concerned the fence's table. */
+static int watch(uint64_t deadline_us, struct err *e)
+{
+    int fd = -1;
+    int r = fence_watch_open(&fd, e);
+    if (r < 0) {
+        return r;
+    }
+    printf("watching\n");
+    (void)fflush(stdout); /* read by the test while we wait */
+    for (bool is_ours = false; !is_ours;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, (int)clock_left_ms(deadline_us)) <= 0) {
+            return ERR_SET(e, TIMEOUT, "nothing is told");
+        }
+        is_ours = fence_watch_read(fd);
+        printf("%s\n", is_ours ? "the fence" : "another table");
+        (void)fflush(stdout);
+    }
+    return 0;
+}
+
 static int run(int argc, char **argv, struct err *e)
 {
     _cleanup_fence_table_ struct fence_table t = {0};
@@ -129,6 +153,9 @@ static int run(int argc, char **argv, struct err *e)
     }
     if (str_eq(verb, "drain") && argc >= 5) {
         return drain(argc - 2, argv + 2, e);
+    }
+    if (str_eq(verb, "watch") && argc == 3) {
+        return watch(in_ms(argv[2]), e);
     }
     if (str_eq(verb, "kill") && argc == 5) {
         unsigned killed = 0;

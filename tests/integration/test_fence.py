@@ -253,6 +253,21 @@ class Fence(unittest.TestCase):
         self.tool(h, "remove")
         self.tool(h, "remove")
 
+    def test_1b_a_change_of_the_table_is_told_and_one_of_others_is_told_apart(self):
+        h = self.h2
+        for change in (("flush", "ruleset"), ("delete", "element", "inet", "mortar_fence", "open4", f"{{ {self.h1.address} }}")):
+            self.tool(h, "apply", *self.table(h))
+            watcher = subprocess.Popen(h.enter(TOOL, "watch", "20000"), stdout=subprocess.PIPE, text=True)
+            self.children.append(watcher)
+            self.assertEqual(watcher.stdout.readline(), "watching\n")
+            h.run("nft", "add", "table", "inet", "somebodys")
+            self.assertEqual(watcher.stdout.readline(), "another table\n")
+            h.run("nft", *change)
+            self.assertEqual(watcher.stdout.readline(), "the fence\n")
+            self.assertEqual(watcher.wait(), 0)
+        h.run("nft", "delete", "table", "inet", "somebodys")
+        self.tool(h, "remove")
+
     def test_2_closed_host_reaches_services_only_and_strangers_all(self):
         h = self.h3
         for port in (5000, 8843):

@@ -14,6 +14,7 @@
 #include "adapters/fence/fence_pieces.h"
 #include "adapters/fence/fence_record.h"
 #include "adapters/fence/fence_table_parse.h"
+#include "adapters/fence/fence_watch_parse.h"
 #include "io/file.h"
 
 #include "golden.h"
@@ -507,6 +508,38 @@ static void more_pieces_than_fit_are_never_taken_for_all(void **state)
     assert_true(p->is_cut);
 }
 
+/* ---- what the kernel tells of changes ---- */
+
+/* nlmsghdr, nfgenmsg, and one attribute: "table 'mortar_fence' is deleted", as Linux 6.1 sends it on a little-endian machine. */
+#define TOLD_BYTES 44
+static void told_of(const char *table, unsigned char subsystem, unsigned char *msg)
+{
+    uint32_t len = TOLD_BYTES;
+    uint16_t attr_len = (uint16_t)(4 + strlen(table) + 1);
+    memset(msg, 0, TOLD_BYTES);
+    memcpy(msg, &len, sizeof(len));
+    msg[4] = 2; /* NFT_MSG_DELTABLE */
+    msg[5] = subsystem;
+    memcpy(msg + 20, &attr_len, sizeof(attr_len));
+    msg[22] = 1; /* NFTA_TABLE_NAME */
+    memcpy(msg + 24, table, strlen(table) + 1);
+}
+
+static void a_change_of_our_table_is_found_among_others_and_what_is_cut_counts_as_one(void **state)
+{
+    enum { NFTABLES = 10, CTNETLINK = 1 };
+    unsigned char msgs[2 * TOLD_BYTES];
+    told_of("mortar_fences", NFTABLES, msgs);
+    assert_false(parse_fence_watch(msgs, TOLD_BYTES));
+    told_of("mortar_fence", CTNETLINK, msgs);
+    assert_false(parse_fence_watch(msgs, TOLD_BYTES));
+    told_of("mortar_fence", NFTABLES, msgs + TOLD_BYTES);
+    assert_true(parse_fence_watch(msgs, 2 * TOLD_BYTES));
+    told_of("filter", NFTABLES, msgs);
+    assert_true(parse_fence_watch(msgs, TOLD_BYTES - 1));
+    assert_false(parse_fence_watch(msgs, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,6 +567,7 @@ int main(void)
         cmocka_unit_test(shard_names_are_exact),
         cmocka_unit_test(path_attribute_tells_shards_from_files),
         cmocka_unit_test(blame_is_a_counter_that_is_not_zero),
+        cmocka_unit_test(a_change_of_our_table_is_found_among_others_and_what_is_cut_counts_as_one),
         cmocka_unit_test(index_without_attributes_is_resolved_by_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

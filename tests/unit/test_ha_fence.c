@@ -69,6 +69,62 @@ static void a_data_brick_does_not_wait_for_ever_for_the_arbiter(void **state)
     expect(c, tick_event, 2 * USEC_PER_SEC + 400000, "fence.cut ");
 }
 
+static const char table_event[] = "{\"ev\":\"table\"}";
+static const char table_stands[] =
+    "{\"ev\":\"done\",\"id\":\"ha/table\",\"result\":{\"open\":{\"host3\":1},\"changed\":false}}";
+static const char table_was_gone[] =
+    "{\"ev\":\"done\",\"id\":\"ha/table\",\"result\":{\"open\":{\"host3\":1},\"changed\":true}}";
+
+/* host2 is cut off, its writes are drained, and the table has been looked at since. */
+static struct core *cut_off(uint64_t at_us)
+{
+    struct core *c = fencing();
+    expect(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}",
+           at_us, "fence.cut ");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 1, "fence.drain fence.table ");
+    expect(c, table_was_gone, at_us + 2, ""); /* it was open to host2: no foreign hand */
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"result\":[]}", at_us + 3, "");
+    return c;
+}
+
+/* "nft flush ruleset" lets a host in that is cut off. */
+static void the_table_is_looked_at_as_soon_as_somebody_has_touched_it(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = cut_off(at_us);
+    expect(c, tick_event, at_us + USEC_PER_SEC, "");
+    expect(c, table_event, at_us + USEC_PER_SEC + 1, "fence.table ");
+    expect(c, table_event, at_us + USEC_PER_SEC + 2, ""); /* while it is looked at: once more afterwards */
+    expect(c, table_stands, at_us + USEC_PER_SEC + 3, "fence.table ");
+    expect(c, table_stands, at_us + USEC_PER_SEC + 4, "");
+    expect(c, tick_event, at_us + 12 * USEC_PER_SEC, "fence.table ");
+}
+
+/* Meanwhile the host may have come through: what was proved before proves nothing any more. */
+static void a_table_that_was_taken_away_is_followed_by_another_cut_and_drain(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = cut_off(at_us);
+    expect(c, table_event, at_us + USEC_PER_SEC, "fence.table ");
+    expect(c, table_was_gone, at_us + USEC_PER_SEC + 1, "fence.cut ");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + USEC_PER_SEC + 2, "fence.drain ");
+}
+
+/* A drain that was under way when the cut had to be made once more tells nothing of who came through between. */
+static void a_drain_counts_only_when_it_was_begun_after_the_cut(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = fencing();
+    expect(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}",
+           at_us, "fence.cut ");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 1, "fence.drain fence.table ");
+    expect(c, table_was_gone, at_us + 2, "");
+    expect(c, table_event, at_us + 3, "fence.table ");
+    expect(c, table_was_gone, at_us + 4, "fence.cut ");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 5, "");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"result\":[]}", at_us + 6, "fence.drain ");
+}
+
 /* The open record that the commit of the step asks for, as text; "" without one. */
 static char *asks_for(struct core *c, const char *text, uint64_t at_us)
 {
@@ -120,6 +176,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_data_brick_closes_after_the_arbiter_and_by_the_cut_alone),
+        cmocka_unit_test(the_table_is_looked_at_as_soon_as_somebody_has_touched_it),
+        cmocka_unit_test(a_table_that_was_taken_away_is_followed_by_another_cut_and_drain),
+        cmocka_unit_test(a_drain_counts_only_when_it_was_begun_after_the_cut),
         cmocka_unit_test(a_data_brick_does_not_wait_for_ever_for_the_arbiter),
         cmocka_unit_test(who_has_booted_lets_nobody_in_before_its_record_says_so),
     };

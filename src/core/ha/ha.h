@@ -99,6 +99,7 @@ const char *ha_return_needs(const struct core *c, const char *host);
  * T9: what an earlier look has seen is gone, and whether they were started again nothing else says
  */
 bool ha_knows_bricks(const struct core *c);
+#define HA_TABLE_TOUCHED "ha/touched" /* seen here: {at_us: when somebody changed the fence's table} */
 #define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
 /**
  * ha_let_in - {host: inc} of the hosts on their way back that this one has let in (A9): of others what its filter was told,

@@ -11,7 +11,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 
-#define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* "systemctl restart nftables" takes all tables away */
+#define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* should a change of the table not have been told */
 #define ONCE (UINT64_MAX / 2) /* a pause that does not end: what succeeded is not done again */
 
 /* One host that this one acts against. */
@@ -154,9 +154,21 @@ static const char *denying_instance(const struct foe *f)
     return is_over ? json_text_of(said, "instance") : NULL;
 }
 
+/* By a drain that was begun after the cut: a cut that had to be made once more needs another one. */
+static bool is_drained(const struct foe *f)
+{
+    _cleanup_free_ char *cut_id = id_of(f, "cut");
+    _cleanup_free_ char *drain_id = id_of(f, "drain");
+    return has_succeeded(f, "cut") && has_succeeded(f, "drain") &&
+           act_find(f->c, drain_id)->started_us >= act_find(f->c, cut_id)->started_us;
+}
+
 static void drain(struct foe *f)
 {
     _cleanup_free_ char *id = id_of(f, "drain");
+    if (has_succeeded(f, "drain") && !is_drained(f)) {
+        act_forget(f->c, id);
+    }
     if (act_is_due(f->c, id, ONCE)) {
         (void)act_try(f->c, id, "fence.drain",
                       json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
@@ -183,8 +195,7 @@ static void put_ack(struct foe *f, const char *instance)
 static void acknowledge(struct foe *f) /* T2 */
 {
     const char *instance = denying_instance(f);
-    if (instance && has_succeeded(f, "cut") && has_succeeded(f, "drain") &&
-        str_eq(json_text_of(f->node, "state"), "fencing")) {
+    if (instance && is_drained(f) && str_eq(json_text_of(f->node, "state"), "fencing")) {
         put_ack(f, instance);
     }
 }
@@ -197,7 +208,7 @@ static void flush(struct foe *f)
         return;
     }
     drain(f);
-    if (has_succeeded(f, "drain")) {
+    if (is_drained(f)) {
         put_ack(f, NULL);
     }
 }
@@ -260,6 +271,13 @@ static bool is_cut_due(const struct core *c)
     return false;
 }
 
+/* Somebody has changed the table since it was looked at last; our own writes are told, too, and cost one more look. */
+static bool is_touched(const struct core *c)
+{
+    const struct attempt *look = act_find(c, "ha/table");
+    return look && json_u64_of(smap_get(&c->seen, HA_TABLE_TOUCHED), "at_us", 0) > look->started_us;
+}
+
 static void open_hosts(struct core *c)
 {
     json_t *wanted = basis_memo(c, MEMO_OPEN, wanted_open);
@@ -273,11 +291,11 @@ static void open_hosts(struct core *c)
         ask_to_open(c, wanted);
         return;
     }
-    uint64_t pause_us = is_applied ? LOOK_AGAIN_US : 0;
+    uint64_t pause_us = is_applied && !is_touched(c) ? LOOK_AGAIN_US : 0;
     if (!(applied && is_cut_due(c)) && act_is_due(c, "ha/table", pause_us)) {
         (void)act_try(c, "ha/table", "fence.table",
-                      json_pack("{s:O,s:s,s:o}", "open", wanted, "self", c->host, "peers", peers_of(c)),
-                      pause_us);
+                      json_pack("{s:O,s:b,s:s,s:o}", "open", wanted, "is_known", is_applied, "self", c->host, "peers",
+                                peers_of(c)), pause_us);
     }
 }
 
