@@ -133,6 +133,39 @@ static void case_18_host_on_its_way_back_waits_for_a_second_one_that_dies(void *
     }
 }
 
+/* --- a host without bricks ------------------------------------------------------------------- */
+
+static bool is_member(struct sim *s, const void *host)
+{
+    return str_eq(kit_state(s, *(const size_t *)host), "online");
+}
+
+/* It has no copy that could be old, and reaches the pool as those do that were never fenced. */
+static void case_1_and_9_a_host_without_bricks_is_a_member_again_while_a_brick_host_is_off(void **state)
+{
+    for (int i = 0; i < kit_schedules(5); i++) {
+        struct sim s;
+        const size_t brick_host = 0;
+        const size_t compute = 3;
+        sim_init(&s, kit_first_seed() + (uint64_t)i, 5);
+        sim_ha_init(&s);
+        sim_run(&s, 15 * USEC_PER_SEC);
+        kit_ask(&s, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "vms", "hosts", "host1", "host2",
+                                             "host3"), "done");
+        kit_ask(&s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
+        sim_run(&s, 5 * USEC_PER_SEC);
+        sim_ha_power_off(&s, brick_host);
+        assert_true(kit_until(&s, is_fenced, &brick_host, 60 * USEC_PER_SEC));
+        cut_off(&s, compute);
+        assert_true(kit_until(&s, is_fenced, &compute, 90 * USEC_PER_SEC));
+        sim_ha_heal(&s);
+        assert_true(kit_until(&s, is_member, &compute, 180 * USEC_PER_SEC));
+        assert_string_equal(kit_state(&s, brick_host), "fenced");
+        sim_ha_done(&s);
+        sim_done(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +173,7 @@ int main(void)
         cmocka_unit_test(cases_2_and_9_a_host_whose_own_brick_does_not_end_stays_fenced_and_says_why),
         cmocka_unit_test(cases_2_and_9_an_own_brick_that_is_kept_would_be_found),
         cmocka_unit_test(cases_2_and_9_an_own_brick_whose_last_thread_is_not_waited_for_would_be_found),
+        cmocka_unit_test(case_1_and_9_a_host_without_bricks_is_a_member_again_while_a_brick_host_is_off),
         cmocka_unit_test(case_18_host_on_its_way_back_waits_for_a_second_one_that_dies),
     };
     if (getenv("MORTAR_ONLY")) {

@@ -175,6 +175,13 @@ bool ha_look_counts(const struct core *c, const json_t *seen, const char *host)
     return json_equal(json_object_get(json_object_get(seen, "let_in"), host), json_object_get(node_get(c, host), "inc"));
 }
 
+const json_t *ha_bricks_beside(const struct core *c, const char *pool, const char *host)
+{
+    const json_t *p = world_get(&c->world, KEY_POOL, pool);
+    bool concerns = ha_pool_is_on(c, pool) && pool_brick_of(p, host);
+    return concerns ? json_object_get(p, "bricks") : NULL;
+}
+
 /* A host that has had time to look since @host was let in, and has told of no look: borrowed, or NULL */
 static const char *mute_about(const struct core *c, const char *host)
 {
@@ -188,7 +195,7 @@ static const char *mute_about(const struct core *c, const char *host)
         _cleanup_free_ char *what = str_printf("pool/%s", it.name);
         size_t i;
         json_t *brick;
-        json_array_foreach(ha_pool_is_on(c, it.name) ? json_object_get(it.value, "bricks") : NULL, i, brick) {
+        json_array_foreach(ha_bricks_beside(c, it.name, host), i, brick) {
             const char *by = json_text_of(brick, "host");
             if (!ha_look_counts(c, node_seen(c, by, what), host)) {
                 return by;

@@ -108,6 +108,12 @@ bool ha_knows_bricks(const struct core *c);
  * Return: new reference, or NULL when there is none
  */
 json_t *ha_let_in(const struct core *c);
+/**
+ * ha_bricks_beside - bricks of @pool that have to agree before @host is trusted again: all, when it has a copy that may be old
+ * Return: borrowed; NULL when it has no brick there, for then it is as a host that was never fenced, or when failover is off
+ */
+const json_t *ha_bricks_beside(const struct core *c, const char *pool, const char *host);
+
 /** ha_look_counts - was this look at a pool, as its host tells of it (may be NULL), begun with @host let in there? */
 bool ha_look_counts(const struct core *c, const json_t *seen, const char *host);
 /** ha_return_text - what is in the way of @host's return by either, and what to do. New string, or NULL */

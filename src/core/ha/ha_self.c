@@ -177,7 +177,7 @@ static bool is_healed(struct core *c, struct commit *t)
         if (pool_wants_mount(c, it.value, c->host) && !pool_is_usable_on(c, it.name, c->host)) {
             return false; /* it could give nothing to its guests; a pool that is being removed has none */
         }
-        json_array_foreach(json_object_get(it.value, "bricks"), i, brick) {
+        json_array_foreach(ha_bricks_beside(c, it.name, c->host), i, brick) {
             const char *host = json_text_of(brick, "host");
             _cleanup_free_ char *told = str_printf("%s/%s", host, what);
             commit_guard(c, t, KEY_SEEN, told);
