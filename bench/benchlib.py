@@ -13,7 +13,7 @@ sys.path.insert(0, str(TREE / "lab"))
 
 from mortarcluster import Cluster, Guest  # noqa: E402  (the path must come first)
 from mortarcluster import guest as guest_module  # noqa: E402
-from mortarlab import Lab  # noqa: E402
+from mortarlab import Lab, find_capabilities  # noqa: E402
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 TIMED = 'b=$(date +%s%N); "$@" >&2; c=$?; echo $(($(date +%s%N) - b)); exit $c'
@@ -31,10 +31,17 @@ def judge(bench, what, value, limit, unit):
     return met
 
 
+def parse_args(parser, bench):
+    """What the caller wants; and, before anything else is done, what this machine can do, in one line."""
+    args = parser.parse_args()
+    emit(bench, capabilities={name: entry["value"] for name, entry in find_capabilities().items()})
+    return args
+
+
 def describe(bench):
     """The machine during the run: without it the numbers mean nothing."""
     emit(bench, cores=os.cpu_count(), load=[round(x, 1) for x in os.getloadavg()],
-         kvm=any(f" {flag}" in pathlib.Path("/proc/cpuinfo").read_text() for flag in ("vmx", "svm")))
+         kvm=find_capabilities()["kvm"]["value"])
 
 
 def steal_share():

@@ -29,7 +29,7 @@ from mortarcluster import (Cluster, CommandFailed, Console, DebianGuest, Guest, 
 from mortarcluster import debian as debian_module  # noqa: E402
 from mortarcluster import guest as guest_module  # noqa: E402
 from mortarcluster.timeline import STEPS as TIME_LINE  # noqa: E402
-from mortarlab import Lab, LabError, image  # noqa: E402
+from mortarlab import Lab, LabError, capability, image  # noqa: E402
 
 GROUPS = ["build", "lab"]
 MEMORY_MIB = 2500
@@ -129,8 +129,10 @@ def tell_plan(name, is_debian):
 
 def prepare(is_debian):
     """Packages, our .debs, the guest: the directory of the .debs, and the guest's directory or image."""
-    with Step("install what is missing from Debian"):
+    with Step("install what is missing from Debian, and find out what this machine can do"):
         packages.install(GROUPS)
+        for line in capability.format_table(capability.find_capabilities()):  # tries the tools just installed
+            say(f"    {line}")
     debs = TREE / "build-debs"
     with Step("build Mortar's packages"):
         done = subprocess.run([TREE / "packaging/build-debs", "--out", debs], check=True,
@@ -372,4 +374,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
