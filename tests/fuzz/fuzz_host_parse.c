@@ -34,7 +34,8 @@ static void try_facts(const char *text)
     host_links_done(&links);
     (void)host_parse_qemu_version(text, &version, &machine, NULL);
     free(host_find_package(text, "mortar"));
-    (void)host_find_listener(text, 8843, &inode);
+    (void)host_find_socket(text, &(struct host_ports){8843, 8843, false}, &inode);
+    (void)host_find_socket(text, &(struct host_ports){61152, 61215, true}, &inode);
     free(hosts_find_address(text, "host1"));
     (void)hosts_is_address(text);
 }

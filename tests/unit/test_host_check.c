@@ -4,12 +4,18 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <arpa/inet.h>
 #include <errno.h>
+#include <sys/socket.h>
 
-#include "adapters/host/check_judge.h"
 #include "adapters/host/etcd_wal_parse.h"
+#include "adapters/host/host_check.h"
+#include "adapters/host/net_plan.h"
+#include "adapters/virt/virt_conf.h"
 #include "golden.h"
+#include "guard/guard.h"
 #include "io/cmd.h"
+#include "wire/names.h"
 
 static char *read_binary(const char *name, size_t *ret_len)
 {
@@ -62,7 +68,7 @@ static void good_host(struct check_seen *s)
     s->packages = str_dup("etcd-server install ok installed 1\nglusterfs-server install ok installed 1\n"
                           "libvirt-daemon-system install ok installed 1\n"
                           "qemu-system-x86 install ok installed 1\nxfsprogs install ok installed 1\n");
-    s->ports[s->ports_n++] = (struct check_port){.port = 2379, .owner = str_dup("etcd")};
+    s->ports[s->ports_n++] = (struct check_port){.need = &check_ports[0], .owner = str_dup("etcd")};
     s->etcd = CHECK_ETCD_UNUSED;
 }
 
@@ -118,12 +124,91 @@ static void each_defect_is_named(void **state)
     strv_add(&s.domains, "win2019");
     assert_int_equal(judge(&s, "foreign.domains"), CHECK_NOTE);
     strv_done(&s.domains);
-    s.ports[0].port = 8843;
-    assert_int_equal(judge(&s, "port.free"), CHECK_REFUSE);
-    s.ports_n = 0;
-    free(s.ports[0].owner);
     s.facts.memory_bytes = 512 * MIB;
     assert_int_equal(judge(&s, "memory.size"), CHECK_REFUSE);
+}
+
+static const struct check_port_need *need_of(unsigned first, unsigned last, bool udp)
+{
+    for (size_t i = 0; i < ELEMENTS(check_ports); i++) {
+        const struct host_ports *p = &check_ports[i].ports;
+        if (p->first == first && p->last == last && p->udp == udp) {
+            return &check_ports[i];
+        }
+    }
+    fail_msg("port %u to %u is not looked at", first, last);
+    return NULL;
+}
+
+static enum check_severity judge_taken(unsigned first, unsigned last, bool udp, const char *owner)
+{
+    _cleanup_check_seen_ struct check_seen s;
+    good_host(&s);
+    s.ports[s.ports_n++] = (struct check_port){.need = need_of(first, last, udp), .owner = str_dup(owner)};
+    return judge(&s, "port.free");
+}
+
+/* By the owners' own constants. etcd's and glusterd's are those of their packages. */
+static void each_port_is_refused_to_others_only(void **state)
+{
+    static const struct {
+        unsigned port;
+        bool udp;
+        const char *owner;
+    } alone[] = {{2379, false, "etcd"},
+                 {2380, false, "etcd"},
+                 {WIRE_API_PORT, false, "mortar-api"},
+                 {24007, false, "glusterd"},
+                 {VIRT_TLS_PORT, false, "libvirtd"},
+                 {VIRT_TLS_PORT, false, "systemd"},
+                 {GUARD_PORT, true, "mortar-guard"}};
+    for (size_t i = 0; i < ELEMENTS(alone); i++) {
+        assert_int_equal(judge_taken(alone[i].port, alone[i].port, alone[i].udp, alone[i].owner), CHECK_OK);
+        assert_int_equal(judge_taken(alone[i].port, alone[i].port, alone[i].udp, "nginx"), CHECK_REFUSE);
+        assert_int_equal(judge_taken(alone[i].port, alone[i].port, alone[i].udp, "?"), CHECK_REFUSE);
+    }
+}
+
+/* A second VXLAN on a kernel comes up beside the first, beside a program's socket it does not (Linux 6.1). */
+static void a_vxlan_of_others_is_noted_a_program_refused(void **state)
+{
+    assert_int_equal(judge_taken(NET_VXLAN_PORT, NET_VXLAN_PORT, true, "?"), CHECK_NOTE);
+    assert_int_equal(judge_taken(NET_VXLAN_PORT, NET_VXLAN_PORT, true, "netcat"), CHECK_REFUSE);
+}
+
+static void a_port_of_moves_that_is_taken_is_warned_of(void **state)
+{
+    assert_int_equal(judge_taken(VIRT_MIGRATE_PORT_MIN, VIRT_MIGRATE_PORT_MAX, false, "nginx"), CHECK_WARNING);
+}
+
+/* Return: a socket that has @port of this machine's loopback, or -1 */
+static int take(int type, unsigned port)
+{
+    const struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    _cleanup_close_ int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    bool is_mine = bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0 && (type == SOCK_DGRAM || listen(fd, 1) == 0);
+    int mine = is_mine ? fd : -1;
+    fd = is_mine ? -1 : fd;
+    return mine;
+}
+
+static void a_taken_port_is_seen_with_its_owner(void **state)
+{
+    _cleanup_close_ int move = take(SOCK_STREAM, VIRT_MIGRATE_PORT_MAX);
+    _cleanup_close_ int guard = take(SOCK_DGRAM, GUARD_PORT);
+    _cleanup_check_seen_ struct check_seen s = {0};
+    if (move < 0 || guard < 0) {
+        skip(); /* somebody else has it */
+    }
+    host_check_ports(&s);
+    assert_int_equal(s.ports_n, CHECK_PORTS);
+    for (size_t i = 0; i < s.ports_n; i++) {
+        if (s.ports[i].need == need_of(VIRT_MIGRATE_PORT_MIN, VIRT_MIGRATE_PORT_MAX, false) ||
+            s.ports[i].need == need_of(GUARD_PORT, GUARD_PORT, true)) {
+            assert_string_equal(s.ports[i].owner, "test_host_check");
+        }
+    }
 }
 
 /* What the finding of KVM says, for each way in which it can be missing. */
@@ -261,6 +346,10 @@ int main(void)
         cmocka_unit_test(damaged_etcd_log_counts_as_used),
         cmocka_unit_test(good_host_has_no_finding),
         cmocka_unit_test(each_defect_is_named),
+        cmocka_unit_test(each_port_is_refused_to_others_only),
+        cmocka_unit_test(a_vxlan_of_others_is_noted_a_program_refused),
+        cmocka_unit_test(a_port_of_moves_that_is_taken_is_warned_of),
+        cmocka_unit_test(a_taken_port_is_seen_with_its_owner),
         cmocka_unit_test(kvm_is_told_apart),
         cmocka_unit_test(nested_is_told_from_bare),
         cmocka_unit_test(an_answer_of_the_probe_is_read_back),

@@ -90,10 +90,36 @@ static void listener_is_told_from_connection(void **state)
         "   0: 0100007F:094B 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 4711 1 0 100 0\n"
         "   1: 0100007F:5DC8 0100007F:094B 01 00000000:00000000 00:00000000 00000000   101        0 4712 1 0 100 0\n";
     uint64_t inode = 0;
-    assert_true(host_find_listener(text, 2379, &inode));
+    assert_true(host_find_socket(text, &(struct host_ports){2379, 2379, false}, &inode));
     assert_int_equal(inode, 4711);
-    assert_false(host_find_listener(text, 24008, &inode));
-    assert_false(host_find_listener(text, 80, &inode));
+    assert_false(host_find_socket(text, &(struct host_ports){24008, 24008, false}, &inode));
+    assert_false(host_find_socket(text, &(struct host_ports){80, 80, false}, &inode));
+}
+
+static void udp_socket_is_found_in_any_state(void **state)
+{
+    const char *text =
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref\n"
+        " 1081: 00000000:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4713 2\n"
+        " 1082: 0100007F:12B7 0100007F:0035 01 00000000:00000000 00:00000000 00000000     0        0 4714 2\n";
+    uint64_t inode = 0;
+    assert_true(host_find_socket(text, &(struct host_ports){4789, 4789, true}, &inode));
+    assert_int_equal(inode, 4713);
+    assert_true(host_find_socket(text, &(struct host_ports){4791, 4791, true}, &inode));
+    assert_int_equal(inode, 4714);
+    assert_false(host_find_socket(text, &(struct host_ports){4790, 4790, true}, &inode));
+}
+
+static void one_port_of_a_range_is_found(void **state)
+{
+    const char *text =
+        "   0: 0100007F:EEDF 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 1 1 0 100 0\n"
+        "   1: 0100007F:EF20 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 2 1 0 100 0\n"
+        "   2: 00000000000000000000000001000000:EF1F 00000000000000000000000000000000:0000 0A 00000000:00000000 "
+        "00:00000000 00000000   101        0 3 1 0 100 0\n";
+    uint64_t inode = 0;
+    assert_true(host_find_socket(text, &(struct host_ports){61152, 61215, false}, &inode));
+    assert_int_equal(inode, 3); /* 61151 and 61216 are not of it */
 }
 
 static void facts_of_this_machine_make_json(void **state)
@@ -137,6 +163,8 @@ int main(void)
         cmocka_unit_test(qemu_version_gives_machine_type),
         cmocka_unit_test(removed_package_is_not_installed),
         cmocka_unit_test(listener_is_told_from_connection),
+        cmocka_unit_test(udp_socket_is_found_in_any_state),
+        cmocka_unit_test(one_port_of_a_range_is_found),
         cmocka_unit_test(facts_of_this_machine_make_json),
         cmocka_unit_test(names_are_found_in_a_hosts_file_and_nowhere_else),
     };

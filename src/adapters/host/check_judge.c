@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "adapters/host/net_plan.h"
 #include "base/units.h"
 
 #define MEMORY_MIN_BYTES (1 * GIB)
@@ -317,35 +318,49 @@ static void judge_packages(const struct check_seen *s, struct check_list *l)
     }
 }
 
-static const char *owner_expected(unsigned port)
+/* Each as its owner's own header has it; tests/unit/test_host_check.c compares them. */
+const struct check_port_need check_ports[CHECK_PORTS] = {
+    {{2379, 2379, false}, "etcd", CHECK_PORT_ALONE},
+    {{2380, 2380, false}, "etcd", CHECK_PORT_ALONE},
+    {{8843, 8843, false}, "mortar-api", CHECK_PORT_ALONE},
+    {{24007, 24007, false}, "glusterd", CHECK_PORT_ALONE},
+    {{16514, 16514, false}, "libvirtd", CHECK_PORT_ALONE},
+    {{8844, 8844, true}, "mortar-guard", CHECK_PORT_ALONE},
+    {{NET_VXLAN_PORT, NET_VXLAN_PORT, true}, "", CHECK_PORT_TUNNEL},
+    {{61152, 61215, false}, "", CHECK_PORT_ANY}, /* QEMU, while a guest moves in */
+};
+
+static bool port_is_ours(const struct check_port *p)
 {
-    switch (port) {
-    case 2379:
-    case 2380:
-        return "etcd";
-    case 8843:
-        return "mortar-api";
-    case 24007:
-        return "glusterd";
-    case 16514:
-        return "libvirtd";
-    default:
-        return "";
-    }
+    /* systemd listens in place of libvirtd (socket activation) */
+    return str_eq(p->owner, p->need->owner) ||
+           (str_eq(p->need->owner, "libvirtd") && str_eq(p->owner, "systemd"));
 }
 
-static void judge_ports(const struct check_seen *s, struct check_list *l)
+static void judge_port(const struct check_port *p, struct check_list *l)
 {
-    for (size_t i = 0; i < s->ports_n; i++) {
-        const struct check_port *p = &s->ports[i];
-        _cleanup_free_ char *subject = str_printf("%u", p->port);
-        /* systemd listens in place of libvirtd (socket activation) */
-        bool ours = str_eq(p->owner, owner_expected(p->port)) ||
-                    (p->port == 16514 && str_eq(p->owner, "systemd"));
-        add(l, "port.free", subject, "TCP port", !p->owner || ours ? CHECK_OK : CHECK_REFUSE,
-            p->owner ? str_printf("used by %s", p->owner) : str_dup("free"),
-            "another program listens on a port that Mortar's daemons need",
-            "move or stop that program");
+    const struct host_ports *at = &p->need->ports;
+    bool is_kernel = p->need->use == CHECK_PORT_TUNNEL && str_eq(p->owner, "?");
+    _cleanup_free_ char *subject = at->first == at->last ? str_printf("%u", at->first)
+                                                         : str_printf("%u-%u", at->first, at->last);
+    const char *title = at->udp ? "UDP port" : "TCP port";
+    char *value = !p->owner   ? str_dup("free")
+                  : is_kernel ? str_dup("used by the kernel")
+                              : str_printf("used by %s", p->owner);
+    if (!p->owner || port_is_ours(p)) {
+        add(l, "port.free", subject, title, CHECK_OK, value, "", "");
+    } else if (is_kernel) {
+        add(l, "port.free", subject, title, CHECK_NOTE, value,
+            "there is a VXLAN already; networks of VMs share its port, unless both have the same number",
+            "nothing; when a network does not come up, compare the numbers: ip -d link show type vxlan");
+    } else if (p->need->use == CHECK_PORT_ANY) {
+        add(l, "port.free", subject, title, CHECK_WARNING, value,
+            "each VM that moves to this host takes one of these ports; one that is taken is passed over, "
+            "without any that is free no VM can move here",
+            "move that program to a port outside of them");
+    } else {
+        add(l, "port.free", subject, title, CHECK_REFUSE, value,
+            "another program has a port that Mortar's daemons need", "move or stop that program");
     }
 }
 
@@ -398,7 +413,9 @@ void check_judge(const struct check_seen *seen, struct check_list *ret)
     judge_system(seen, ret);
     judge_packages(seen, ret);
     if (!seen->in_cluster) {
-        judge_ports(seen, ret);
+        for (size_t i = 0; i < seen->ports_n; i++) {
+            judge_port(&seen->ports[i], ret);
+        }
         judge_foreign(seen, ret);
     }
     judge_libvirt(seen, ret);

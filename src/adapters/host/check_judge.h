@@ -37,9 +37,23 @@ enum check_etcd {
     CHECK_ETCD_USED,
 };
 
+enum check_port_use {
+    CHECK_PORT_ALONE,  /* nobody else may have it */
+    CHECK_PORT_TUNNEL, /* the kernel's own socket may be another tunnel's, which VXLAN shares */
+    CHECK_PORT_ANY,    /* one of a range: what is taken is passed over */
+};
+struct check_port_need {
+    struct host_ports ports;
+    const char *owner; /* command name of the daemon that may have it already, or "" */
+    enum check_port_use use;
+};
+#define CHECK_PORTS 8
+/** check_ports - what Mortar and the daemons below it listen on */
+extern const struct check_port_need check_ports[CHECK_PORTS];
+
 struct check_port {
-    unsigned port;
-    char *owner; /* command name of the listener, "?" when unknown, NULL when free */
+    const struct check_port_need *need;
+    char *owner; /* command name of who has it, "?" when no process does, NULL when free */
 };
 
 struct check_disk {
@@ -65,7 +79,7 @@ struct check_seen {
     struct strv gluster_volumes;
     struct strv domains; /* libvirt's, defined or running, not ours */
     struct strv libvirt_settings; /* keys of qemu.conf and libvirtd.conf that the user has set */
-    struct check_port ports[8];
+    struct check_port ports[CHECK_PORTS];
     size_t ports_n;
     struct check_disk disks[64];
     size_t disks_n;

@@ -224,16 +224,19 @@ static char *find_socket_owner(uint64_t inode)
     return str_dup("?");
 }
 
-static void observe_ports(struct check_seen *s)
+void host_check_ports(struct check_seen *ret)
 {
-    static const unsigned ports[] = {2379, 2380, 8843, 24007, 16514};
     _cleanup_free_ char *tcp = host_read_text("", "/proc/net/tcp");
     _cleanup_free_ char *tcp6 = host_read_text("", "/proc/net/tcp6");
-    for (size_t i = 0; i < ELEMENTS(ports); i++) {
+    _cleanup_free_ char *udp = host_read_text("", "/proc/net/udp");
+    _cleanup_free_ char *udp6 = host_read_text("", "/proc/net/udp6");
+    for (size_t i = 0; i < ELEMENTS(check_ports); i++) {
+        const struct host_ports *at = &check_ports[i].ports;
         uint64_t inode = 0;
-        bool busy = host_find_listener(tcp, ports[i], &inode) || host_find_listener(tcp6, ports[i], &inode);
-        s->ports[s->ports_n++] =
-            (struct check_port){.port = ports[i], .owner = busy ? find_socket_owner(inode) : NULL};
+        bool busy = host_find_socket(at->udp ? udp : tcp, at, &inode) ||
+                    host_find_socket(at->udp ? udp6 : tcp6, at, &inode);
+        ret->ports[ret->ports_n++] =
+            (struct check_port){.need = &check_ports[i], .owner = busy ? find_socket_owner(inode) : NULL};
     }
 }
 
@@ -288,7 +291,7 @@ int host_check_observe(const struct check_opts *opts, struct check_seen *ret, st
     list_dir("/var/lib/glusterd/peers", pick_all, &ret->gluster_peers);
     list_dir("/var/lib/glusterd/vols", pick_all, &ret->gluster_volumes);
     observe_libvirt(ret);
-    observe_ports(ret);
+    host_check_ports(ret);
     observe_disks(ret);
     return 0;
 }

@@ -24,3 +24,5 @@ int host_check_run(const struct check_opts *opts, struct check_list *ret, struct
 
 /** host_check_observe - the measuring half. @ret: zero-initialised, large: not for small stacks */
 int host_check_observe(const struct check_opts *opts, struct check_seen *ret, struct err *e);
+/** host_check_ports - of that, who has which of check_ports. @ret: its ports are set */
+void host_check_ports(struct check_seen *ret);

@@ -220,17 +220,18 @@ char *host_find_package(const char *text, const char *package)
     return NULL;
 }
 
-bool host_find_listener(const char *text, unsigned port, uint64_t *ret_inode)
+bool host_find_socket(const char *text, const struct host_ports *ports, uint64_t *ret_inode)
 {
     _cleanup_strv_ struct strv lines = {0};
-    _cleanup_free_ char *suffix = str_printf(":%04X", port);
-    assert(port > 0 && port < 65536);
+    assert(ports->first > 0 && ports->first <= ports->last && ports->last < 65536);
     strv_split(&lines, text, "\n");
     for (size_t i = 0; i < lines.n; i++) {
         _cleanup_strv_ struct strv w = {0};
         strv_split(&w, lines.v[i], " "); /* sl local remote state … inode is the tenth */
-        if (w.n >= 10 && str_ends(w.v[1], suffix) && str_eq(w.v[3], "0A") &&
-            str_parse_u64(w.v[9], UINT64_MAX, ret_inode, NULL) == 0) {
+        const char *colon = w.n >= 10 ? strrchr(w.v[1], ':') : NULL;
+        unsigned port = 0;
+        if (colon && sscanf(colon, ":%4x", &port) == 1 && port >= ports->first && port <= ports->last &&
+            (ports->udp || str_eq(w.v[3], "0A")) && str_parse_u64(w.v[9], UINT64_MAX, ret_inode, NULL) == 0) {
             return true;
         }
     }

@@ -59,8 +59,14 @@ int host_parse_qemu_version(const char *text, char **ret_version, char **ret_mac
  */
 char *host_find_package(const char *text, const char *package);
 
+struct host_ports {
+    unsigned first;
+    unsigned last; /* the same for a single one */
+    bool udp;
+};
 /**
- * host_find_listener - does /proc/net/tcp or tcp6 text hold a listener on @port?
+ * host_find_socket - does text of /proc/net (tcp, tcp6; for UDP udp, udp6) hold a socket that takes one of @ports?
+ * Of TCP only a listener does: a connection leaves its port to others.
  * @ret_inode: set when it does; names the socket in /proc/PID/fd
  */
-bool host_find_listener(const char *text, unsigned port, uint64_t *ret_inode);
+bool host_find_socket(const char *text, const struct host_ports *ports, uint64_t *ret_inode);
