@@ -180,8 +180,8 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     if (str_starts(id, "observe/") && a->result) {
         const char *name = id + strlen("observe/");
         if (str_eq(name, "glance") && !json_equal(a->result, smap_get(&c->seen, name))) {
-            act_forget(c, "observe/gluster"); /* look at once, and whether an option has drifted */
-            act_forget(c, "guard/");
+            act_forget(c, "observe/gluster"); /* look at once; the option guard does so too (plan_pool.c) */
+            smap_put(&c->seen, POOL_FILES_CHANGED, json_pack("{s:I}", "at_us", (json_int_t)c->now_us));
         }
         if (str_eq(name, "reach") && !json_equal(a->result, smap_get(&c->seen, name))) {
             act_forget(c, "observe/gluster"); /* a host came or went: look at once */

@@ -5,6 +5,9 @@
 
 #include "core/core.h"
 
+/* Seen here, for nobody else: {at_us: when this host last learnt that files of its glusterd had changed} */
+#define POOL_FILES_CHANGED "glance/changed"
+
 /** pool_get - the record or NULL. Borrowed. */
 const json_t *pool_get(const struct core *c, const char *name);
 /** pool_is_dir - local storage of one host (D12's second implementation) */

@@ -75,10 +75,22 @@ static void plan_mount(struct core *c, const char *name, const json_t *pool)
                   json_pack("{s:s,s:o}", "pool", name, "servers", servers_of(c, pool)), ACT_PAUSE_US);
 }
 
+/* A look at the options of before glusterd's files changed shows nothing: it started anew, an option was set, a brick or
+ * a peer came. One that was under way then is one of before. */
+static void end_old_look(struct core *c, const char *id)
+{
+    const struct attempt *last = act_find(c, id);
+    const json_t *changed = smap_get(&c->seen, POOL_FILES_CHANGED);
+    if (last && !last->in_flight && last->started_us < json_u64_of(changed, "at_us", 0)) {
+        act_forget(c, id);
+    }
+}
+
 /* One host repairs drift of the option profile; what another one found when it did so is old. */
 static void plan_guard(struct core *c, const char *name, const json_t *pool)
 {
     _cleanup_free_ char *id = str_printf("guard/%s", name);
+    end_old_look(c, id);
     if (!act_is_due(c, id, GUARD_US) || pool_is_dir(pool) || !str_eq(json_text_of(pool, "state"), "ready") ||
         !str_eq(pool_guard(c, pool), c->host)) {
         return;
