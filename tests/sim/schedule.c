@@ -401,6 +401,12 @@ static void run_failover(struct sim *s, struct schedule_result *r)
 void schedule_run(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant,
                   struct schedule_result *ret)
 {
+    schedule_run_for(kind, seed, mutant, NULL, ret);
+}
+
+void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant, const char *by,
+                      struct schedule_result *ret)
+{
     struct sim s;
     *ret = (struct schedule_result){0};
     if (kind == SCHEDULE_FAILOVER) {
@@ -410,6 +416,7 @@ void schedule_run(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant
     }
     s.mutant = mutant;
     s.keeps_going = true;
+    s.only = by;
     if (mutant == SIM_NO_WATCHDOG || mutant == SIM_OPEN_BOOT) { /* where nothing but the filter protects */
         s.ha->has_watchdog = false;
     }

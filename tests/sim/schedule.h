@@ -25,6 +25,9 @@ struct schedule_result {
 /** schedule_run - one schedule, or the first half of it until a mutant is found. @ret: always set */
 void schedule_run(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant,
                   struct schedule_result *ret);
+/** schedule_run_for - the same, where only what begins with @by counts as violation; NULL: all does */
+void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant, const char *by,
+                      struct schedule_result *ret);
 /** schedule_kind_name - "moves" or "failover" */
 const char *schedule_kind_name(enum schedule_kind kind);
 /** schedule_fault_name - of a place in faults[]; NULL after the last one */

@@ -75,6 +75,9 @@ void sim_violated(struct sim *s, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap); /* may be cut */
     va_end(ap);
+    if (s->only && !str_starts(text, s->only)) {
+        return;
+    }
     if (!s->keeps_going) {
         (void)fprintf(stderr, "MORTAR_SEED=%llu at %llu us: %s\n", (unsigned long long)s->seed,
                       (unsigned long long)s->now_us, text);
@@ -273,7 +276,7 @@ static void check_invariants(struct sim *s)
             running += d->is_running && d->exists && !sim_ha_stands_still(s, h);
         }
         if (running > 1 && sim_ha_never_runs_late(s)) {
-            sim_violated(s, "'%s' executes on %zu hosts", s->vms[vm], running);
+            sim_violated(s, "S3: '%s' executes on %zu hosts", s->vms[vm], running);
         }
     }
 }

@@ -33,6 +33,7 @@ enum sim_mutant {
     SIM_LEAVES_THREADS,   /* it ends that, but does not wait for the last thread */
     SIM_ANY_LOOK_PROVES,  /* T11 does not ask for looks that were begun after a host was let in */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
+    SIM_TAKES_EARLY,      /* T4 when T1 is committed, before any proof (I2) */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 
@@ -116,6 +117,7 @@ struct sim {
     bool store_is_down; /* nobody reaches it */
     enum sim_mutant mutant;
     bool keeps_going;   /* note violations instead of ending the program */
+    const char *only;    /* violations that begin otherwise do not count: by what a mutant is found; NULL: all count */
     char violation[200]; /* the first one, or "" */
     json_t *old_list;   /* some list of the past */
     struct smap highest; /* uuid → uint64_t: highest epoch that has executed */

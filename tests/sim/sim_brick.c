@@ -85,7 +85,7 @@ static void check_s1(struct sim *s, size_t brick, const struct write *w)
     const struct sim_writer *i = &s->ha->writers[w->writer];
     const uint64_t *highest = smap_get(&s->highest, i->uuid);
     if (highest && i->epoch < *highest && !is_excluded(s, brick)) {
-        sim_violated(s, "a write of '%s' under epoch %llu from %s reaches the brick on %s after epoch %llu began",
+        sim_violated(s, "S1: a write of '%s' under epoch %llu from %s reaches the brick on %s after epoch %llu began",
                      s->vms[i->vm], (unsigned long long)i->epoch, s->hosts[w->from].name,
                      s->hosts[brick].name, (unsigned long long)*highest);
     }

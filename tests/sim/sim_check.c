@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "core/model/keys.h"
+#include "sim_ha.h"
 #include "sim_impl.h"
 
 /* One change of a machine's ownership record. */
@@ -17,9 +18,45 @@ struct change {
     size_t by; /* host of the agent that commits it */
 };
 
+static const json_t *node_of(const struct sim *s, const char *host)
+{
+    char key[96];
+    (void)snprintf(key, sizeof(key), KEY_NODE "%s", host);
+    return sim_get(s, key);
+}
+
+static const json_t *vm_part(const struct sim *s, const char *vm, const char *part)
+{
+    char key[96];
+    (void)snprintf(key, sizeof(key), KEY_VM "%s/%s", vm, part);
+    return sim_get(s, key);
+}
+
+/* What is there of @vm on @host, or NULL. */
+static const struct sim_domain *domain_of(const struct sim *s, const char *vm, size_t host)
+{
+    size_t i = sim_vm_find(s, vm);
+    const struct sim_domain *d = i < SIM_VMS_MAX && host < s->hosts_n ? &s->hosts[host].domains[i] : NULL;
+    return d && d->exists ? d : NULL;
+}
+
+static bool is_out(const json_t *node)
+{
+    return str_starts(json_text_of(node, "state"), "fenc");
+}
+
 static uint64_t epoch_in(const json_t *record)
 {
     return json_u64_of(record, "epoch", 0);
+}
+
+/* T7: a migration hands it to its target. */
+static bool is_handed_over(const struct change *c)
+{
+    const json_t *was = json_object_get(c->old, "mig");
+    const json_t *is = json_object_get(c->next, "mig");
+    return str_eq(json_text_of(was, "phase"), "active") && str_eq(json_text_of(is, "phase"), "done") &&
+           str_eq(json_text_of(was, "id"), json_text_of(is, "id"));
 }
 
 /* I1: every cold start and every owner has an epoch of its own, and epochs grow. */
@@ -38,6 +75,36 @@ static void check_epoch(struct sim *s, const struct change *c)
     }
 }
 
+/* The one who gave it away has said that it is stopped, and "stopped" is an end without requests on their way (A4). */
+static void check_statement(struct sim *s, const struct change *c, size_t from)
+{
+    const struct sim_domain *d = domain_of(s, c->vm, from);
+    if (d && d->epoch <= epoch_in(c->old)) {
+        sim_violated(s, "I2: '%s' goes from %s to %s, and its QEMU is still there", c->vm,
+                     json_text_of(c->old, "owner"), json_text_of(c->next, "owner"));
+    } else if (!sim_ha_is_flushed(s, json_text_of(vm_part(s, c->vm, "spec"), "uuid"), epoch_in(c->old))) {
+        sim_violated(s, "I2: '%s' goes from %s to %s, and its writes are on their way (A4)", c->vm,
+                     json_text_of(c->old, "owner"), json_text_of(c->next, "owner"));
+    }
+}
+
+/* I2: only from a host that is fenced, or by its own word. */
+static void check_takeover(struct sim *s, const struct change *c)
+{
+    const char *owner = json_text_of(c->old, "owner");
+    const json_t *node = node_of(s, owner);
+    bool is_fenced = str_eq(json_text_of(node, "state"), "fenced") &&
+                     json_u64_of(node, "inc", 0) >= json_u64_of(c->old, "inc", 0);
+    if (is_fenced || str_eq(owner, json_text_of(c->next, "owner"))) {
+        return;
+    }
+    if (!str_eq(json_text_of(vm_part(s, c->vm, "act"), "state"), "stopped")) {
+        sim_violated(s, "I2: '%s' is taken from %s, which is %s", c->vm, owner, json_text_of(node, "state"));
+    } else if (!is_out(node)) { /* else it was let down after a fence (policy none) */
+        check_statement(s, c, sim_host_index(s, owner));
+    }
+}
+
 static void check_own(struct sim *s, size_t by, const char *key, const json_t *next)
 {
     struct change c = {.old = sim_get(s, key), .next = next, .by = by};
@@ -45,6 +112,9 @@ static void check_own(struct sim *s, size_t by, const char *key, const json_t *n
     (void)snprintf(c.vm, sizeof(c.vm), "%.*s", (int)strcspn(name, "/"), name);
     if (c.old) {
         check_epoch(s, &c);
+        if (!is_handed_over(&c)) {
+            check_takeover(s, &c);
+        }
     }
 }
 

@@ -645,7 +645,7 @@ static void watch_heal(struct sim *s, size_t host, const json_t *node)
     } else if (str_eq(state, "rejoining") && h->healed_at_us == UINT64_MAX && json_bool_of(node, "clean", false)) {
         h->healed_at_us = s->now_us + s->ha->heal_us;
     } else if (str_eq(state, "online") && h->healed_at_us > s->now_us) {
-        sim_violated(s, "%s is a full member before it is healed", s->hosts[host].name);
+        sim_violated(s, "I8: %s is a full member before it is healed", s->hosts[host].name);
     }
 }
 

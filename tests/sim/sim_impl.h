@@ -65,6 +65,11 @@ const char *sim_store_commit(struct sim *s, size_t host, const json_t *args, jso
 /** sim_store_list - a "list" event, now and then an old one; one reference owned by the caller */
 json_t *sim_store_list(struct sim *s);
 
+/* --- sim_check.c */
+
+/** sim_check_commit - @host's agent has @puts committed: nothing of it is in the store yet */
+void sim_check_commit(struct sim *s, size_t host, const json_t *puts);
+
 /* --- sim_vm.c */
 
 /** sim_vm_index - of a machine's name, which gets one when it has none */

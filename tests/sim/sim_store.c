@@ -139,7 +139,10 @@ static void note_put(struct sim *s, const char *key, const json_t *value)
     }
 }
 
-static json_t *commit(struct sim *s, const json_t *args, bool *ret_ok)
+/* What a core would not do, one of @host's does after @args was committed. */
+static void go_wrong(struct sim *s, size_t host, const json_t *args);
+
+static json_t *commit(struct sim *s, size_t host, const json_t *args, bool *ret_ok)
 {
     json_t *puts = json_array();
     json_t *dels = json_array();
@@ -166,6 +169,7 @@ static json_t *commit(struct sim *s, const json_t *args, bool *ret_ok)
     if (*ret_ok) {
         json_array_clear(puts);
         json_array_clear(dels);
+        sim_check_commit(s, host, json_object_get(args, "puts"));
         s->revision++;
         json_object_foreach(json_object_get(args, "puts"), key, row) {
             sim_store_set(s, key, row);
@@ -184,8 +188,43 @@ static json_t *commit(struct sim *s, const json_t *args, bool *ret_ok)
                                "dels", dels);
     if (*ret_ok) {
         tell_watchers(s, change);
+        go_wrong(s, host, args);
     }
     return change;
+}
+
+/* Without a compare. */
+static void write_wrong(struct sim *s, size_t host, const char *key, json_t *value)
+{
+    bool ok = false;
+    _cleanup_json_ json_t *args = json_pack("{s:{s:o}}", "puts", key, value);
+    json_decref(commit(s, host, args, &ok));
+}
+
+static void take_early(struct sim *s, size_t host, const char *lost)
+{
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        _cleanup_free_ char *key = str_printf(KEY_VM "%s/own", s->vms[vm]);
+        const json_t *own = sim_get(s, key);
+        const char *to = s->hosts[str_eq(s->hosts[0].name, lost)].name;
+        _cleanup_free_ char *node = str_printf(KEY_NODE "%s", to);
+        if (str_eq(json_text_of(own, "owner"), lost)) {
+            write_wrong(s, host, key, json_pack("{s:s,s:O,s:I,s:n}", "owner", to, "inc",
+                                                json_object_get(sim_get(s, node), "inc"), "epoch",
+                                                (json_int_t)json_u64_of(own, "epoch", 0) + 1, "mig"));
+        }
+    }
+}
+
+static void go_wrong(struct sim *s, size_t host, const json_t *args)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(s->mutant == SIM_TAKES_EARLY ? json_object_get(args, "puts") : NULL, key, value) {
+        if (str_starts(key, KEY_NODE) && str_eq(json_text_of(value, "state"), "fencing")) {
+            take_early(s, host, key + strlen(KEY_NODE));
+        }
+    }
 }
 
 const char *sim_store_commit(struct sim *s, size_t host, const json_t *args, json_t *event)
@@ -194,7 +233,7 @@ const char *sim_store_commit(struct sim *s, size_t host, const json_t *args, jso
     if (s->store_is_down || !sim_ha_reaches_store(s, host)) {
         return "store.unavailable";
     }
-    json_t *change = commit(s, args, &ok);
+    json_t *change = commit(s, host, args, &ok);
     if (ok && sim_chance(s, s->lost_percent)) {
         json_decref(change);
         return "call.timeout"; /* class unknown: it has happened, but nobody says so */

@@ -79,10 +79,10 @@ static void begin_to_run(struct sim *s, const struct sim_host *h, struct sim_dom
     }
     d->has_run = true;
     if (smap_get(&s->births, key)) {
-        sim_violated(s, "'%s' begins to execute twice under epoch %llu", name,
+        sim_violated(s, "I1: '%s' begins to execute twice under epoch %llu", name,
                  (unsigned long long)d->epoch);
     } else if (highest && d->epoch < *highest && !stands) {
-        sim_violated(s, "'%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
+        sim_violated(s, "I1: '%s' begins under epoch %llu after %llu", name, (unsigned long long)d->epoch,
                  (unsigned long long)*highest);
     }
     smap_put(&s->births, key, s);
@@ -208,7 +208,7 @@ static void check_resume(struct sim *s, const struct sim_host *h, const char *na
     _cleanup_free_ char *key = str_printf("%s%s/own", KEY_VM, name);
     const json_t *own = sim_get(s, key);
     if (json_u64_of(own, "epoch", 0) == epoch && !str_eq(json_text_of(own, "owner"), h->name)) {
-        sim_violated(s, "'%s' is resumed on %s, which does not own it", name, h->name);
+        sim_violated(s, "I9: '%s' is resumed on %s, which does not own it", name, h->name);
     }
 }
 
@@ -249,7 +249,7 @@ static void check_destroy(struct sim *s, const struct sim_domain *d, const char 
     const uint64_t *acked = smap_get(&s->acked, name);
     if (d->is_running && acked && *acked == d->epoch &&
         str_eq(json_text_of(sim_get(s, key), "desired"), "running")) {
-        sim_violated(s, "'%s' is killed although it ran under epoch %llu and was to run", name,
+        sim_violated(s, "A5: '%s' is killed although it ran under epoch %llu and was to run", name,
                  (unsigned long long)d->epoch);
     }
 }

@@ -12,15 +12,16 @@
 #include "base/util.h"
 #include "schedule.h"
 
-/* Always from the same seed on: a bound on luck would be none. MORTAR_FROM starts elsewhere. */
-static void expect_found(enum schedule_kind kind, enum sim_mutant mutant, int seeds)
+/* Always from the same seed on: a bound on luck would be none. MORTAR_FROM starts elsewhere.
+ * @by: of the invariant that has to find it */
+static void expect_found(enum schedule_kind kind, enum sim_mutant mutant, const char *by, int seeds)
 {
     const char *from = getenv("MORTAR_FROM");
     uint64_t first = from ? strtoull(from, NULL, 10) : 1;
     struct schedule_result r = {0};
     int i = 0;
     for (; i < seeds && !r.violation[0]; i++) {
-        schedule_run(kind, first + (uint64_t)i, mutant, &r);
+        schedule_run_for(kind, first + (uint64_t)i, mutant, by, &r);
     }
     if (!r.violation[0]) {
         fail_msg("nobody notices in %d schedules", seeds);
@@ -28,38 +29,44 @@ static void expect_found(enum schedule_kind kind, enum sim_mutant mutant, int se
     print_message("schedule %d: %s\n", i, r.violation);
 }
 
-#define MUTANT(name, kind, mutant, seeds)                                                         \
+#define MUTANT(name, kind, mutant, by, seeds)                                                     \
     static void name(void **state)                                                                \
     {                                                                                             \
-        expect_found(kind, mutant, seeds);                                                        \
+        expect_found(kind, mutant, by, seeds);                                                    \
     }
 
-MUTANT(commits_that_do_not_compare_are_found, SCHEDULE_MOVES, SIM_DECIDES_ON_READS, 100)
-MUTANT(changes_of_the_owner_that_do_not_compare_are_found, SCHEDULE_MOVES, SIM_OWN_NOT_COMPARED, 400)
-MUTANT(a_copy_that_runs_before_t7_is_found, SCHEDULE_MOVES, SIM_RUNS_COPY_EARLY, 50)
-MUTANT(absence_in_an_old_list_of_domains_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, 50)
-MUTANT(t7_while_the_source_still_runs_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, 50)
-MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FILE, 1500)
-MUTANT(decisions_of_failover_on_reads_are_found, SCHEDULE_FAILOVER, SIM_DECIDES_ON_READS, 400)
-MUTANT(no_fence_is_found, SCHEDULE_FAILOVER, SIM_NO_FENCE, 100)
-MUTANT(a_fence_on_two_of_three_bricks_is_found, SCHEDULE_FAILOVER, SIM_FENCE_TWO, 200)
-MUTANT(no_drain_is_found, SCHEDULE_FAILOVER, SIM_NO_DRAIN, 400)
-MUTANT(no_wait_for_promises_is_found, SCHEDULE_FAILOVER, SIM_NO_PROMISE_WAIT, 1000)
-MUTANT(a_guard_that_forgets_denials_is_found, SCHEDULE_FAILOVER, SIM_FORGETS_DENIAL, 2000)
-MUTANT(laundering_by_anybody_is_found, SCHEDULE_FAILOVER, SIM_ANYBODY_LAUNDERS, 200)
-MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, 400)
-MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, 400)
+MUTANT(commits_that_do_not_compare_are_found, SCHEDULE_MOVES, SIM_DECIDES_ON_READS, "I1: ", 20)
+MUTANT(changes_of_the_owner_that_do_not_compare_are_found, SCHEDULE_MOVES, SIM_OWN_NOT_COMPARED, "S3: ", 400)
+MUTANT(epochs_that_do_not_grow_are_found, SCHEDULE_MOVES, SIM_OWN_NOT_COMPARED, "I1: ", 100)
+MUTANT(a_copy_that_runs_before_t7_is_found, SCHEDULE_MOVES, SIM_RUNS_COPY_EARLY, "S3: ", 50)
+MUTANT(absence_in_an_old_list_of_domains_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "A5: ", 50)
+MUTANT(stopped_while_qemu_is_there_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "I2: ", 300)
+MUTANT(t7_while_the_source_still_runs_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, "S3: ", 50)
+MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FILE, "I1: ", 1500)
+MUTANT(decisions_of_failover_on_reads_are_found, SCHEDULE_FAILOVER, SIM_DECIDES_ON_READS, "S", 400)
+MUTANT(a_take_over_before_the_fence_is_proven_is_found, SCHEDULE_FAILOVER, SIM_TAKES_EARLY, "I2: ", 50)
+MUTANT(no_fence_is_found, SCHEDULE_FAILOVER, SIM_NO_FENCE, "S1: ", 100)
+MUTANT(a_fence_on_two_of_three_bricks_is_found, SCHEDULE_FAILOVER, SIM_FENCE_TWO, "S1: ", 200)
+MUTANT(no_drain_is_found, SCHEDULE_FAILOVER, SIM_NO_DRAIN, "S1: ", 400)
+MUTANT(no_wait_for_promises_is_found, SCHEDULE_FAILOVER, SIM_NO_PROMISE_WAIT, "S3: ", 1000)
+MUTANT(a_guard_that_forgets_denials_is_found, SCHEDULE_FAILOVER, SIM_FORGETS_DENIAL, "S3: ", 2000)
+MUTANT(laundering_by_anybody_is_found, SCHEDULE_FAILOVER, SIM_ANYBODY_LAUNDERS, "S1: ", 200)
+MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
+MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, "S3: ", 400)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commits_that_do_not_compare_are_found),
         cmocka_unit_test(changes_of_the_owner_that_do_not_compare_are_found),
+        cmocka_unit_test(epochs_that_do_not_grow_are_found),
         cmocka_unit_test(a_copy_that_runs_before_t7_is_found),
         cmocka_unit_test(absence_in_an_old_list_of_domains_is_found),
+        cmocka_unit_test(stopped_while_qemu_is_there_is_found),
         cmocka_unit_test(t7_while_the_source_still_runs_is_found),
         cmocka_unit_test(epochs_that_are_not_persisted_are_found),
         cmocka_unit_test(decisions_of_failover_on_reads_are_found),
+        cmocka_unit_test(a_take_over_before_the_fence_is_proven_is_found),
         cmocka_unit_test(no_fence_is_found),
         cmocka_unit_test(a_fence_on_two_of_three_bricks_is_found),
         cmocka_unit_test(no_drain_is_found),
