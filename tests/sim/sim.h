@@ -34,6 +34,7 @@ enum sim_mutant {
     SIM_ANY_LOOK_PROVES,  /* T11 does not ask for looks that were begun after a host was let in */
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
     SIM_TAKES_EARLY,      /* T4 when T1 is committed, before any proof (I2) */
+    SIM_FENCED_BY_ONE,    /* T3 after the first acknowledgement (I3) */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 

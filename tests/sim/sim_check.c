@@ -105,6 +105,61 @@ static void check_takeover(struct sim *s, const struct change *c)
     }
 }
 
+/* --- I3 ------------------------------------------------------------------------------------ */
+
+/* @ret: of each host, whether it has a brick of a pool with failover */
+static void find_fencers(const struct sim *s, bool ret[SIM_HOSTS_MAX])
+{
+    for (size_t i = smap_lower(&s->store, KEY_POOL); i < s->store.n && str_starts(s->store.items[i].key, KEY_POOL); i++) {
+        const json_t *pool = sim_get(s, s->store.items[i].key);
+        size_t k;
+        json_t *brick;
+        json_array_foreach(str_eq(json_text_of(pool, "ha"), "on") ? json_object_get(pool, "bricks") : NULL, k, brick) {
+            size_t host = sim_host_index(s, json_text_of(brick, "host"));
+            ret[host < SIM_HOSTS_MAX ? host : 0] = true;
+        }
+    }
+}
+
+/* Of every brick host but those that are fenced themselves, and at least @least. */
+static void check_acks(struct sim *s, const char *lost, uint64_t inc, size_t least)
+{
+    bool is_fencer[SIM_HOSTS_MAX] = {false};
+    size_t acks = 0;
+    find_fencers(s, is_fencer);
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        const char *by = s->hosts[h].name;
+        char key[128];
+        (void)snprintf(key, sizeof(key), KEY_ACK "%s/%llu/%s", lost, (unsigned long long)inc, by);
+        bool is_asked = is_fencer[h] && !str_eq(by, lost) && !str_eq(json_text_of(node_of(s, by), "state"), "fenced");
+        if (is_asked && !sim_get(s, key)) {
+            sim_violated(s, "I3: the end of %s in its life %llu is stated without %s", lost, (unsigned long long)inc, by);
+        }
+        acks += is_asked;
+    }
+    if (acks < least) {
+        sim_violated(s, "I3: the end of %s in its life %llu is stated by %zu only", lost, (unsigned long long)inc, acks);
+    }
+}
+
+/* T3, and the same after a boot (T10). */
+static void check_node(struct sim *s, const char *host, const json_t *next)
+{
+    const json_t *old = node_of(s, host);
+    uint64_t inc = json_u64_of(old, "inc", 0);
+    const char *was = json_text_of(old, "state");
+    const char *is = json_text_of(next, "state");
+    if (str_eq(is, "fenced") && !str_eq(was, "fenced")) {
+        if (!str_eq(was, "fencing") || inc != json_u64_of(next, "inc", 0)) {
+            sim_violated(s, "I3: %s is fenced, and was %s", host, was);
+        }
+        check_acks(s, host, inc, 2);
+    } else if (json_bool_of(old, "flush", false) && !json_bool_of(next, "flush", false) && !str_eq(is, "fencing") &&
+               sim_get(s, KEY_HA) && json_object_size(sim_get(s, KEY_HA))) {
+        check_acks(s, host, inc - 1, 1);
+    }
+}
+
 static void check_own(struct sim *s, size_t by, const char *key, const json_t *next)
 {
     struct change c = {.old = sim_get(s, key), .next = next, .by = by};
@@ -148,6 +203,8 @@ void sim_check_commit(struct sim *s, size_t host, const json_t *puts)
             check_own(s, host, key, value);
         } else if (str_starts(key, KEY_VM) && str_ends(key, "/act")) {
             check_claim(s, key, value);
+        } else if (str_starts(key, KEY_NODE)) {
+            check_node(s, key + strlen(KEY_NODE), value);
         }
     }
 }

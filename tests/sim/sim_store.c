@@ -216,12 +216,28 @@ static void take_early(struct sim *s, size_t host, const char *lost)
     }
 }
 
+/* @mark: HOST/INC/FENCER */
+static void end_fence(struct sim *s, size_t host, const char *mark)
+{
+    _cleanup_free_ char *key = str_printf(KEY_NODE "%.*s", (int)strcspn(mark, "/"), mark);
+    const json_t *node = sim_get(s, key);
+    if (str_eq(json_text_of(node, "state"), "fencing")) {
+        json_t *next = json_copy((json_t *)node);
+        json_object_set_new(next, "state", json_string("fenced"));
+        write_wrong(s, host, key, next);
+    }
+}
+
 static void go_wrong(struct sim *s, size_t host, const json_t *args)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(s->mutant == SIM_TAKES_EARLY ? json_object_get(args, "puts") : NULL, key, value) {
-        if (str_starts(key, KEY_NODE) && str_eq(json_text_of(value, "state"), "fencing")) {
+    bool is_any = s->mutant == SIM_TAKES_EARLY || s->mutant == SIM_FENCED_BY_ONE;
+    json_object_foreach(is_any ? json_object_get(args, "puts") : NULL, key, value) {
+        if (s->mutant == SIM_FENCED_BY_ONE && str_starts(key, KEY_ACK)) {
+            end_fence(s, host, key + strlen(KEY_ACK));
+        } else if (s->mutant == SIM_TAKES_EARLY && str_starts(key, KEY_NODE) &&
+                   str_eq(json_text_of(value, "state"), "fencing")) {
             take_early(s, host, key + strlen(KEY_NODE));
         }
     }

@@ -45,6 +45,7 @@ MUTANT(t7_while_the_source_still_runs_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY
 MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FILE, "I1: ", 1500)
 MUTANT(decisions_of_failover_on_reads_are_found, SCHEDULE_FAILOVER, SIM_DECIDES_ON_READS, "S", 400)
 MUTANT(a_take_over_before_the_fence_is_proven_is_found, SCHEDULE_FAILOVER, SIM_TAKES_EARLY, "I2: ", 50)
+MUTANT(a_fence_that_one_acknowledges_is_found, SCHEDULE_FAILOVER, SIM_FENCED_BY_ONE, "I3: ", 50)
 MUTANT(no_fence_is_found, SCHEDULE_FAILOVER, SIM_NO_FENCE, "S1: ", 100)
 MUTANT(a_fence_on_two_of_three_bricks_is_found, SCHEDULE_FAILOVER, SIM_FENCE_TWO, "S1: ", 200)
 MUTANT(no_drain_is_found, SCHEDULE_FAILOVER, SIM_NO_DRAIN, "S1: ", 400)
@@ -67,6 +68,7 @@ int main(void)
         cmocka_unit_test(epochs_that_are_not_persisted_are_found),
         cmocka_unit_test(decisions_of_failover_on_reads_are_found),
         cmocka_unit_test(a_take_over_before_the_fence_is_proven_is_found),
+        cmocka_unit_test(a_fence_that_one_acknowledges_is_found),
         cmocka_unit_test(no_fence_is_found),
         cmocka_unit_test(a_fence_on_two_of_three_bricks_is_found),
         cmocka_unit_test(no_drain_is_found),
