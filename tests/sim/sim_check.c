@@ -75,6 +75,31 @@ static void check_epoch(struct sim *s, const struct change *c)
     }
 }
 
+/* I9: T7 is committed by the source, whose QEMU is gone, for the target that was claimed. */
+static void check_handover(struct sim *s, const struct change *c)
+{
+    const char *owner = json_text_of(c->old, "owner");
+    const json_t *mig = json_object_get(c->old, "mig");
+    const struct sim_domain *d = domain_of(s, c->vm, sim_host_index(s, owner));
+    if (!str_eq(s->hosts[c->by].name, owner)) {
+        sim_violated(s, "I9: %s hands '%s' over, which %s owns", s->hosts[c->by].name, c->vm, owner);
+    } else if (d && d->epoch <= epoch_in(c->old)) {
+        sim_violated(s, "I9: '%s' is handed over to %s while its QEMU is on %s", c->vm, json_text_of(mig, "dst"), owner);
+    } else if (!str_eq(json_text_of(c->next, "owner"), json_text_of(mig, "dst")) || epoch_in(c->next) != epoch_in(mig)) {
+        sim_violated(s, "I9: '%s' is handed over to %s, and %s has its copy", c->vm, json_text_of(c->next, "owner"),
+                     json_text_of(mig, "dst"));
+    }
+}
+
+/* I9: what may run next is newer than a copy that a migration may have left: its target ends that, and never runs it. */
+static void check_copy_is_closed(struct sim *s, const struct change *c)
+{
+    uint64_t copied = epoch_in(json_object_get(c->old, "mig"));
+    if (epoch_in(c->next) > epoch_in(c->old) && epoch_in(c->next) <= copied) {
+        sim_violated(s, "I9: '%s' gets epoch %llu, which a copy of it has", c->vm, (unsigned long long)epoch_in(c->next));
+    }
+}
+
 /* The one who gave it away has said that it is stopped, and "stopped" is an end without requests on their way (A4). */
 static void check_statement(struct sim *s, const struct change *c, size_t from)
 {
@@ -167,7 +192,10 @@ static void check_own(struct sim *s, size_t by, const char *key, const json_t *n
     (void)snprintf(c.vm, sizeof(c.vm), "%.*s", (int)strcspn(name, "/"), name);
     if (c.old) {
         check_epoch(s, &c);
-        if (!is_handed_over(&c)) {
+        if (is_handed_over(&c)) {
+            check_handover(s, &c);
+        } else {
+            check_copy_is_closed(s, &c);
             check_takeover(s, &c);
         }
     }

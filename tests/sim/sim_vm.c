@@ -207,7 +207,9 @@ static void check_resume(struct sim *s, const struct sim_host *h, const char *na
 {
     _cleanup_free_ char *key = str_printf("%s%s/own", KEY_VM, name);
     const json_t *own = sim_get(s, key);
-    if (json_u64_of(own, "epoch", 0) == epoch && !str_eq(json_text_of(own, "owner"), h->name)) {
+    if (json_u64_of(own, "epoch", 0) < epoch) {
+        sim_violated(s, "I9: '%s' is resumed on %s before it was handed over", name, h->name);
+    } else if (json_u64_of(own, "epoch", 0) == epoch && !str_eq(json_text_of(own, "owner"), h->name)) {
         sim_violated(s, "I9: '%s' is resumed on %s, which does not own it", name, h->name);
     }
 }

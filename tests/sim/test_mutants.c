@@ -41,6 +41,7 @@ MUTANT(epochs_that_do_not_grow_are_found, SCHEDULE_MOVES, SIM_OWN_NOT_COMPARED, 
 MUTANT(a_copy_that_runs_before_t7_is_found, SCHEDULE_MOVES, SIM_RUNS_COPY_EARLY, "S3: ", 50)
 MUTANT(absence_in_an_old_list_of_domains_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "A5: ", 50)
 MUTANT(stopped_while_qemu_is_there_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "I2: ", 300)
+MUTANT(a_hand_over_while_the_source_is_there_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, "I9: ", 50)
 MUTANT(t7_while_the_source_still_runs_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, "S3: ", 50)
 MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FILE, "I1: ", 1500)
 MUTANT(decisions_of_failover_on_reads_are_found, SCHEDULE_FAILOVER, SIM_DECIDES_ON_READS, "S", 400)
@@ -64,6 +65,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_runs_before_t7_is_found),
         cmocka_unit_test(absence_in_an_old_list_of_domains_is_found),
         cmocka_unit_test(stopped_while_qemu_is_there_is_found),
+        cmocka_unit_test(a_hand_over_while_the_source_is_there_is_found),
         cmocka_unit_test(t7_while_the_source_still_runs_is_found),
         cmocka_unit_test(epochs_that_are_not_persisted_are_found),
         cmocka_unit_test(decisions_of_failover_on_reads_are_found),
