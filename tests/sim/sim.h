@@ -35,6 +35,8 @@ enum sim_mutant {
     SIM_CLOCK_STOPS,      /* clocks and watchdog of a host stand while it hangs: it is a VM itself */
     SIM_TAKES_EARLY,      /* T4 when T1 is committed, before any proof (I2) */
     SIM_FENCED_BY_ONE,    /* T3 after the first acknowledgement (I3) */
+    SIM_LAUNDERS_LATE,    /* a start does not wait until its rewriting has ended (I8, A1) */
+    SIM_BORN_OUTSIDE,     /* QEMUs are not born in the slice that the guard freezes (I5) */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 

@@ -249,6 +249,16 @@ const char *sim_brick_end(struct sim *s, size_t host)
     return b->ending && s->mutant != SIM_LEAVES_THREADS ? "call.timeout" : NULL;
 }
 
+bool sim_brick_holds(const struct sim *s, size_t host)
+{
+    const struct sim_ha_host *b = ha_host(s, host);
+    unsigned n = b->ending + b->in_disk;
+    for (size_t i = 0; i < s->hosts_n; i++) {
+        n += b->queued[i];
+    }
+    return n > 0;
+}
+
 /* --- laundering ---------------------------------------------------------------------------- */
 
 static bool reaches_bricks(const struct sim *s, size_t host, const json_t *args)
@@ -284,6 +294,12 @@ static bool is_laundering(const struct sim *s, size_t host, const char *uuid)
     return false;
 }
 
+bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch)
+{
+    size_t i = find_writer(s, uuid, epoch);
+    return i != SIZE_MAX && s->ha->writers[i].is_laundered && !is_laundering(s, host, uuid);
+}
+
 /* What is rewritten is written under the epoch that was known when it was asked for, not when it is done. */
 json_t *sim_brick_asked(const struct sim *s, size_t host, json_t *action)
 {
@@ -304,6 +320,7 @@ const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
     const char *uuid = json_text_of(json_object_get(args, "spec"), "uuid");
     uint64_t epoch = json_u64_of(args, "epoch", 0);
     if (epoch && !is_laundering(s, host, uuid)) {
+        s->ha->writers[writer_of(s, sim_vm_index(s, name), uuid, epoch)].is_laundered = true;
         return NULL; /* the second half */
     }
     if (!epoch && (!s->hosts[host].is_up || !reaches_bricks(s, host, args))) {
@@ -317,6 +334,10 @@ const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
         json_object_set_new(again, "args", more);
         if (s->mutant != SIM_ANYBODY_LAUNDERS) { /* there it was done before */
             write_all(s, host, writer_of(s, sim_vm_index(s, name), uuid, epoch), true);
+        }
+        if (s->mutant == SIM_LAUNDERS_LATE) {
+            json_decref(again);
+            return NULL;
         }
     }
     sim_push(s, LOOK_US, host, NULL, again);

@@ -167,6 +167,16 @@ static void check_acks(struct sim *s, const char *lost, uint64_t inc, size_t lea
     }
 }
 
+/* --- I8 ------------------------------------------------------------------------------------ */
+
+/* T9: what its brick had received before the fence would land when the copy counts again. */
+static void check_return(struct sim *s, size_t host)
+{
+    if (s->ha && sim_brick_holds(s, host)) {
+        sim_violated(s, "I8: %s comes back, and its brick still has requests of before", s->hosts[host].name);
+    }
+}
+
 /* T3, and the same after a boot (T10). */
 static void check_node(struct sim *s, const char *host, const json_t *next)
 {
@@ -182,6 +192,8 @@ static void check_node(struct sim *s, const char *host, const json_t *next)
     } else if (json_bool_of(old, "flush", false) && !json_bool_of(next, "flush", false) && !str_eq(is, "fencing") &&
                sim_get(s, KEY_HA) && json_object_size(sim_get(s, KEY_HA))) {
         check_acks(s, host, inc - 1, 1);
+    } else if (str_eq(is, "rejoining") && !str_eq(was, "rejoining")) {
+        check_return(s, sim_host_index(s, host));
     }
 }
 
@@ -219,6 +231,26 @@ static void check_claim(struct sim *s, const char *key, const json_t *next)
     } else if (epoch_in(old) == epoch_in(next) && !str_eq(json_text_of(old, "state"), "stopped")) {
         sim_violated(s, "I1: '%.*s' is claimed under epoch %llu after it was %s", n, name,
                      (unsigned long long)epoch_in(next), json_text_of(old, "state"));
+    }
+}
+
+void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct sim_domain *d)
+{
+    const json_t *own = vm_part(s, vm, "own");
+    const json_t *act = vm_part(s, vm, "act");
+    const char *name = s->hosts[host].name;
+    bool is_claimed = str_eq(json_text_of(act, "state"), "starting") && epoch_in(act) == d->epoch;
+    if (epoch_in(own) < d->epoch || (epoch_in(own) == d->epoch && !str_eq(json_text_of(own, "owner"), name))) {
+        sim_violated(s, "I5: '%s' starts on %s under epoch %llu, which is not its own", vm, name, (unsigned long long)d->epoch);
+    }
+    if (!s->ha || !is_claimed || !json_bool_of(act, "ha", false)) {
+        return;
+    }
+    if (!d->is_freezable) {
+        sim_violated(s, "I5: '%s' starts on %s where no guard freezes it", vm, name);
+    }
+    if (!sim_brick_is_laundered(s, host, d->uuid, d->epoch)) {
+        sim_violated(s, "I8: '%s' starts on %s before its pieces are rewritten", vm, name);
     }
 }
 

@@ -59,6 +59,7 @@ struct sim_writer {
     uint64_t epoch;
     uint64_t in_flight; /* on their way or queued in a brick */
     uint64_t laundering[SIM_HOSTS_MAX]; /* of them: a host's rewriting */
+    bool is_laundered; /* and such a rewriting has ended */
 };
 
 struct sim_ha {

@@ -69,6 +69,12 @@ json_t *sim_store_list(struct sim *s);
 
 /** sim_check_commit - @host's agent has @puts committed: nothing of it is in the store yet */
 void sim_check_commit(struct sim *s, size_t host, const json_t *puts);
+/** sim_check_birth - QEMU of @vm, which is @d, begins on @host by a cold start */
+void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct sim_domain *d);
+/** sim_brick_is_laundered - has @host rewritten the machine's pieces under @epoch, with nothing on its way? */
+bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch);
+/** sim_brick_holds - requests that @host's brick has not done, or a thread that is within one */
+bool sim_brick_holds(const struct sim *s, size_t host);
 
 /* --- sim_vm.c */
 

@@ -103,9 +103,10 @@ static const char *model_create(struct sim *s, struct sim_host *h, const json_t 
     const char *bad = take_epoch(s, h, uuid, epoch, false);
     if (!bad) {
         *d = (struct sim_domain){.exists = true, .epoch = epoch,
-                                 .is_freezable = json_bool_of(args, "freezable", false)};
+                                 .is_freezable = s->mutant != SIM_BORN_OUTSIDE && json_bool_of(args, "freezable", false)};
         (void)snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
         s->cold_starts++;
+        sim_check_birth(s, (size_t)(h - s->hosts), name, d);
         begin_to_run(s, h, d, name);
     }
     return bad;

@@ -522,6 +522,7 @@ static void case_1_a_full_member_by_looks_of_before_would_be_found(void **state)
         struct fix f;
         begin_by(&f, seed);
         f.s.keeps_going = true;
+        f.s.only = "I8: ";
         f.s.mutant = SIM_ANY_LOOK_PROVES;
         come_back_under_late_looks(&f);
         is_found = f.s.violation[0];
@@ -564,6 +565,7 @@ static void case_29_an_open_boot_would_be_found(void **state)
         begin_by(&f, seed);
         f.s.ha->has_watchdog = false;
         f.s.keeps_going = true;
+        f.s.only = "S1: ";
         f.s.mutant = SIM_OPEN_BOOT;
         sim_ha_hang(&f.s, f.old);
         (void)time_until_moved(&f);

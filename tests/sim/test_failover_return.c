@@ -82,6 +82,7 @@ static void expect_write_left_behind_found(enum sim_mutant mutant)
         struct fix f;
         begin_by(&f, seed);
         f.s.keeps_going = true;
+        f.s.only = "S1: ";
         f.s.mutant = mutant;
         leave_a_write_behind(&f, (int)seed, 90 * USEC_PER_SEC);
         sim_run(&f.s, 90 * USEC_PER_SEC);

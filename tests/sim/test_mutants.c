@@ -53,6 +53,9 @@ MUTANT(no_drain_is_found, SCHEDULE_FAILOVER, SIM_NO_DRAIN, "S1: ", 400)
 MUTANT(no_wait_for_promises_is_found, SCHEDULE_FAILOVER, SIM_NO_PROMISE_WAIT, "S3: ", 1000)
 MUTANT(a_guard_that_forgets_denials_is_found, SCHEDULE_FAILOVER, SIM_FORGETS_DENIAL, "S3: ", 2000)
 MUTANT(laundering_by_anybody_is_found, SCHEDULE_FAILOVER, SIM_ANYBODY_LAUNDERS, "S1: ", 200)
+MUTANT(a_start_beside_its_laundering_is_found, SCHEDULE_FAILOVER, SIM_LAUNDERS_LATE, "I8: ", 50)
+MUTANT(an_own_brick_that_is_kept_over_a_fence_is_found, SCHEDULE_FAILOVER, SIM_KEEPS_BRICK, "I8: ", 400)
+MUTANT(a_birth_outside_the_slice_is_found, SCHEDULE_FAILOVER, SIM_BORN_OUTSIDE, "I5: ", 50)
 MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
 MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, "S3: ", 400)
 
@@ -77,6 +80,9 @@ int main(void)
         cmocka_unit_test(no_wait_for_promises_is_found),
         cmocka_unit_test(a_guard_that_forgets_denials_is_found),
         cmocka_unit_test(laundering_by_anybody_is_found),
+        cmocka_unit_test(a_start_beside_its_laundering_is_found),
+        cmocka_unit_test(an_own_brick_that_is_kept_over_a_fence_is_found),
+        cmocka_unit_test(a_birth_outside_the_slice_is_found),
         cmocka_unit_test(a_hang_without_watchdog_is_found),
         cmocka_unit_test(clocks_that_stop_in_a_hang_are_found),
     };
