@@ -11,6 +11,7 @@
 #define TAIL_US (8 * USEC_PER_SEC) /* what runs must go on running */
 #define HEARD_US (30 * USEC_PER_SEC) /* hosts have heard of each other's mounts */
 #define KEEP_US (60 * USEC_PER_SEC) /* longer than a fence and what a host needs to be a member again */
+#define TIDY_US (60 * USEC_PER_SEC)   /* what was left behind is ended */
 #define SWITCH_US (75 * USEC_PER_SEC) /* a migration stands still until a slow write has ended */
 
 /* One thing that is done to a cluster, more often with a higher weight. */
@@ -380,6 +381,19 @@ static bool do_both_run(struct sim *s, const void *arg)
     return sim_running(s, "db1") == 1 && sim_running(s, "web") == 1;
 }
 
+static bool is_tidy(struct sim *s, const void *arg)
+{
+    return sim_check_is_tidy(s);
+}
+
+/* What was left behind is ended in the end, wherever it is. */
+static void expect_tidy(struct sim *s)
+{
+    if (!kit_until(s, is_tidy, NULL, TIDY_US)) {
+        sim_violated(s, "I6: a QEMU is left that is not its host's own");
+    }
+}
+
 static void run_failover(struct sim *s, struct schedule_result *r)
 {
     kit_add_vm(s, "web");
@@ -393,6 +407,7 @@ static void run_failover(struct sim *s, struct schedule_result *r)
         (void)kit_until(s, do_both_run, NULL, SWITCH_US);
         kit_expect_running(s, "db1");
         kit_expect_running(s, "web");
+        expect_tidy(s);
     }
 }
 

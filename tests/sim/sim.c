@@ -341,6 +341,9 @@ static void tick_again(struct sim *s, size_t host)
                    s->now_us >= h->listed_us + LIST_EVERY_US;
     sim_push(s, USEC_PER_SEC, host, json_incref(s->tick), NULL);
     bool is_reached = !s->store_is_down && sim_ha_reaches_store(s, host);
+    if (is_reached) {
+        sim_check_guests(s, host);
+    }
     if (is_list) {
         h->listed_us = s->now_us;
         sim_push(s, sim_delay_us(s), host,

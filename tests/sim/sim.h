@@ -37,6 +37,7 @@ enum sim_mutant {
     SIM_FENCED_BY_ONE,    /* T3 after the first acknowledgement (I3) */
     SIM_LAUNDERS_LATE,    /* a start does not wait until its rewriting has ended (I8, A1) */
     SIM_BORN_OUTSIDE,     /* QEMUs are not born in the slice that the guard freezes (I5) */
+    SIM_KILLS_NOTHING,    /* QEMUs survive what shall kill them (I6) */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 
@@ -49,6 +50,8 @@ struct sim_domain {
     bool is_aborting; /* its migration was asked to stop */
     bool is_freezable; /* born in the slice that the guard freezes */
     bool has_run;     /* executed at least once under this epoch, on this host */
+    uint64_t foreign_us;      /* its host could know since then that it must end; 0: it need not */
+    uint64_t foreign_seen_us; /* looked at then for the last time */
     char uuid[64];
 };
 

@@ -10,6 +10,9 @@
 #include "sim_ha.h"
 #include "sim_impl.h"
 
+#define KILL_US (120 * USEC_PER_SEC) /* lists come each 20 s at the latest, and some of them are old */
+#define LOOKED_US (3 * USEC_PER_SEC) /* an agent that was dead, hung or cut off for so long begins anew */
+
 /* One change of a machine's ownership record. */
 struct change {
     char vm[64];
@@ -167,6 +170,71 @@ static void check_acks(struct sim *s, const char *lost, uint64_t inc, size_t lea
     }
 }
 
+/* --- I6 ------------------------------------------------------------------------------------ */
+
+/* Its own: this host owns it under this epoch, or it is a copy for a migration to this host. */
+static bool is_foreign(const struct sim *s, size_t host, const char *vm, const struct sim_domain *d)
+{
+    const char *name = s->hosts[host].name;
+    const json_t *own = vm_part(s, vm, "own");
+    const json_t *mig = json_object_get(own, "mig");
+    bool is_copy = str_eq(json_text_of(mig, "phase"), "active") && str_eq(json_text_of(mig, "dst"), name) &&
+                   epoch_in(mig) == d->epoch;
+    bool is_own = str_eq(json_text_of(own, "owner"), name) && epoch_in(own) == d->epoch;
+    return own && !is_own && !is_copy && !d->is_copying; /* libvirt is busy with one that is being copied */
+}
+
+static bool is_away(const json_t *node)
+{
+    return is_out(node) || str_eq(json_text_of(node, "state"), "rejoining");
+}
+
+void sim_check_guests(struct sim *s, size_t host)
+{
+    const json_t *node = NULL;
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        struct sim_domain *d = &s->hosts[host].domains[vm];
+        if (!d->exists) {
+            continue;
+        }
+        node = node ? node : node_of(s, s->hosts[host].name);
+        if (!is_away(node) && !is_foreign(s, host, s->vms[vm], d)) {
+            d->foreign_us = 0;
+            continue;
+        }
+        bool is_new = !d->foreign_us || s->now_us - d->foreign_seen_us > LOOKED_US;
+        d->foreign_us = is_new ? s->now_us : d->foreign_us;
+        d->foreign_seen_us = s->now_us;
+        if (s->now_us - d->foreign_us > KILL_US) {
+            sim_violated(s, "I6: '%s' of epoch %llu is on %s, which is %s and does not kill it", s->vms[vm],
+                         (unsigned long long)d->epoch, s->hosts[host].name, json_text_of(node, "state"));
+        }
+    }
+}
+
+bool sim_check_is_tidy(const struct sim *s)
+{
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        for (size_t vm = 0; vm < s->vms_n; vm++) {
+            const struct sim_domain *d = &s->hosts[h].domains[vm];
+            if (d->exists && is_foreign(s, h, s->vms[vm], d)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* T9 */
+static void check_is_empty(struct sim *s, size_t host)
+{
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        if (s->hosts[host].domains[vm].exists) {
+            sim_violated(s, "I6: %s comes back with '%s' of before", s->hosts[host].name, s->vms[vm]);
+        }
+    }
+}
+
 /* --- I8 ------------------------------------------------------------------------------------ */
 
 /* T9: what its brick had received before the fence would land when the copy counts again. */
@@ -193,6 +261,7 @@ static void check_node(struct sim *s, const char *host, const json_t *next)
                sim_get(s, KEY_HA) && json_object_size(sim_get(s, KEY_HA))) {
         check_acks(s, host, inc - 1, 1);
     } else if (str_eq(is, "rejoining") && !str_eq(was, "rejoining")) {
+        check_is_empty(s, sim_host_index(s, host));
         check_return(s, sim_host_index(s, host));
     }
 }

@@ -71,6 +71,10 @@ json_t *sim_store_list(struct sim *s);
 void sim_check_commit(struct sim *s, size_t host, const json_t *puts);
 /** sim_check_birth - QEMU of @vm, which is @d, begins on @host by a cold start */
 void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct sim_domain *d);
+/** sim_check_guests - @host's agent, which reaches the store, has had a second to look */
+void sim_check_guests(struct sim *s, size_t host);
+/** sim_check_is_tidy - is each QEMU its host's own (I6)? */
+bool sim_check_is_tidy(const struct sim *s);
 /** sim_brick_is_laundered - has @host rewritten the machine's pieces under @epoch, with nothing on its way? */
 bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch);
 /** sim_brick_holds - requests that @host's brick has not done, or a thread that is within one */

@@ -264,6 +264,9 @@ static const char *model_end(struct sim *s, size_t host, const json_t *args, boo
     if (!d->exists || d->epoch != json_u64_of(args, "epoch", 0) || (!is_forced && !d->is_running)) {
         return NULL; /* a guest that stands still does not hear a power button */
     }
+    if (is_forced && s->mutant == SIM_KILLS_NOTHING) {
+        return NULL;
+    }
     if (is_forced) {
         s->hosts[host].destroys++;
         check_destroy(s, d, name);
