@@ -432,6 +432,7 @@ void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mu
     s.mutant = mutant;
     s.keeps_going = true;
     s.only = by;
+    s.keeps_verdicts = seed % 2;
     if (mutant == SIM_NO_WATCHDOG || mutant == SIM_OPEN_BOOT) { /* where nothing but the filter protects */
         s.ha->has_watchdog = false;
     }

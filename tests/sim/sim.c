@@ -386,6 +386,19 @@ void sim_run(struct sim *s, uint64_t us)
     s->now_us = end;
 }
 
+bool sim_until(struct sim *s, bool (*fn)(struct sim *s, const void *arg), const void *arg, uint64_t limit_us)
+{
+    uint64_t end = s->now_us + limit_us;
+    while (!fn(s, arg)) {
+        if (!s->queue.n || s->queue.heap[0].at_us > end) {
+            s->now_us = end;
+            return false;
+        }
+        next_event(s);
+    }
+    return true;
+}
+
 const char *sim_wait(struct sim *s, const char *task, uint64_t limit_us)
 {
     uint64_t end = s->now_us + limit_us;

@@ -48,6 +48,8 @@ struct sim_domain {
     bool is_incoming; /* copy of a migration that is not complete */
     bool is_copying;  /* source of a migration that is under way */
     bool is_aborting; /* its migration was asked to stop */
+    bool is_broken;   /* its migration has lost the other end, or the libvirtd that drove it */
+    bool is_left;     /* paused by a libvirtd that is no more: its agent has to resume it */
     bool is_freezable; /* born in the slice that the guard freezes */
     bool has_run;     /* executed at least once under this epoch, on this host */
     uint64_t foreign_us;      /* its host could know since then that it must end; 0: it need not */
@@ -71,6 +73,7 @@ struct sim_host {
     int64_t wall_off_us; /* its wall clock is wrong by so much */
     uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
     uint64_t listed_us;  /* when it last asked for a whole list */
+    uint64_t migrated[SIM_VMS_MAX]; /* epoch of the copy that left last, as libvirt's log has it */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };
 
@@ -111,6 +114,7 @@ struct sim {
     unsigned delay_max_ms;
     int fail_percent;   /* of actions that may fail without harm */
     int unknown_percent; /* of migrations of which the agent cannot tell for now how they end */
+    bool keeps_verdicts; /* libvirt's log says of a copy that nobody watched whether it was complete; else it is not known */
     unsigned cold_starts; /* of guests: what they had in memory was lost */
     uint64_t memory_bytes; /* that each host has; 64 GiB at the start */
     unsigned asking_life; /* of the agent whose action is being executed */
@@ -146,6 +150,10 @@ void sim_note(struct sim *s, const char *fmt, ...) _printf_(2, 3);
 const char *sim_wait(struct sim *s, const char *task, uint64_t limit_us);
 /** sim_run - let @us of simulated time pass */
 void sim_run(struct sim *s, uint64_t us);
+/** sim_until - let one event after the other happen until @fn says so. Return: false at the limit */
+bool sim_until(struct sim *s, bool (*fn)(struct sim *s, const void *arg), const void *arg, uint64_t limit_us);
+/** sim_crash_libvirtd - it is started again at once; what it was doing is over, QEMUs live on (facts/ha.md 6.1) */
+void sim_crash_libvirtd(struct sim *s, size_t host);
 /** sim_kill_agent - the agent's process dies; QEMUs live on. sim_start_agent() brings it back. */
 void sim_kill_agent(struct sim *s, size_t host);
 void sim_start_agent(struct sim *s, size_t host);

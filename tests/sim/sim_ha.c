@@ -91,6 +91,11 @@ bool sim_ha_never_runs_late(const struct sim *s)
     return !s->ha || s->ha->has_watchdog || s->mutant == SIM_NO_WATCHDOG;
 }
 
+bool sim_ha_connects(const struct sim *s, size_t a, size_t b)
+{
+    return !s->ha || (sim_ha_is_alive(s, a) && sim_ha_is_alive(s, b) && passes(s, SIM_STORAGE, a, b));
+}
+
 bool sim_ha_has_brick(const struct sim *s, size_t host)
 {
     return !s->ha || !ha_host(s, host)->has_no_brick;

@@ -110,6 +110,8 @@ bool sim_ha_is_hung(const struct sim *s, size_t host);
 bool sim_ha_never_runs_late(const struct sim *s);
 /** sim_ha_is_flushed - has every write of the instance been answered? QEMU hands over only then */
 bool sim_ha_is_flushed(const struct sim *s, const char *uuid, uint64_t epoch);
+/** sim_ha_connects - can two hosts speak with each other on the storage network, as a migration does? */
+bool sim_ha_connects(const struct sim *s, size_t a, size_t b);
 /** sim_ha_has_brick - does the process of @host's brick run? */
 bool sim_ha_has_brick(const struct sim *s, size_t host);
 /** sim_ha_quorum - does @host's mount reach two of three bricks? */

@@ -12,6 +12,7 @@
 
 #define COPY_MAX_US (2 * USEC_PER_SEC)
 #define FLUSH_US (10 * USEC_PER_MSEC)
+#define KEEPALIVE_US (4 * USEC_PER_SEC) /* until libvirt gives up a connection on which nothing comes (facts/ha.md 6.1) */
 
 size_t sim_vm_find(const struct sim *s, const char *name)
 {
@@ -142,8 +143,9 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     struct sim_host *dst = host_by_name(s, json_text_of(args, "dst"));
     struct sim_domain *from = domain(s, &s->hosts[host], name);
     struct sim_domain *to = domain(s, dst, name);
-    if (!from->exists) {
-        return "object.state"; /* the verdict is lost: a copy is never promoted by its completeness */
+    if (!from->exists) { /* the copy is never promoted by its completeness, only by libvirt's verdict */
+        uint64_t migrated = s->hosts[host].migrated[sim_vm_index(s, name)];
+        return s->keeps_verdicts && migrated == copy_epoch(args) ? NULL : "object.state";
     }
     if (from->is_copying) { /* begun by the agent before us: its end is waited for */
         push_again(s, host, action, "vm.migrate", 100 * USEC_PER_MSEC);
@@ -152,11 +154,12 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     if (!to->exists && sim_chance(s, s->unknown_percent)) {
         return "call.timeout";
     }
-    if (to->exists || !from->is_running || sim_chance(s, s->fail_percent / 2)) {
+    if (!sim_ha_connects(s, host, (size_t)(dst - s->hosts)) || to->exists || !from->is_running || sim_chance(s, s->fail_percent / 2)) {
         return "virt.failed";
     }
     from->is_copying = true;
     from->is_aborting = false;
+    from->is_broken = false;
     *to = (struct sim_domain){.exists = true, .is_incoming = true,
                               .epoch = copy_epoch(args), .is_freezable = from->is_freezable};
     memcpy(to->uuid, from->uuid, sizeof(to->uuid));
@@ -168,6 +171,56 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     return SIM_LATER;
 }
 
+/* The connection was lost, or the source's libvirtd is a new one. A copy that was complete stays so when only the answer was
+ * lost; another one is ended by its own libvirtd, unless no socket was closed there: then T8 has to do it. */
+static const char *end_broken(struct sim *s, const json_t *args, struct sim_domain *from, struct sim_domain *copy)
+{
+    const char *name = json_text_of(args, "name");
+    bool has_switched = !from->is_running;
+    from->is_running = from->has_run && !from->is_left;
+    from->is_copying = from->is_broken = from->is_left = false;
+    if (copy && has_switched && sim_chance(s, 50)) {
+        copy->is_incoming = false;
+        if (s->mutant == SIM_RUNS_COPY_EARLY) {
+            begin_to_run(s, host_by_name(s, json_text_of(args, "dst")), copy, name);
+        }
+    } else if (copy && sim_chance(s, 50)) {
+        *copy = (struct sim_domain){0};
+    }
+    return "virt.failed";
+}
+
+/* What was asked of it and not yet begun: half of it is never done, and nobody says so. */
+static void lose_calls(struct sim *s, size_t host)
+{
+    static const char *const calls[] = {"vm.create", "vm.migrate", "vm.resume", "vm.destroy", "vm.shutdown"};
+    for (size_t i = 0; i < s->queue.n; i++) {
+        struct sim_event *n = s->queue.heap[i].event;
+        for (size_t k = 0; k < ELEMENTS(calls); k++) {
+            if (n->host == host && str_eq(json_text_of(n->action, "do"), calls[k]) && sim_chance(s, 50)) {
+                json_t *lost = json_copy(n->action);
+                json_object_set_new(lost, "do", json_string("sim.lost"));
+                json_decref(n->action);
+                n->action = lost;
+            }
+        }
+    }
+}
+
+void sim_crash_libvirtd(struct sim *s, size_t host)
+{
+    sim_note(s, "libvirtd of %s is a new one", s->hosts[host].name);
+    lose_calls(s, host);
+    for (size_t vm = 0; vm < s->vms_n; vm++) {
+        struct sim_domain *d = &s->hosts[host].domains[vm];
+        if (d->is_incoming) {
+            *d = (struct sim_domain){0};
+        }
+        d->is_broken = d->is_copying;
+        d->is_left = d->is_copying && !d->is_running; /* after PERFORM3 "third party needs to check what to do next" */
+    }
+}
+
 /* libvirt's end of a migration: complete; failed before the switch-over; or complete, but the answer
  * of the target was lost, and libvirt lets the source go on (facts/ha.md 6.3). */
 static const char *end_copy(struct sim *s, size_t host, const json_t *action)
@@ -175,9 +228,18 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
     const json_t *args = json_object_get(action, "args");
     const char *name = json_text_of(args, "name");
     struct sim_domain *from = domain(s, &s->hosts[host], name);
-    struct sim_domain *to = domain(s, host_by_name(s, json_text_of(args, "dst")), name);
+    struct sim_host *dst = host_by_name(s, json_text_of(args, "dst"));
+    struct sim_domain *to = domain(s, dst, name);
     bool has_copy = to->exists && to->epoch == copy_epoch(args);
     bool has_source = from->exists && from->is_copying;
+    if (has_source && !from->is_broken && !sim_ha_connects(s, host, (size_t)(dst - s->hosts))) {
+        from->is_broken = true; /* for good: noticed after a while */
+        push_again(s, host, action, "sim.end_copy", KEEPALIVE_US);
+        return SIM_LATER;
+    }
+    if (has_source && from->is_broken) {
+        return end_broken(s, args, from, has_copy ? to : NULL);
+    }
     if (has_source && has_copy && !from->is_aborting && !sim_ha_is_flushed(s, from->uuid, from->epoch)) {
         from->is_running = false; /* paused for the switch-over, until its disks are quiet */
         push_again(s, host, action, "sim.end_copy", FLUSH_US);
@@ -195,12 +257,13 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
     }
     to->is_incoming = false;
     if (s->mutant == SIM_RUNS_COPY_EARLY) {
-        begin_to_run(s, host_by_name(s, json_text_of(args, "dst")), to, name);
+        begin_to_run(s, dst, to, name);
     }
     if (sim_chance(s, s->fail_percent)) {
         return "virt.failed"; /* the source goes on, a complete copy is left behind */
     }
     *from = (struct sim_domain){0};
+    s->hosts[host].migrated[sim_vm_index(s, name)] = to->epoch;
     return NULL;
 }
 
@@ -283,6 +346,9 @@ const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
     const json_t *args = json_object_get(action, "args");
     if (str_eq(what, "sim.end_copy")) {
         return end_copy(s, host, action);
+    }
+    if (str_eq(what, "sim.lost")) {
+        return "call.timeout";
     }
     if (str_eq(what, "vm.create") && s->create_us) {
         s->creating[host]++;
