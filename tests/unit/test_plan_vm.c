@@ -175,6 +175,22 @@ static void a_copy_is_resumed_when_t7_is_heard_of_without_a_commit(void **state)
     assert_null(action_of(actions, "vm/db1/handover"));
 }
 
+/* The claim of a start tells whether the guard will be able to freeze it: whoever reads it may take the machine over. */
+static void what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since(void **state)
+{
+    for (int is_told = 0; is_told < 2; is_told++) {
+        _cleanup_(core_freep) struct core *c = with_pool();
+        smap_put(&c->seen, "net/default", json_object());
+        _cleanup_free_ char *claimed = str_printf(
+            "{\"ev\":\"watch\",\"revision\":11,\"puts\":[" SPEC("running") ",[\"/mortar/v1/vm/db1/act\",11,{\"state\":\"starting\","
+            "\"host\":\"host1\",\"epoch\":3,\"instance\":\"i\",\"ha\":%s}]],\"dels\":[]}", is_told ? "true" : "false");
+        _cleanup_json_ json_t *actions = step(c, claimed, "{}", 3, 2);
+        const json_t *args = action_args(actions, "vm/db1/create/u-db1/3");
+        assert_non_null(args);
+        assert_int_equal(json_bool_of(args, "freezable", true), is_told);
+    }
+}
+
 /* Failover takes a machine away when act says that the guard can freeze it: that must be so before it runs. */
 static void a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so(void **state)
 {
@@ -242,6 +258,7 @@ int main(void)
         cmocka_unit_test(a_stop_is_compared_with_what_the_user_wants),
         cmocka_unit_test(the_epoch_of_a_copy_is_on_disk_before_t7),
         cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
+        cmocka_unit_test(what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since),
         cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),
         cmocka_unit_test(a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash),
         cmocka_unit_test(a_copy_that_was_resumed_runs_before_a_list_says_so),

@@ -209,10 +209,12 @@ static json_t *create_args(const struct vm *v)
     }
     json_object_set_new(spec, "nics", nics);
     const json_t *cluster = world_get(&v->c->world, KEY_ROOT, "cluster");
+    /* The claim has told the others that it can be frozen: that stays true when failover was switched off since. */
+    bool is_told = json_bool_of(v->act, "ha", false);
     return json_pack("{s:s,s:o,s:O,s:b,s:b,s:b}", "name", v->name, "spec", spec, "own", v->own, "kvm",
                      json_bool_of(smap_get(&v->c->seen, "host"), "kvm", false), "emulation",
                      json_bool_of(cluster, "emulation", false), "freezable",
-                     ha_pool_is_on(v->c, json_text_of(v->spec, "pool")));
+                     is_told || ha_pool_is_on(v->c, json_text_of(v->spec, "pool")));
 }
 
 static json_t *args_of_epoch(const struct vm *v, uint64_t epoch)
