@@ -54,7 +54,7 @@ struct sim_domain {
     bool has_run;     /* executed at least once under this epoch, on this host */
     uint64_t foreign_us;      /* its host could know since then that it must end; 0: it need not */
     uint64_t foreign_seen_us; /* looked at then for the last time */
-    char uuid[64];
+    char uuid[40]; /* 36 characters; short, because tests keep whole simulations on their stacks */
 };
 
 struct sim_host {

@@ -318,7 +318,9 @@ void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct si
     if (!d->is_freezable) {
         sim_violated(s, "I5: '%s' starts on %s where no guard freezes it", vm, name);
     }
-    if (!sim_brick_is_laundered(s, host, d->uuid, d->epoch)) {
+    _cleanup_free_ char *pool = str_printf("%s%s", KEY_POOL, json_text_of(vm_part(s, vm, "spec"), "pool"));
+    bool is_on = str_eq(json_text_of(sim_get(s, pool), "ha"), "on"); /* or it was switched off since the claim */
+    if (is_on && !sim_brick_is_laundered(s, host, d->uuid, d->epoch)) {
         sim_violated(s, "I8: '%s' starts on %s before its pieces are rewritten", vm, name);
     }
 }

@@ -40,7 +40,7 @@ MUTANT(changes_of_the_owner_that_do_not_compare_are_found, SCHEDULE_MOVES, SIM_O
 MUTANT(epochs_that_do_not_grow_are_found, SCHEDULE_MOVES, SIM_OWN_NOT_COMPARED, "I1: ", 100)
 MUTANT(a_copy_that_runs_before_t7_is_found, SCHEDULE_MOVES, SIM_RUNS_COPY_EARLY, "S3: ", 50)
 MUTANT(absence_in_an_old_list_of_domains_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "A5: ", 50)
-MUTANT(stopped_while_qemu_is_there_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "I2: ", 300)
+MUTANT(stopped_while_qemu_is_there_is_found, SCHEDULE_MOVES, SIM_BELIEVES_OLD_LISTS, "I2: ", 1200)
 MUTANT(a_hand_over_while_the_source_is_there_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, "I9: ", 50)
 MUTANT(t7_while_the_source_still_runs_is_found, SCHEDULE_MOVES, SIM_REPORTS_COPY_EARLY, "S3: ", 50)
 MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FILE, "I1: ", 1500)
