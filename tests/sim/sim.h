@@ -38,6 +38,7 @@ enum sim_mutant {
     SIM_LAUNDERS_LATE,    /* a start does not wait until its rewriting has ended (I8, A1) */
     SIM_BORN_OUTSIDE,     /* QEMUs are not born in the slice that the guard freezes (I5) */
     SIM_KILLS_NOTHING,    /* QEMUs survive what shall kill them (I6) */
+    SIM_FREEZES_IN_VAIN,  /* guards say that guests stand still, which execute (I4) */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 

@@ -197,11 +197,16 @@ static void run_guests(struct sim *s, size_t host, void *payload)
     if (sim_ha_stands_still(s, host)) {
         return;
     }
+    bool is_freezable = false;
     for (size_t vm = 0; vm < s->vms_n; vm++) {
         const struct sim_domain *d = &s->hosts[host].domains[vm];
         if (d->exists && d->is_running && sim_chance(s, WRITE_PERCENT)) {
             write_all(s, host, writer_of(s, vm, d->uuid, d->epoch), false);
+            is_freezable = is_freezable || d->is_freezable;
         }
+    }
+    if (is_freezable) {
+        sim_ha_check_right(s, host);
     }
 }
 

@@ -78,7 +78,8 @@ bool sim_ha_reaches_store(const struct sim *s, size_t host)
 
 bool sim_ha_stands_still(const struct sim *s, size_t host)
 {
-    return s->ha && (!sim_ha_is_alive(s, host) || ha_host(s, host)->guard.is_frozen);
+    bool is_frozen = s->ha && ha_host(s, host)->guard.is_frozen && s->mutant != SIM_FREEZES_IN_VAIN;
+    return s->ha && (!sim_ha_is_alive(s, host) || is_frozen);
 }
 
 bool sim_ha_is_hung(const struct sim *s, size_t host)
@@ -319,6 +320,42 @@ void sim_ha_crash_guard(struct sim *s, size_t host)
     if (sim_ha_is_alive(s, host)) {
         start_guard(s, host); /* what it had frozen stays frozen */
         sim_push(s, TOLD_US, host, json_pack("{s:s,s:n}", "ev", "guard", "status"), NULL);
+    }
+}
+
+/* --- the right to run ---------------------------------------------------------------------- */
+
+/* Does @fencer, by its own clock, still owe @name that it acknowledges no fence? Without a guard it cannot at all. */
+static bool is_bound(const struct sim *s, size_t fencer, const char *name)
+{
+    const struct promise *p = &ha_host(s, fencer)->guard.p;
+    uint64_t now = raw_us(s, fencer);
+    if (ha_host(s, fencer)->is_off || !ha_host(s, fencer)->guard.is_up || now < p->start_us + p->times.promise_us) {
+        return true;
+    }
+    for (unsigned i = 0; i < p->n; i++) {
+        if (str_eq(p->peers[i].name, name)) {
+            return p->peers[i].granted_until_us > now;
+        }
+    }
+    return false;
+}
+
+/* Whatever the clocks: while two of three fencers are bound, no fence completes (3.3). Who hangs longer than
+ * that is reset before it could run again, if there is a watchdog. */
+void sim_ha_check_right(struct sim *s, size_t host)
+{
+    const struct sim_guard *g = &ha_host(s, host)->guard;
+    size_t bound = g->p.is_fencer; /* it never acknowledges its own */
+    if (!g->is_up || !g->p.enforce || !s->ha->has_watchdog) {
+        return;
+    }
+    for (unsigned i = 0; bound < 2 && i < g->p.n; i++) {
+        size_t fencer = sim_host_index(s, g->p.peers[i].name);
+        bound += g->p.peers[i].is_fencer && fencer < s->hosts_n && is_bound(s, fencer, s->hosts[host].name);
+    }
+    if (bound < 2) {
+        sim_violated(s, "I4: guests execute on %s, to which %zu of three fencers are bound", s->hosts[host].name, bound);
     }
 }
 

@@ -28,6 +28,9 @@ static inline bool sim_ha_is_linked(const struct sim *s, enum sim_net net, size_
 /** sim_ha_lets_in - the packet filter of @host on the storage network */
 bool sim_ha_lets_in(const struct sim *s, size_t host, size_t other);
 
+/** sim_ha_check_right - guests of @host execute: may they (I4)? */
+void sim_ha_check_right(struct sim *s, size_t host);
+
 /* --- sim_brick.c */
 
 /** sim_brick_start - guests of @host begin to write */

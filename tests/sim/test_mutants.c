@@ -58,6 +58,7 @@ MUTANT(an_own_brick_that_is_kept_over_a_fence_is_found, SCHEDULE_FAILOVER, SIM_K
 MUTANT(a_birth_outside_the_slice_is_found, SCHEDULE_FAILOVER, SIM_BORN_OUTSIDE, "I5: ", 50)
 MUTANT(a_qemu_that_is_not_killed_is_found, SCHEDULE_FAILOVER, SIM_KILLS_NOTHING, "I6: ", 200)
 MUTANT(a_return_with_guests_of_before_is_found, SCHEDULE_FAILOVER, SIM_BELIEVES_OLD_LISTS, "I6: ", 400)
+MUTANT(a_freeze_in_vain_is_found, SCHEDULE_FAILOVER, SIM_FREEZES_IN_VAIN, "I4: ", 50)
 MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
 MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, "S3: ", 400)
 
@@ -87,6 +88,7 @@ int main(void)
         cmocka_unit_test(a_birth_outside_the_slice_is_found),
         cmocka_unit_test(a_qemu_that_is_not_killed_is_found),
         cmocka_unit_test(a_return_with_guests_of_before_is_found),
+        cmocka_unit_test(a_freeze_in_vain_is_found),
         cmocka_unit_test(a_hang_without_watchdog_is_found),
         cmocka_unit_test(clocks_that_stop_in_a_hang_are_found),
     };
