@@ -23,6 +23,7 @@
 #define FENCE_UNIT "mortar-fence.service"
 #define GUARD_UNIT "mortar-guard.service"
 #define CUT_US (3 * USEC_PER_SEC) /* measured: some tens of milliseconds */
+#define WARN_AGAIN_US (10 * USEC_PER_SEC)
 #define DRAIN_US (3 * USEC_PER_SEC) /* facts/ha.md 3.9 case 19; then it is asked for again */
 
 /* The table for all hosts of the cluster, @open: {host: inc}. */
@@ -86,6 +87,17 @@ static void try_again(const struct fence_table *t)
     }
 }
 
+/* By another hand; or by ours, when a host has left or has another address. One that goes on is told of now and then. */
+static void warn_of_change(void)
+{
+    static uint64_t told_us; /* this lane has one thread */
+    uint64_t now_us = clock_boottime_us();
+    if (!told_us || now_us - told_us >= WARN_AGAIN_US) {
+        told_us = now_us;
+        log_warning("the fence's table was not as it was left, it stands again", "table=%s", FENCE_TABLE);
+    }
+}
+
 int act_fence_table(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                     struct err *e)
 {
@@ -110,7 +122,7 @@ int act_fence_table(const struct env *env, const json_t *args, struct act_ctx *c
         try_again(&t);
     }
     if (r == 0 && changed && json_bool_of(args, "is_known", false)) {
-        log_warning("somebody had changed the fence's table, it stands again", "table=%s", FENCE_TABLE);
+        warn_of_change();
     }
     *ret = r == 0 ? json_pack("{s:O,s:b}", "open", open, "changed", changed) : NULL;
     return r;
@@ -139,8 +151,8 @@ int act_fence_cut(const struct env *env, const json_t *args, struct act_ctx *ctx
     log_notice("a host is cut off", "host=%s inc=%llu filtered_us=%llu took_us=%llu", host,
                (unsigned long long)rec.inc, (unsigned long long)seen.filtered_us,
                (unsigned long long)seen.took_us);
-    *ret = json_pack("{s:I,s:I}", "filtered_us", (json_int_t)seen.filtered_us, "took_us",
-                     (json_int_t)seen.took_us);
+    *ret = json_pack("{s:I,s:I,s:b}", "filtered_us", (json_int_t)seen.filtered_us, "took_us",
+                     (json_int_t)seen.took_us, "changed", seen.changed);
     return 0;
 }
 

@@ -142,17 +142,14 @@ static void learn_domains(struct core *c, const json_t *result)
     json_decref(ours);
 }
 
-/* Whom the filter lets in. T11 of who came back asks for a look of after that: look at once. A table that had to be written
- * although it was to let in the same as before had been taken away by somebody else: meanwhile hosts that are cut off may have
- * come through. Their sockets are ended and what they sent is drained once more. */
+/* Whom the filter lets in. T11 of who came back asks for a look of after that: look at once. */
 static void learn_table(struct core *c, const json_t *result)
 {
     _cleanup_json_ json_t *table = json_copy((json_t *)result);
     _cleanup_json_ json_t *before = ha_let_in(c);
-    bool has_changed = json_bool_of(table, "changed", false);
     json_object_del(table, "changed");
-    if (has_changed && json_equal(table, smap_get(&c->seen, "ha/table"))) {
-        act_forget(c, "ha/fence/");
+    if (json_bool_of(result, "changed", false) && smap_get(&c->seen, "ha/table")) {
+        ha_forget_cuts(c, NULL);
     }
     remember(c, "ha/table", table);
     _cleanup_json_ json_t *now = ha_let_in(c);
@@ -202,6 +199,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     }
     if (str_eq(id, "ha/table") && a->result) {
         learn_table(c, a->result);
+    }
+    if (str_starts(id, "ha/fence/") && str_ends(id, "/cut") && json_bool_of(a->result, "changed", false)) {
+        ha_forget_cuts(c, id);
     }
     if ((str_starts(id, "net/") || str_starts(id, "guard/") || str_starts(id, "freed/") ||
          str_eq(id, "ha/config")) && a->result) {
@@ -263,6 +263,7 @@ static void on_done(struct core *c, const json_t *event)
         a->fails++;
     } else {
         a->result = json_incref(json_object_get(event, "result"));
+        a->was_good = true;
         a->fails = 0;
     }
     if (store) {
@@ -316,6 +317,7 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
         if (c->store_is_lost) { /* failover keeps its own pace: who was cut off is to be heard before it is judged */
             act_end_backoffs(c, "vm/", ERR_UNAVAILABLE);
             act_end_backoffs(c, "publish", ERR_UNAVAILABLE);
+            act_end_backoffs(c, "save/", ERR_UNAVAILABLE);
         }
         c->store_is_lost = false;
     } else if (str_eq(kind, "lost")) {

@@ -25,6 +25,7 @@
 struct attempt {
     bool in_flight;
     bool has_ended;         /* result or error is set */
+    bool was_good;          /* some try of it has ended well, and was not forgotten since */
     json_t *result;         /* NULL after a failure */
     struct err error;
     json_t *progress;       /* last progress or NULL */

@@ -25,8 +25,8 @@ static json_t *save_records(const struct world *w)
 
 static json_t *save_attempt(const struct attempt *a)
 {
-    json_t *j = json_pack("{s:b,s:b,s:i,s:I,s:I}", "in_flight", a->in_flight, "has_ended", a->has_ended,
-                          "fails", (int)a->fails, "not_before_us", (json_int_t)a->not_before_us,
+    json_t *j = json_pack("{s:b,s:b,s:b,s:i,s:I,s:I}", "in_flight", a->in_flight, "has_ended", a->has_ended,
+                          "was_good", a->was_good, "fails", (int)a->fails, "not_before_us", (json_int_t)a->not_before_us,
                           "started_us", (json_int_t)a->started_us);
     if (a->result) {
         json_object_set(j, "result", a->result);
@@ -110,6 +110,7 @@ static void load_attempt(struct core *c, const char *id, const json_t *j)
     const json_t *error = json_object_get(j, "error");
     a->in_flight = json_bool_of(j, "in_flight", false);
     a->has_ended = json_bool_of(j, "has_ended", false);
+    a->was_good = json_bool_of(j, "was_good", a->has_ended && !error); /* not in older records */
     a->fails = (unsigned)json_u64_of(j, "fails", 0);
     a->not_before_us = json_u64_of(j, "not_before_us", 0);
     a->started_us = json_u64_of(j, "started_us", 0);

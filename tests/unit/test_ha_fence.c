@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core_actions.h"
 #include "core_well.h"
 
 #define FENCING                                                                                      \
@@ -75,15 +76,26 @@ static const char table_stands[] =
 static const char table_was_gone[] =
     "{\"ev\":\"done\",\"id\":\"ha/table\",\"result\":{\"open\":{\"host3\":1},\"changed\":true}}";
 
-/* host2 is cut off, its writes are drained, and the table has been looked at since. */
-static struct core *cut_off(uint64_t at_us)
+#define CUT_DONE(changed) "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{\"changed\":" changed "}}"
+#define DRAINED "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"result\":[]}"
+#define ARBITER_HAS_CUT                                                                                            \
+    "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}"
+
+/* host2 is cut off, and its writes are drained; the table, which the cut has closed, is being looked at. */
+static struct core *drained(uint64_t at_us)
 {
     struct core *c = fencing();
-    expect(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}",
-           at_us, "fence.cut ");
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 1, "fence.drain fence.table ");
-    expect(c, table_was_gone, at_us + 2, ""); /* it was open to host2: no foreign hand */
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"result\":[]}", at_us + 3, "");
+    expect(c, ARBITER_HAS_CUT, at_us, "fence.cut ");
+    expect(c, CUT_DONE("false"), at_us + 1, "fence.drain fence.table ");
+    expect(c, DRAINED, at_us + 3, "");
+    return c;
+}
+
+/* As drained(), and the table was found as it was to be. */
+static struct core *cut_off(uint64_t at_us)
+{
+    struct core *c = drained(at_us);
+    expect(c, table_stands, at_us + 4, "");
     return c;
 }
 
@@ -94,9 +106,10 @@ static void the_table_is_looked_at_as_soon_as_somebody_has_touched_it(void **sta
     _cleanup_(core_freep) struct core *c = cut_off(at_us);
     expect(c, tick_event, at_us + USEC_PER_SEC, "");
     expect(c, table_event, at_us + USEC_PER_SEC + 1, "fence.table ");
-    expect(c, table_event, at_us + USEC_PER_SEC + 2, ""); /* while it is looked at: once more afterwards */
-    expect(c, table_stands, at_us + USEC_PER_SEC + 3, "fence.table ");
-    expect(c, table_stands, at_us + USEC_PER_SEC + 4, "");
+    expect(c, table_event, at_us + USEC_PER_SEC + 2, ""); /* while it is looked at: once more afterwards, not at once */
+    expect(c, table_stands, at_us + USEC_PER_SEC + 3, "");
+    expect(c, tick_event, at_us + USEC_PER_SEC + 100003, "fence.table ");
+    expect(c, table_stands, at_us + USEC_PER_SEC + 100004, "");
     expect(c, tick_event, at_us + 12 * USEC_PER_SEC, "fence.table ");
 }
 
@@ -107,7 +120,61 @@ static void a_table_that_was_taken_away_is_followed_by_another_cut_and_drain(voi
     _cleanup_(core_freep) struct core *c = cut_off(at_us);
     expect(c, table_event, at_us + USEC_PER_SEC, "fence.table ");
     expect(c, table_was_gone, at_us + USEC_PER_SEC + 1, "fence.cut ");
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + USEC_PER_SEC + 2, "fence.drain ");
+    expect(c, CUT_DONE("false"), at_us + USEC_PER_SEC + 2, "fence.drain ");
+}
+
+/* The first look after a cut has let in fewer than the one before it: also then it may have been another hand. */
+static void a_table_that_was_gone_at_the_first_look_after_a_cut_is_followed_by_another_one(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = drained(at_us);
+    expect(c, table_was_gone, at_us + 4, "fence.cut ");
+}
+
+/* Who finds the table gone within the cut of one host cuts the others once more. */
+static void a_cut_that_finds_the_table_gone_has_the_others_cut_again(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = cut_off(at_us);
+    expect(c, "{\"ev\":\"watch\",\"revision\":22,\"puts\":[[\"/mortar/v1/node/host4\",22,{\"name\":\"host4\",\"role\":\"compute\","
+              "\"state\":\"fencing\",\"inc\":1,\"boot_id\":\"b\",\"mgmt\":\"10.0.0.4\",\"storage\":\"10.0.0.4\"}],"
+              "[\"/mortar/v1/cut/host4/1/host3\",22,{}]],\"dels\":[]}", at_us + 5, "fence.cut ");
+    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host4/1/cut\",\"result\":{\"changed\":true}}", at_us + 6, "fence.cut fence.drain ");
+}
+
+/* The commit that allows a table may be long in coming, or the store away: closing needs none. */
+static void a_touched_table_is_looked_at_without_the_store(void **state)
+{
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = cut_off(at_us);
+    expect(c, "{\"ev\":\"watch\",\"revision\":22,\"puts\":[[\"/mortar/v1/open/host1\",22,{\"hosts\":{},\"instance\":\"i\"}]],"
+              "\"dels\":[]}", at_us + 5, "");
+    expect(c, "{\"ev\":\"lost\"}", at_us + 6, "");
+    expect(c, table_event, at_us + USEC_PER_SEC, "fence.table ");
+}
+
+static bool acknowledges(struct core *c, const char *text, uint64_t at_us)
+{
+    _cleanup_json_ json_t *actions = actions_of(c, text, at_us);
+    return action_of(actions, "ha/fence/host2/1/ack");
+}
+
+/* What is known to have been touched may have been gone: the acknowledgement waits for the look, but no longer than a second. */
+static void nobody_acknowledges_while_the_table_is_in_doubt(void **state)
+{
+    static const char denied[] = "{\"ev\":\"guard\",\"status\":{\"instance\":\"g\",\"peers\":{\"host2\":{\"denied_inc\":1,"
+                                 "\"denial_over\":true}}}}";
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *sure = cut_off(at_us);
+    assert_true(acknowledges(sure, denied, at_us + 10));
+    _cleanup_(core_freep) struct core *c = cut_off(at_us);
+    expect(c, table_event, at_us + USEC_PER_SEC, "fence.table ");
+    assert_false(acknowledges(c, denied, at_us + USEC_PER_SEC + 1));
+    assert_true(acknowledges(c, table_stands, at_us + USEC_PER_SEC + 2));
+    _cleanup_(core_freep) struct core *late = cut_off(at_us);
+    expect(late, table_event, at_us + USEC_PER_SEC, "fence.table ");
+    assert_false(acknowledges(late, denied, at_us + USEC_PER_SEC + 1));
+    assert_true(acknowledges(late, tick_event, at_us + 2 * USEC_PER_SEC + 1));
 }
 
 /* A drain that was under way when the cut had to be made once more tells nothing of who came through between. */
@@ -115,14 +182,11 @@ static void a_drain_counts_only_when_it_was_begun_after_the_cut(void **state)
 {
     uint64_t at_us = 3 * USEC_PER_SEC;
     _cleanup_(core_freep) struct core *c = fencing();
-    expect(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/cut/host2/1/host3\",21,{}]],\"dels\":[]}",
-           at_us, "fence.cut ");
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 1, "fence.drain fence.table ");
-    expect(c, table_was_gone, at_us + 2, "");
-    expect(c, table_event, at_us + 3, "fence.table ");
+    expect(c, ARBITER_HAS_CUT, at_us, "fence.cut ");
+    expect(c, CUT_DONE("false"), at_us + 1, "fence.drain fence.table ");
     expect(c, table_was_gone, at_us + 4, "fence.cut ");
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/cut\",\"result\":{}}", at_us + 5, "");
-    expect(c, "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"result\":[]}", at_us + 6, "fence.drain ");
+    expect(c, CUT_DONE("false"), at_us + 5, "");
+    expect(c, DRAINED, at_us + 6, "fence.drain ");
 }
 
 /* The open record that the commit of the step asks for, as text; "" without one. */
@@ -178,6 +242,10 @@ int main(void)
         cmocka_unit_test(a_data_brick_closes_after_the_arbiter_and_by_the_cut_alone),
         cmocka_unit_test(the_table_is_looked_at_as_soon_as_somebody_has_touched_it),
         cmocka_unit_test(a_table_that_was_taken_away_is_followed_by_another_cut_and_drain),
+        cmocka_unit_test(a_table_that_was_gone_at_the_first_look_after_a_cut_is_followed_by_another_one),
+        cmocka_unit_test(a_cut_that_finds_the_table_gone_has_the_others_cut_again),
+        cmocka_unit_test(a_touched_table_is_looked_at_without_the_store),
+        cmocka_unit_test(nobody_acknowledges_while_the_table_is_in_doubt),
         cmocka_unit_test(a_drain_counts_only_when_it_was_begun_after_the_cut),
         cmocka_unit_test(a_data_brick_does_not_wait_for_ever_for_the_arbiter),
         cmocka_unit_test(who_has_booted_lets_nobody_in_before_its_record_says_so),

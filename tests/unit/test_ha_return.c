@@ -69,7 +69,7 @@ static struct core *healed(void)
         NODE_OF("host1", "10.0.0.1", "\"state\":\"rejoining\",\"clean\":true") ","
         NODE_OF("host2", "10.0.0.2", "\"state\":\"online\"") "," SEEN_BY("host1", "0") "," SEEN_BY("host2", "0") ","
         SEEN_BY("host3", "0"), 30, 30, 30, 30, 30);
-    see(c, "pool/vms", LEFT("0"));
+    see(c, "pool/vms", LEFT_BY("0", "\"let_in\":{\"host1\":1},"));
     see(c, "ha/bricks", "{\"asked_us\":30000000}");
     c->store_is_lost = true; /* so that nothing is decided in this step */
     fenced_watch(c, 30, rows, START_US);
@@ -89,6 +89,14 @@ static uint64_t t11_after_us(struct core *c, uint64_t from_us)
         }
     }
     return UINT64_MAX;
+}
+
+/* host.clean has ended the mount of before: what was seen of that one says nothing, for a host without bricks either. */
+static void a_host_is_a_full_member_only_after_a_look_at_its_mount_since_it_was_let_in(void **state)
+{
+    _cleanup_(core_freep) struct core *c = healed();
+    see(c, "pool/vms", LEFT("0"));
+    assert_true(t11_after_us(c, 0) == UINT64_MAX);
 }
 
 static void a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look(void **state)
@@ -341,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(while_one_of_the_three_is_away_it_is_told_that_there_is_no_failover),
         cmocka_unit_test(what_is_left_is_looked_at_each_two_seconds_while_a_host_waits_for_its_heal),
+        cmocka_unit_test(a_host_is_a_full_member_only_after_a_look_at_its_mount_since_it_was_let_in),
         cmocka_unit_test(a_host_is_a_full_member_when_nothing_has_been_left_for_longer_than_a_look),
         cmocka_unit_test(what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),

@@ -176,13 +176,16 @@ int fence_cut(struct fence_table *t, const struct strv *addrs, uint64_t deadline
         return r;
     }
     _cleanup_free_ char *filter = format_fence_filter(&theirs, t->single_network);
-    /* The table should be there and right; whether it was is looked at afterwards, since others wait. */
-    if (close_quickly(&theirs, NULL) < 0) {
+    /* The table should be there and right; whether it was is looked at afterwards, since others wait. Who is closed already
+     * cannot be taken out once more. */
+    if (close_quickly(&theirs, NULL) < 0 && read_back(&want, NULL) < 0) {
+        seen.changed = true;
         r = write_table(&want, t->single_network, e);
     }
     seen.filtered_us = clock_boottime_us() - start_us;
     r = r < 0 ? r : destroy_sockets(filter, deadline_us, &seen.rounds, e);
     if (r == 0 && read_back(&want, NULL) < 0) {
+        seen.changed = true;
         r = write_table(&want, t->single_network, e);
         r = r < 0 ? r : destroy_sockets(filter, deadline_us, &seen.rounds, e);
         r = r < 0 ? r : read_back(&want, e);

@@ -33,6 +33,7 @@ struct fence_cut_seen {
     uint64_t filtered_us; /* from the call until the filter was in the kernel */
     uint64_t took_us;     /* the whole call */
     unsigned rounds;      /* of destroying and listing */
+    bool changed;         /* the table was not as it was to be before: others may have come through, too */
 };
 
 /**

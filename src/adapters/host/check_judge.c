@@ -350,9 +350,9 @@ static void judge_port(const struct check_port *p, struct check_list *l)
     if (!p->owner || port_is_ours(p)) {
         add(l, "port.free", subject, title, CHECK_OK, value, "", "");
     } else if (is_kernel) {
-        add(l, "port.free", subject, title, CHECK_NOTE, value,
-            "there is a VXLAN already; networks of VMs share its port, unless both have the same number",
-            "nothing; when a network does not come up, compare the numbers: ip -d link show type vxlan");
+        add(l, "port.free", subject, title, CHECK_WARNING, value,
+            "there is a VXLAN already; networks of VMs share its port only if it has a number, and another one than theirs",
+            "look whether it is 'external' (Open vSwitch and the like), then it must use another port: ip -d link show type vxlan");
     } else if (p->need->use == CHECK_PORT_ANY) {
         add(l, "port.free", subject, title, CHECK_WARNING, value,
             "each VM that moves to this host takes one of these ports; one that is taken is passed over, "

@@ -102,6 +102,13 @@ bool ha_knows_bricks(const struct core *c);
 #define HA_TABLE_TOUCHED "ha/touched" /* seen here: {at_us: when somebody changed the fence's table} */
 #define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
 /**
+ * ha_forget_cuts - the fence's table had to be written anew: another hand may have let in who was cut off, so all are cut off
+ * once more, which a drain follows
+ * @but: id of the attempt that has just done it, or NULL
+ */
+void ha_forget_cuts(struct core *c, const char *but);
+
+/**
  * ha_let_in - {host: inc} of the hosts on their way back that this one has let in (A9): of others what its filter was told,
  * of itself what its record says. An incarnation is let in once
  * A look at what is left to heal carries what was so when it was asked for: one of before proves nothing for T11

@@ -12,6 +12,8 @@
 #include "core/model/pool.h"
 
 #define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* should a change of the table not have been told */
+#define TOUCHED_PAUSE_US (100 * USEC_PER_MSEC) /* another hand that takes the table away each time makes no loop */
+#define TOUCHED_HOLD_US USEC_PER_SEC /* a look takes some tens of milliseconds */
 #define ONCE (UINT64_MAX / 2) /* a pause that does not end: what succeeded is not done again */
 
 /* One host that this one acts against. */
@@ -163,6 +165,30 @@ static bool is_drained(const struct foe *f)
            act_find(f->c, drain_id)->started_us >= act_find(f->c, cut_id)->started_us;
 }
 
+static uint64_t touched_us(const struct core *c)
+{
+    return json_u64_of(smap_get(&c->seen, HA_TABLE_TOUCHED), "at_us", 0);
+}
+
+/* Somebody has changed the table since it was looked at last; our own writes are told, too, and cost one more look. */
+static bool is_touched(const struct core *c)
+{
+    const struct attempt *look = act_find(c, "ha/table");
+    return look && touched_us(c) > look->started_us;
+}
+
+/* Was it somebody else? An acknowledgement waits for that look, but not for long: it may be kept from being done. */
+static bool is_table_in_doubt(struct core *c)
+{
+    const struct attempt *look = act_find(c, "ha/table");
+    bool is_looked_at = look && !is_touched(c) && !look->in_flight;
+    if (!touched_us(c) || is_looked_at || core_is_past(c, touched_us(c) + TOUCHED_HOLD_US)) {
+        return false;
+    }
+    core_wake_in(c, TOUCHED_HOLD_US);
+    return true;
+}
+
 static void drain(struct foe *f)
 {
     _cleanup_free_ char *id = id_of(f, "drain");
@@ -182,7 +208,7 @@ static void put_ack(struct foe *f, const char *instance)
     _cleanup_free_ char *mark = mark_of(f, c->host);
     _cleanup_free_ char *drained = id_of(f, "drain");
     _cleanup_free_ char *id = id_of(f, "ack");
-    if (world_get(&c->world, KEY_ACK, mark)) {
+    if (world_get(&c->world, KEY_ACK, mark) || is_table_in_doubt(c)) {
         return;
     }
     struct commit t = commit_new();
@@ -271,11 +297,18 @@ static bool is_cut_due(const struct core *c)
     return false;
 }
 
-/* Somebody has changed the table since it was looked at last; our own writes are told, too, and cost one more look. */
-static bool is_touched(const struct core *c)
+
+static void look_at_table(struct core *c, json_t *open, bool is_known)
 {
-    const struct attempt *look = act_find(c, "ha/table");
-    return look && json_u64_of(smap_get(&c->seen, HA_TABLE_TOUCHED), "at_us", 0) > look->started_us;
+    uint64_t pause_us = !is_known ? 0 : is_touched(c) ? TOUCHED_PAUSE_US : LOOK_AGAIN_US;
+    if (is_known && is_touched(c)) {
+        core_wake_in(c, TOUCHED_PAUSE_US);
+    }
+    if (act_is_due(c, "ha/table", pause_us)) {
+        (void)act_try(c, "ha/table", "fence.table",
+                      json_pack("{s:O,s:b,s:s,s:o}", "open", open, "is_known", is_known, "self", c->host, "peers",
+                                peers_of(c)), pause_us);
+    }
 }
 
 static void open_hosts(struct core *c)
@@ -286,16 +319,29 @@ static void open_hosts(struct core *c)
     bool is_allowed = json_equal(json_object_get(asked, "hosts"), wanted) &&
                       json_equal(json_object_get(asked, "instance"),
                                  json_object_get(c->self, "instance"));
-    bool is_applied = json_equal(applied, wanted);
     if (!is_allowed) {
         ask_to_open(c, wanted);
+    }
+    if (applied && is_cut_due(c)) {
         return;
     }
-    uint64_t pause_us = is_applied && !is_touched(c) ? LOOK_AGAIN_US : 0;
-    if (!(applied && is_cut_due(c)) && act_is_due(c, "ha/table", pause_us)) {
-        (void)act_try(c, "ha/table", "fence.table",
-                      json_pack("{s:O,s:b,s:s,s:o}", "open", wanted, "is_known", is_applied, "self", c->host, "peers",
-                                peers_of(c)), pause_us);
+    if (is_allowed) {
+        look_at_table(c, wanted, json_equal(applied, wanted));
+    } else if (applied && is_touched(c)) { /* nobody new: that needs no permission, and may be long in coming */
+        _cleanup_json_ json_t *known = still_open(c);
+        look_at_table(c, known, true);
+    }
+}
+
+void ha_forget_cuts(struct core *c, const char *but)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+        uint64_t inc = json_u64_of(it.value, "inc", 0);
+        struct foe f = {c, it.name, it.value, inc - (ha_node_is_flushing(it.value) ? 1 : 0)};
+        _cleanup_free_ char *id = id_of(&f, "cut");
+        if (!str_eq(id, but)) {
+            act_forget(c, id);
+        }
     }
 }
 

@@ -174,8 +174,9 @@ static bool is_healed(struct core *c, struct commit *t)
         if (!str_eq(json_text_of(it.value, "ha"), "on")) {
             continue;
         }
-        if (pool_wants_mount(c, it.value, c->host) && !pool_is_usable_on(c, it.name, c->host)) {
-            return false; /* it could give nothing to its guests; a pool that is being removed has none */
+        bool is_seen = pool_is_usable_on(c, it.name, c->host) && ha_look_counts(c, smap_get(&c->seen, what), c->host);
+        if (pool_wants_mount(c, it.value, c->host) && !is_seen) {
+            return false; /* it could give nothing to its guests, or that was before; a pool that is being removed has none */
         }
         json_array_foreach(ha_bricks_beside(c, it.name, c->host), i, brick) {
             const char *host = json_text_of(brick, "host");

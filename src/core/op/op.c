@@ -109,11 +109,13 @@ static void save(struct op *o)
 }
 
 /* What an agent that starts reads of a task may be long past (I7): the dead one before it may have failed it, and undone it.
- * So nothing is asked for before a save of it, in this life, has told that it stands as it was read. */
+ * So nothing is asked for before a save of it, in this life, has told that it stands as it was read. One that
+ * fails later takes nothing back: a conflict brings the newest record along, and a cancel must not wait for the store. */
 static bool is_known_to_stand(const struct op *o)
 {
     _cleanup_free_ char *id = str_printf("save/%s", o->id);
-    return o->is_local || act_has_succeeded(o->c, id);
+    const struct attempt *a = act_find(o->c, id);
+    return o->is_local || (a && a->was_good);
 }
 
 static enum op_verdict do_action(struct op *o, const char *sub, const char *name, json_t *args,

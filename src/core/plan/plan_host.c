@@ -168,7 +168,8 @@ static bool is_heal_awaited(const struct core *c, const char *name, const json_t
 /* What T11 of another or of this host asks for, and nobody else: most looks carry nothing. */
 static json_t *proved_by_look(const struct core *c, const char *name, const json_t *pool)
 {
-    return pool_brick_of(pool, c->host) && ha_pool_is_on(c, name) ? ha_let_in(c) : NULL;
+    bool is_asked = pool_brick_of(pool, c->host) || ha_node_is_rejoining(node_get(c, c->host));
+    return is_asked && ha_pool_is_on(c, name) ? ha_let_in(c) : NULL;
 }
 
 /* Others open their filters to this host within moments: its T11 waits for a look that finds its mount's quorum there. */
