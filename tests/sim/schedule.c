@@ -8,13 +8,15 @@
 #include "core/model/keys.h"
 #include "sim_impl.h"
 
+#define WALL_US (INT64_C(1800000000) * 1000000) /* wall clocks show the year 2027, or thereabouts */
+#define JUMP_US (15 * USEC_PER_SEC)
 #define TAIL_US (8 * USEC_PER_SEC) /* what runs must go on running */
 #define HEARD_US (30 * USEC_PER_SEC) /* hosts have heard of each other's mounts */
 #define KEEP_US (60 * USEC_PER_SEC) /* longer than a fence and what a host needs to be a member again */
 #define TIDY_US (60 * USEC_PER_SEC)   /* what was left behind is ended */
 #define SWITCH_US (75 * USEC_PER_SEC) /* a migration stands still until a slow write has ended */
 
-/* One thing that is done to a cluster, more often with a higher weight. */
+/* One thing that is done to a cluster, more often with a higher weight; with none, beside another one. */
 struct fault {
     const char *name;
     int weight;
@@ -26,12 +28,49 @@ static size_t some_host(struct sim *s)
     return (size_t)prng_below(&s->prng, s->hosts_n);
 }
 
+static void set_clock(struct sim *s, size_t host, void *to)
+{
+    int64_t by = *(const int64_t *)to - s->hosts[host].wall_off_us;
+    sim_note(s, "--- the wall clock of %s jumps by %lld ms", s->hosts[host].name, (long long)by / (long long)USEC_PER_MSEC);
+    s->hosts[host].wall_off_us += by;
+    if (s->ha && s->mutant == SIM_WALL_CLOCK && by > 0) {
+        s->ha->hosts[host].ahead_us += (uint64_t)by;
+    }
+}
+
+static void set_clocks(struct sim *s)
+{
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        s->hosts[h].wall_off_us = WALL_US;
+    }
+}
+
+/* Some time after something else, to seconds or hours before or behind the true time; by less than a day, after which
+ * ended tasks are forgotten. Drawn from a row of its own: it must change nothing, and the seeds of before mean what they meant. */
+static void jump_clock(struct sim *s, size_t host)
+{
+    static const uint64_t most[] = {2 * USEC_PER_SEC, 10 * USEC_PER_SEC, 3600 * USEC_PER_SEC, 11 * 3600 * USEC_PER_SEC};
+    struct prng *p = &s->clock_prng;
+    int64_t wrong = (int64_t)prng_below(p, most[prng_below(p, ELEMENTS(most))]);
+    int64_t to = WALL_US + (prng_below(p, 2) ? wrong : -wrong);
+    sim_push_fn(s, prng_below(p, JUMP_US), host, set_clock, &to, sizeof(to));
+}
+
+static bool is_sound(const struct sim *s)
+{
+    return s->mutant == SIM_SOUND || s->mutant == SIM_TRUE_CLOCKS;
+}
+
 static void do_something(struct sim *s, const struct fault *faults, uint64_t *counts)
 {
     int total = 0;
     size_t i = 0;
     for (size_t k = 0; faults[k].name; k++) {
         total += faults[k].weight;
+        if (!faults[k].weight && s->mutant != SIM_TRUE_CLOCKS && prng_below(&s->clock_prng, 2)) {
+            counts[k]++;
+            faults[k].run(s, prng_below(&s->clock_prng, s->hosts_n));
+        }
     }
     int left = (int)prng_below(&s->prng, (uint64_t)total);
     for (; left >= faults[i].weight; i++) {
@@ -164,6 +203,7 @@ static const struct fault moves[] = {
     {"evacuate", 1, evacuate},
     {"activate", 1, activate},
     {"all agents die starting", 2, die_starting},
+    {"jump a wall clock", 0, jump_clock},
     {NULL, 0, NULL},
 };
 
@@ -237,7 +277,7 @@ static void run_moves(struct sim *s, struct schedule_result *r)
     kit_add_vm(s, "db1");
     s->mutant = mutant;
     rage(s, r);
-    if (!s->violation[0] && s->mutant == SIM_SOUND) {
+    if (!s->violation[0] && is_sound(s)) {
         expect_calm(s);
     }
 }
@@ -328,6 +368,7 @@ static const struct fault hurts[] = {
     {"stick disk", 1, stick_disk},
     {"suspend", 1, suspend},
     {"keep a write", 2, keep_write},
+    {"jump a wall clock", 0, jump_clock},
     {NULL, 0, NULL},
 };
 
@@ -347,6 +388,7 @@ static void mend_all(struct sim *s)
 void schedule_failover_prepare(struct sim *s, uint64_t seed)
 {
     sim_init(s, seed, 3);
+    set_clocks(s);
     sim_ha_init(s);
     kit_pool(s);
     kit_ask(s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
@@ -356,7 +398,7 @@ void schedule_failover_prepare(struct sim *s, uint64_t seed)
 
 static void hurt(struct sim *s, struct schedule_result *r)
 {
-    bool is_mutant = s->mutant != SIM_SOUND;
+    bool is_mutant = !is_sound(s);
     s->delay_max_ms = some_delay_ms(s);
     s->fail_percent = 10;
     s->lost_percent = 5;
@@ -398,7 +440,7 @@ static void run_failover(struct sim *s, struct schedule_result *r)
 {
     kit_add_vm(s, "web");
     hurt(s, r);
-    if (s->mutant != SIM_SOUND) {
+    if (!is_sound(s)) {
         sim_run(s, 20 * USEC_PER_SEC);
     } else if (!s->violation[0]) {
         kit_all_online(s);
@@ -428,6 +470,7 @@ void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mu
         schedule_failover_prepare(&s, seed);
     } else {
         sim_init(&s, seed, 3);
+        set_clocks(&s);
     }
     s.mutant = mutant;
     s.keeps_going = true;

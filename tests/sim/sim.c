@@ -465,7 +465,7 @@ void sim_start_agent(struct sim *s, size_t host)
 
 void sim_init(struct sim *s, uint64_t seed, size_t n)
 {
-    *s = (struct sim){.seed = seed, .prng = {seed}, .hosts_n = n, .delay_max_ms = 20,
+    *s = (struct sim){.seed = seed, .prng = {seed}, .clock_prng = {~seed}, .hosts_n = n, .delay_max_ms = 20,
                       .memory_bytes = 64 * GIB, .deaf_percent = 2, .now_us = USEC_PER_SEC};
     s->trace = getenv("MORTAR_TRACE") ? stderr : NULL;
     s->highest.free_value = free;

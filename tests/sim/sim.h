@@ -39,6 +39,8 @@ enum sim_mutant {
     SIM_BORN_OUTSIDE,     /* QEMUs are not born in the slice that the guard freezes (I5) */
     SIM_KILLS_NOTHING,    /* QEMUs survive what shall kill them (I6) */
     SIM_FREEZES_IN_VAIN,  /* guards say that guests stand still, which execute (I4) */
+    SIM_WALL_CLOCK,       /* guards compare on wall clocks: jumps ahead move theirs (I7) */
+    SIM_TRUE_CLOCKS,      /* none: wall clocks do not jump */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
 
@@ -99,6 +101,7 @@ struct sim {
     struct sim_ha *ha; /* sim_ha.h; NULL: no failover in this run */
     uint64_t seed; /* for messages */
     struct prng prng;
+    struct prng clock_prng; /* of what wall clocks do: it changes nothing else */
     uint64_t now_us;
     struct smap store; /* key → struct sim_record */
     uint64_t revision;

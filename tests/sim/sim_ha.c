@@ -34,14 +34,15 @@ _Static_assert(sizeof(struct packet) <= SIM_PAYLOAD_MAX, "a packet does not fit 
 static uint64_t raw_us(const struct sim *s, size_t host)
 {
     const struct sim_ha_host *h = ha_host(s, host);
-    return RAW_START_US + (s->now_us - h->stood_us) / 1000 * h->rate_ppm / 1000;
+    return RAW_START_US + h->ahead_us + (s->now_us - h->stood_us) / 1000 * h->rate_ppm / 1000;
 }
 
 /* When that clock will show @raw. */
 static uint64_t when_us(const struct sim *s, size_t host, uint64_t raw)
 {
     const struct sim_ha_host *h = ha_host(s, host);
-    uint64_t run = raw > RAW_START_US ? raw - RAW_START_US : 0;
+    uint64_t start = RAW_START_US + h->ahead_us;
+    uint64_t run = raw > start ? raw - start : 0;
     return h->stood_us + (run * 1000 / h->rate_ppm + 1) * 1000;
 }
 

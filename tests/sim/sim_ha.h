@@ -35,6 +35,7 @@ struct sim_ha_host {
     uint64_t rate_ppm;     /* of its clock: 1000000 is true */
     uint64_t stood_us;     /* its clock is behind by this, see SIM_CLOCK_STOPS */
     uint64_t hung_at_us;
+    uint64_t ahead_us;     /* its clock has jumped by this, see SIM_WALL_CLOCK */
     bool has_table;
     struct smap open;      /* host → uint64_t: incarnation let in */
     struct smap records;   /* host → uint64_t: incarnation fenced, on disk */

@@ -59,6 +59,7 @@ MUTANT(a_birth_outside_the_slice_is_found, SCHEDULE_FAILOVER, SIM_BORN_OUTSIDE, 
 MUTANT(a_qemu_that_is_not_killed_is_found, SCHEDULE_FAILOVER, SIM_KILLS_NOTHING, "I6: ", 200)
 MUTANT(a_return_with_guests_of_before_is_found, SCHEDULE_FAILOVER, SIM_BELIEVES_OLD_LISTS, "I6: ", 400)
 MUTANT(a_freeze_in_vain_is_found, SCHEDULE_FAILOVER, SIM_FREEZES_IN_VAIN, "I4: ", 50)
+MUTANT(promises_by_the_wall_clock_are_found, SCHEDULE_FAILOVER, SIM_WALL_CLOCK, "I4: ", 400)
 MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
 MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, "S3: ", 400)
 
@@ -89,6 +90,7 @@ int main(void)
         cmocka_unit_test(a_qemu_that_is_not_killed_is_found),
         cmocka_unit_test(a_return_with_guests_of_before_is_found),
         cmocka_unit_test(a_freeze_in_vain_is_found),
+        cmocka_unit_test(promises_by_the_wall_clock_are_found),
         cmocka_unit_test(a_hang_without_watchdog_is_found),
         cmocka_unit_test(clocks_that_stop_in_a_hang_are_found),
     };

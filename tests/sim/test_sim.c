@@ -378,6 +378,25 @@ static void what_a_core_leaves_out_would_have_come_to_nothing(void **state)
     }
 }
 
+/* Case 21 and I7, of whole schedules: the same happens, at the same moments, whatever wall clocks show. */
+static void wall_clocks_that_jump_change_no_schedule(void **state)
+{
+    for (int kind = 0; kind < SCHEDULE_KINDS; kind++) {
+        for (int i = 0; i < kit_schedules(10); i++) {
+            struct schedule_result one;
+            struct schedule_result two;
+            uint64_t seed = kit_first_seed() + (uint64_t)i;
+            schedule_run((enum schedule_kind)kind, seed, SIM_SOUND, &one);
+            schedule_run((enum schedule_kind)kind, seed, SIM_TRUE_CLOCKS, &two);
+            if (one.steps != two.steps || one.writes != two.writes || one.freezes != two.freezes ||
+                one.simulated_us != two.simulated_us) {
+                fail_msg("%s %llu: %llu and %llu steps", schedule_kind_name((enum schedule_kind)kind),
+                         (unsigned long long)seed, (unsigned long long)one.steps, (unsigned long long)two.steps);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +404,7 @@ int main(void)
         cmocka_unit_test(migration_moves_ownership_and_never_runs_twice),
         cmocka_unit_test(agents_may_die_at_any_moment_of_a_migration),
         cmocka_unit_test(no_move_costs_the_guest_its_memory),
+        cmocka_unit_test(wall_clocks_that_jump_change_no_schedule),
         cmocka_unit_test(everything_at_once_stays_safe_and_comes_to_rest),
         cmocka_unit_test(a_name_may_be_used_again),
         cmocka_unit_test(guest_that_falls_before_it_was_seen_is_started_again),
