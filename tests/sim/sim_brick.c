@@ -325,7 +325,8 @@ const char *sim_brick_launder(struct sim *s, size_t host, const json_t *action)
     const char *uuid = json_text_of(json_object_get(args, "spec"), "uuid");
     uint64_t epoch = json_u64_of(args, "epoch", 0);
     if (epoch && !is_laundering(s, host, uuid)) {
-        s->ha->writers[writer_of(s, sim_vm_index(s, name), uuid, epoch)].is_laundered = true;
+        size_t w = writer_of(s, sim_vm_index(s, name), uuid, epoch); /* may move the array */
+        s->ha->writers[w].is_laundered = true;
         return NULL; /* the second half */
     }
     if (!epoch && (!s->hosts[host].is_up || !reaches_bricks(s, host, args))) {
