@@ -189,6 +189,24 @@ static void a_drain_counts_only_when_it_was_begun_after_the_cut(void **state)
     expect(c, DRAINED, at_us + 6, "fence.drain ");
 }
 
+/* A brick that could not prove it may do so at the next try: everything waits for that. */
+static void a_drain_that_fails_is_asked_for_again_each_five_seconds(void **state)
+{
+    static const char failed[] = "{\"ev\":\"done\",\"id\":\"ha/fence/host2/1/drain\",\"error\":{\"name\":\"call.timeout\",\"message\":"
+                                 "\"still 1 operations\"}}";
+    uint64_t at_us = 3 * USEC_PER_SEC;
+    _cleanup_(core_freep) struct core *c = fencing();
+    expect(c, ARBITER_HAS_CUT, at_us, "fence.cut ");
+    expect(c, CUT_DONE("false"), at_us, "fence.drain fence.table ");
+    for (int i = 0; i < 10; i++) {
+        _cleanup_free_ char *early = table_actions(c, failed, at_us + 3 * USEC_PER_SEC);
+        assert_null(strstr(early, "fence.drain"));
+        at_us += 5 * USEC_PER_SEC;
+        _cleanup_free_ char *again = table_actions(c, tick_event, at_us);
+        assert_non_null(strstr(again, "fence.drain"));
+    }
+}
+
 /* The open record that the commit of the step asks for, as text; "" without one. */
 static char *asks_for(struct core *c, const char *text, uint64_t at_us)
 {
@@ -246,6 +264,7 @@ int main(void)
         cmocka_unit_test(a_cut_that_finds_the_table_gone_has_the_others_cut_again),
         cmocka_unit_test(a_touched_table_is_looked_at_without_the_store),
         cmocka_unit_test(nobody_acknowledges_while_the_table_is_in_doubt),
+        cmocka_unit_test(a_drain_that_fails_is_asked_for_again_each_five_seconds),
         cmocka_unit_test(a_drain_counts_only_when_it_was_begun_after_the_cut),
         cmocka_unit_test(a_data_brick_does_not_wait_for_ever_for_the_arbiter),
         cmocka_unit_test(who_has_booted_lets_nobody_in_before_its_record_says_so),

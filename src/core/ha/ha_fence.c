@@ -12,6 +12,7 @@
 #include "core/model/pool.h"
 
 #define LOOK_AGAIN_US (10 * USEC_PER_SEC) /* should a change of the table not have been told */
+#define DRAIN_AGAIN_US (5 * USEC_PER_SEC) /* since it began; a try takes 3 s: a fence does not wait for a back-off of a minute */
 #define TOUCHED_PAUSE_US (100 * USEC_PER_MSEC) /* another hand that takes the table away each time makes no loop */
 #define TOUCHED_HOLD_US USEC_PER_SEC /* a look takes some tens of milliseconds */
 #define ONCE (UINT64_MAX / 2) /* a pause that does not end: what succeeded is not done again */
@@ -194,6 +195,10 @@ static void drain(struct foe *f)
     _cleanup_free_ char *id = id_of(f, "drain");
     if (has_succeeded(f, "drain") && !is_drained(f)) {
         act_forget(f->c, id);
+    }
+    const struct attempt *last = act_find(f->c, id);
+    if (last && last->fails && core_is_past(f->c, last->started_us + DRAIN_AGAIN_US)) {
+        act_end_backoffs(f->c, id, last->error.code);
     }
     if (act_is_due(f->c, id, ONCE)) {
         (void)act_try(f->c, id, "fence.drain",
