@@ -194,6 +194,11 @@ class Fence(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
+    def bricks_of_mount(self, host, volume):
+        """Bit mask of the bricks that host's mount is connected to."""
+        done = host.run(GLUSTER_TOOL, "quorum", f"/mnt/{volume}", volume, check=False)
+        return int(done.stdout.split()[2], 16) if done.returncode == 0 else 0
+
     def table(self, host, opened=None, form="split"):
         return [self.all, host.address, self.all if opened is None else opened, form]
 
@@ -527,6 +532,8 @@ class Fence(unittest.TestCase):
             and len(self.h2.pids("glusterfsd")) == 2, 60)
         wait_for("mount of g1 is back", lambda: self.h1.run(
             "timeout", "5", "touch", f"/mnt/{SLOW}/own", check=False).returncode == 0, 90)
+        # It writes with one data brick and the arbiter, too, while it tries to reach the one that was started anew.
+        wait_for("mount of g1 has all bricks", lambda: self.bricks_of_mount(self.h1, SLOW) == 7, 90)
         wait_for("both have the file", lambda: all(
             h.run("test", "-e", image, check=False).returncode == 0 for h in (self.h1, self.h2)))
         self.children.append(subprocess.Popen(
