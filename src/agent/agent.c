@@ -18,6 +18,7 @@
 #include "agent/act_vm.h"
 #include "agent/config.h"
 #include "agent/guard_feed.h"
+#include "agent/heap.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "core/flight.h"
@@ -159,6 +160,10 @@ static void on_tick(void *arg)
     (void)agent_feed(a, json_pack("{s:s}", "ev", "tick"), &e);
     api_wake(a);
     (void)sd_notify(0, "WATCHDOG=1");
+    if (clock_boottime_us() >= a->heap_at_us) {
+        heap_give_back();
+        a->heap_at_us = clock_boottime_us() + HEAP_GIVE_BACK_US;
+    }
 }
 
 static int read_ids(struct env *env, struct err *e)

@@ -45,6 +45,7 @@ struct agent {
     int table_fd;
     struct loop_source *tick;
     uint64_t tick_at_us;      /* when it is due */
+    uint64_t heap_at_us;      /* when memory is given back next */
     struct waiter *waiters;
     struct once_answers answers; /* to requests that may come again */
     struct smap asides;       /* action id → struct httpd_req that waits for it */

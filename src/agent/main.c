@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * mortard: the agent of one host. See mortard(8). */
 #include <getopt.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
 #include "adapters/host/host_check.h"
 #include "adapters/host/host_uplink.h"
 #include "agent/agent.h"
+#include "agent/heap.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
     struct err e = {0};
     _cleanup_(loop_freep) struct loop *loop = NULL;
     _cleanup_(agent_freep) struct agent *agent = NULL;
-    (void)mallopt(M_ARENA_MAX, 1); /* before threads; one arena each would double the memory */
+    heap_setup();
     log_setup("mortard", level);
     json_object_seed(0); /* before threads: jansson(3), json_object_seed() */
     int r = loop_new(&loop, &e);
