@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -609,6 +610,32 @@ static void a_full_pool_is_said_clearly(void **state)
     assert_only(f->vm, "uuid\n");
 }
 
+/* No room for the directory; for the mark in it; for the kernel. */
+static void a_pool_that_takes_no_file_more_is_full_too(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_free_ char *small = in(f, "small");
+    _cleanup_free_ char *dir = in(f, "small/demo");
+    _cleanup_free_ char *source = make_source(f, "raw", "");
+    const struct vm_files_args a = {.dir = dir, .uuid = UUID, .disk_bytes = DISK_BYTES, .kernel = source};
+    assert_int_equal(mkdir(small, 0755), 0);
+    for (unsigned files = 1; files <= 3; files++) {
+        _cleanup_free_ char *limits = str_printf("nr_inodes=%u", files); /* one is its own */
+        struct err e = {0};
+        if (mount("mortar-test", small, "tmpfs", 0, limits) < 0) {
+            skip(); /* not root, or not allowed to */
+        }
+        int made = vm_files_make(&f->env, &a, &e);
+        int removed = vm_files_remove(dir, UUID, NULL);
+        bool is_left = file_exists(dir);
+        assert_int_equal(umount(small), 0);
+        assert_int_equal(made, -ERR_POOL_FULL);
+        assert_true(e.hint[0]);
+        assert_int_equal(removed, 0);
+        assert_false(is_left);
+    }
+}
+
 static void blkid_sees_the_label_of_the_seed(void **state)
 {
     static const char *const macs[] = {"52:54:00:00:00:01", NULL};
@@ -646,6 +673,7 @@ int main(void)
         TEST(a_directory_of_somebody_else_is_left_alone),
         TEST(removal_follows_no_link),
         TEST(a_full_pool_is_said_clearly),
+        TEST(a_pool_that_takes_no_file_more_is_full_too),
         TEST(blkid_sees_the_label_of_the_seed),
     };
     if (cmd_check(CMD("qemu-img", "--version"), NULL, NULL, NULL) < 0) {

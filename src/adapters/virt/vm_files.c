@@ -70,7 +70,7 @@ static int claim_dir(const struct image_env *env, const char *dir, const char *u
     if (mkdir(dir, 0711) < 0 && errno != EEXIST) {
         return errno == ENOENT
                    ? ERR_SYS(e, STATE, errno, "cannot make %s: is the pool mounted?", dir)
-                   : ERR_SYS(e, IO, errno, "cannot make %s", dir);
+                   : image_fail_write(dir, errno, e);
     }
     int r = list(dir, &names, e);
     r = r == -ERR_NOT_FOUND ? ERR_SET(e, IO, "%s vanished", dir) : r;
