@@ -352,6 +352,14 @@ static void cut_one_way(struct sim *s, size_t victim)
     s->ha->cut[SIM_STORAGE][to][victim] = prng_below(&s->prng, 2);
 }
 
+/* A user takes it to another host without a migration, by a stop that is believed (I2). */
+static void restart_elsewhere(struct sim *s, size_t victim)
+{
+    request(s, "vm.stop", json_pack("{s:s,s:b}", "name", "db1", "force", (int)prng_below(&s->prng, 2)));
+    sim_run(s, prng_below(&s->prng, 5 * USEC_PER_SEC));
+    request(s, "vm.start", json_pack("{s:s,s:s}", "name", "db1", "host", s->hosts[prng_below(&s->prng, 2)].name));
+}
+
 static const struct fault hurts[] = {
     {"cut storage one way", 2, cut_one_way},
     {"power off", 3, sim_ha_power_off},
@@ -368,6 +376,7 @@ static const struct fault hurts[] = {
     {"stick disk", 1, stick_disk},
     {"suspend", 1, suspend},
     {"keep a write", 2, keep_write},
+    {"restart elsewhere", 3, restart_elsewhere},
     {"jump a wall clock", 0, jump_clock},
     {NULL, 0, NULL},
 };
@@ -418,6 +427,16 @@ static void hurt(struct sim *s, struct schedule_result *r)
     s->fail_percent = s->lost_percent = s->stale_percent = s->ha->loss_percent = s->ha->slow_percent = 0;
 }
 
+/* What was asked for in the worst moment may have come to nothing, but a stop. */
+static void want_running(struct sim *s)
+{
+    if (!kit_until(s, has_no_task, NULL, 2 * KIT_LIMIT_US)) {
+        sim_violated(s, "a task never ends");
+    } else if (str_eq(json_text_of(sim_get(s, KEY_VM "db1/spec"), "desired"), "stopped")) {
+        kit_ask(s, "vm.start", on_vm(), "done");
+    }
+}
+
 static bool do_both_run(struct sim *s, const void *arg)
 {
     return sim_running(s, "db1") == 1 && sim_running(s, "web") == 1;
@@ -444,6 +463,7 @@ static void run_failover(struct sim *s, struct schedule_result *r)
         sim_run(s, 20 * USEC_PER_SEC);
     } else if (!s->violation[0]) {
         kit_all_online(s);
+        want_running(s);
         (void)kit_until(s, do_both_run, NULL, KIT_LIMIT_US);
         sim_run(s, TAIL_US);
         (void)kit_until(s, do_both_run, NULL, SWITCH_US);

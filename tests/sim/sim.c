@@ -296,7 +296,7 @@ static bool is_executed(struct sim *s, struct sim_event *n)
     if (n->boot != h->boot) {
         return false;
     }
-    if (n->life == h->life || str_eq(json_text_of(n->action, "do"), "sim.end_copy")) {
+    if (n->life == h->life || str_starts(json_text_of(n->action, "do"), "sim.end_")) {
         return true;
     }
     return !is_of_agent(n->action) && prng_below(&s->prng, 2);

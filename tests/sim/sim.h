@@ -40,6 +40,8 @@ enum sim_mutant {
     SIM_KILLS_NOTHING,    /* QEMUs survive what shall kill them (I6) */
     SIM_FREEZES_IN_VAIN,  /* guards say that guests stand still, which execute (I4) */
     SIM_WALL_CLOCK,       /* guards compare on wall clocks: jumps ahead move theirs (I7) */
+    SIM_ENDS_AT_ONCE,     /* a QEMU is gone while its writes are on their way (A4) */
+    SIM_OVERLOOKS,        /* lists of domains on a fenced host say that there is none (I6) */
     SIM_TRUE_CLOCKS,      /* none: wall clocks do not jump */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
@@ -53,8 +55,10 @@ struct sim_domain {
     bool is_aborting; /* its migration was asked to stop */
     bool is_broken;   /* its migration has lost the other end, or the libvirtd that drove it */
     bool is_left;     /* paused by a libvirtd that is no more: its agent has to resume it */
+    bool is_dying;    /* it executes no more, and ends when its writes are answered, or their mount ends */
     bool is_freezable; /* born in the slice that the guard freezes */
     bool has_run;     /* executed at least once under this epoch, on this host */
+    unsigned short mount; /* its host's mount of pools that it has its disks by */
     uint64_t foreign_us;      /* its host could know since then that it must end; 0: it need not */
     uint64_t foreign_seen_us; /* looked at then for the last time */
     char uuid[40]; /* 36 characters; short, because tests keep whole simulations on their stacks */

@@ -189,6 +189,11 @@ static bool is_away(const json_t *node)
     return is_out(node) || str_eq(json_text_of(node, "state"), "rejoining");
 }
 
+bool sim_check_is_out(const struct sim *s, size_t host)
+{
+    return is_out(node_of(s, s->hosts[host].name));
+}
+
 void sim_check_guests(struct sim *s, size_t host)
 {
     const json_t *node = NULL;

@@ -73,6 +73,8 @@ void sim_check_commit(struct sim *s, size_t host, const json_t *puts);
 void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct sim_domain *d);
 /** sim_check_guests - @host's agent, which reaches the store, has had a second to look */
 void sim_check_guests(struct sim *s, size_t host);
+/** sim_check_is_out - is @host fencing or fenced, by its record? */
+bool sim_check_is_out(const struct sim *s, size_t host);
 /** sim_check_is_tidy - is each QEMU its host's own (I6)? */
 bool sim_check_is_tidy(const struct sim *s);
 /** sim_brick_is_laundered - has @host rewritten the machine's pieces under @epoch, with nothing on its way? */

@@ -47,7 +47,7 @@ static json_t *domains_json(const struct sim *s, const struct sim_host *h)
         if (d->exists) {
             json_object_set_new(j, s->vms[i],
                                 json_pack("{s:s,s:s,s:I,s:b}", "state",
-                                          d->is_running ? "running" : "paused", "reason", "x", "epoch",
+                                          d->is_running || d->is_dying ? "running" : "paused", "reason", "x", "epoch",
                                           (json_int_t)d->epoch, "freezable", d->is_freezable));
         }
     }
@@ -92,6 +92,11 @@ static void begin_to_run(struct sim *s, const struct sim_host *h, struct sim_dom
     smap_put(&s->highest, d->uuid, now);
 }
 
+static unsigned short mount_of(const struct sim *s, const struct sim_host *h)
+{
+    return (unsigned short)(s->ha ? s->ha->hosts[h - s->hosts].mounts : 0);
+}
+
 static const char *model_create(struct sim *s, struct sim_host *h, const json_t *args)
 {
     const char *name = json_text_of(args, "name");
@@ -103,7 +108,7 @@ static const char *model_create(struct sim *s, struct sim_host *h, const json_t 
     }
     const char *bad = take_epoch(s, h, uuid, epoch, false);
     if (!bad) {
-        *d = (struct sim_domain){.exists = true, .epoch = epoch,
+        *d = (struct sim_domain){.exists = true, .epoch = epoch, .mount = mount_of(s, h),
                                  .is_freezable = s->mutant != SIM_BORN_OUTSIDE && json_bool_of(args, "freezable", false)};
         (void)snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
         s->cold_starts++;
@@ -160,7 +165,7 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     from->is_copying = true;
     from->is_aborting = false;
     from->is_broken = false;
-    *to = (struct sim_domain){.exists = true, .is_incoming = true,
+    *to = (struct sim_domain){.exists = true, .is_incoming = true, .mount = mount_of(s, dst),
                               .epoch = copy_epoch(args), .is_freezable = from->is_freezable};
     memcpy(to->uuid, from->uuid, sizeof(to->uuid));
     push_again(s, host, action, "sim.end_copy", prng_below(&s->prng, COPY_MAX_US));
@@ -245,7 +250,7 @@ static const char *end_copy(struct sim *s, size_t host, const json_t *action)
         push_again(s, host, action, "sim.end_copy", FLUSH_US);
         return SIM_LATER;
     }
-    if (has_source && !from->is_running) {
+    if (has_source && !from->is_running && !from->is_dying) {
         from->is_running = from->has_run; /* only by this very function: libvirt resumes the source */
     }
     from->is_copying = false;
@@ -283,7 +288,7 @@ static const char *model_resume(struct sim *s, struct sim_host *h, const json_t 
     const char *name = json_text_of(args, "name");
     struct sim_domain *d = domain(s, h, name);
     uint64_t epoch = json_u64_of(args, "epoch", 0);
-    if (!d->exists || d->epoch != epoch || d->is_incoming) {
+    if (!d->exists || d->epoch != epoch || d->is_incoming || d->is_dying) {
         return "object.state";
     }
     const char *bad = take_epoch(s, h, json_text_of(args, "uuid"), epoch, true);
@@ -320,11 +325,32 @@ static void check_destroy(struct sim *s, const struct sim_domain *d, const char 
     }
 }
 
-static const char *model_end(struct sim *s, size_t host, const json_t *args, bool is_forced)
+/* A process with a request that is not answered does not end, killed or not, before its mount does (facts/ha.md
+ * 3.1): so who sees it gone knows that nothing of it is on its way (A4). */
+static const char *end_qemu(struct sim *s, size_t host, const json_t *action)
 {
+    const json_t *args = json_object_get(action, "args");
     const char *name = json_text_of(args, "name");
     struct sim_domain *d = domain(s, &s->hosts[host], name);
-    if (!d->exists || d->epoch != json_u64_of(args, "epoch", 0) || (!is_forced && !d->is_running)) {
+    if (!d->exists || d->epoch != json_u64_of(args, "epoch", 0)) {
+        return NULL;
+    }
+    bool is_mounted = s->ha && s->ha->hosts[host].mounts == d->mount;
+    if (is_mounted && !sim_ha_is_flushed(s, d->uuid, d->epoch) && s->mutant != SIM_ENDS_AT_ONCE) {
+        push_again(s, host, action, "sim.end_qemu", FLUSH_US);
+        return SIM_LATER;
+    }
+    *d = (struct sim_domain){0};
+    tell_gone(s, host, name, json_bool_of(action, "forced", false) ? "destroyed" : "shutdown");
+    return NULL;
+}
+
+static const char *model_end(struct sim *s, size_t host, const json_t *action, bool is_forced)
+{
+    const json_t *args = json_object_get(action, "args");
+    const char *name = json_text_of(args, "name");
+    struct sim_domain *d = domain(s, &s->hosts[host], name);
+    if (!d->exists || d->epoch != json_u64_of(args, "epoch", 0) || (!is_forced && !d->is_running && !d->is_dying)) {
         return NULL; /* a guest that stands still does not hear a power button */
     }
     if (is_forced && s->mutant == SIM_KILLS_NOTHING) {
@@ -334,9 +360,11 @@ static const char *model_end(struct sim *s, size_t host, const json_t *args, boo
         s->hosts[host].destroys++;
         check_destroy(s, d, name);
     }
-    *d = (struct sim_domain){0};
-    tell_gone(s, host, name, is_forced ? "destroyed" : "shutdown");
-    return NULL;
+    d->is_dying = true;
+    d->is_running = false;
+    _cleanup_json_ json_t *end = json_copy((json_t *)action);
+    json_object_set_new(end, "forced", json_boolean(is_forced));
+    return end_qemu(s, host, end);
 }
 
 const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
@@ -349,6 +377,9 @@ const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
     }
     if (str_eq(what, "sim.lost")) {
         return "call.timeout";
+    }
+    if (str_eq(what, "sim.end_qemu")) {
+        return end_qemu(s, host, action);
     }
     if (str_eq(what, "vm.create") && s->create_us) {
         s->creating[host]++;
@@ -373,7 +404,7 @@ const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
         return model_resume(s, h, args);
     }
     if (str_eq(what, "vm.destroy") || str_eq(what, "vm.shutdown")) {
-        return model_end(s, host, args, str_eq(what, "vm.destroy"));
+        return model_end(s, host, action, str_eq(what, "vm.destroy"));
     }
     h->resets += str_eq(what, "vm.reset");
     return NULL;
@@ -382,6 +413,9 @@ const char *sim_vm_action(struct sim *s, size_t host, const json_t *action)
 json_t *sim_vm_list(struct sim *s, size_t host)
 {
     struct sim_host *h = &s->hosts[host];
+    if (s->mutant == SIM_OVERLOOKS && sim_check_is_out(s, host)) {
+        return json_object();
+    }
     json_t *now = domains_json(s, h);
     if (s->mutant == SIM_BELIEVES_OLD_LISTS && h->old_domains && sim_chance(s, 50)) {
         json_decref(now);

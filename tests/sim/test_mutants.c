@@ -47,6 +47,7 @@ MUTANT(epochs_that_are_not_persisted_are_found, SCHEDULE_MOVES, SIM_NO_EPOCH_FIL
 MUTANT(decisions_of_failover_on_reads_are_found, SCHEDULE_FAILOVER, SIM_DECIDES_ON_READS, "S", 400)
 MUTANT(a_take_over_before_the_fence_is_proven_is_found, SCHEDULE_FAILOVER, SIM_TAKES_EARLY, "I2: ", 50)
 MUTANT(a_fence_that_one_acknowledges_is_found, SCHEDULE_FAILOVER, SIM_FENCED_BY_ONE, "I3: ", 50)
+MUTANT(a_stop_before_the_last_write_has_ended_is_found, SCHEDULE_FAILOVER, SIM_ENDS_AT_ONCE, "I2: ", 400)
 MUTANT(no_fence_is_found, SCHEDULE_FAILOVER, SIM_NO_FENCE, "S1: ", 100)
 MUTANT(a_fence_on_two_of_three_bricks_is_found, SCHEDULE_FAILOVER, SIM_FENCE_TWO, "S1: ", 200)
 MUTANT(no_drain_is_found, SCHEDULE_FAILOVER, SIM_NO_DRAIN, "S1: ", 400)
@@ -56,8 +57,8 @@ MUTANT(laundering_by_anybody_is_found, SCHEDULE_FAILOVER, SIM_ANYBODY_LAUNDERS, 
 MUTANT(a_start_beside_its_laundering_is_found, SCHEDULE_FAILOVER, SIM_LAUNDERS_LATE, "I8: ", 50)
 MUTANT(an_own_brick_that_is_kept_over_a_fence_is_found, SCHEDULE_FAILOVER, SIM_KEEPS_BRICK, "I8: ", 400)
 MUTANT(a_birth_outside_the_slice_is_found, SCHEDULE_FAILOVER, SIM_BORN_OUTSIDE, "I5: ", 50)
-MUTANT(a_qemu_that_is_not_killed_is_found, SCHEDULE_FAILOVER, SIM_KILLS_NOTHING, "I6: ", 200)
-MUTANT(a_return_with_guests_of_before_is_found, SCHEDULE_FAILOVER, SIM_BELIEVES_OLD_LISTS, "I6: ", 400)
+MUTANT(a_qemu_that_is_not_killed_is_found, SCHEDULE_FAILOVER, SIM_KILLS_NOTHING, "I6: ", 1500)
+MUTANT(a_return_with_guests_of_before_is_found, SCHEDULE_FAILOVER, SIM_OVERLOOKS, "I6: ", 200)
 MUTANT(a_freeze_in_vain_is_found, SCHEDULE_FAILOVER, SIM_FREEZES_IN_VAIN, "I4: ", 50)
 MUTANT(promises_by_the_wall_clock_are_found, SCHEDULE_FAILOVER, SIM_WALL_CLOCK, "I4: ", 400)
 MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
@@ -78,6 +79,7 @@ int main(void)
         cmocka_unit_test(decisions_of_failover_on_reads_are_found),
         cmocka_unit_test(a_take_over_before_the_fence_is_proven_is_found),
         cmocka_unit_test(a_fence_that_one_acknowledges_is_found),
+        cmocka_unit_test(a_stop_before_the_last_write_has_ended_is_found),
         cmocka_unit_test(no_fence_is_found),
         cmocka_unit_test(a_fence_on_two_of_three_bricks_is_found),
         cmocka_unit_test(no_drain_is_found),
