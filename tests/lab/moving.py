@@ -14,6 +14,7 @@ DATA_HOSTS = ("host1", "host2")
 OTHER = {"host1": "host2", "host2": "host1"}
 SETTLE_S = 180
 POLL_S = 0.003
+STILL_S = 0.06  # without a beat: the guest is paused
 
 
 def qemu_pids(lab, host, name):
@@ -166,16 +167,16 @@ class HurtMove:
         return task["error"]["message"]
 
 
-def cut_source(cluster, at_switch_over):
-    """act() for HurtMove: the source loses power; at the switch-over if the guest's heart stands still."""
-    def act(move):
+def hurt_in(phase, act):
+    """(phase to meet, act()) for HurtMove: of the copy the switch-over is the moment in which the guest's heart stands still."""
+    def wait_and_act(move):
         end = time.monotonic() + 30
-        while at_switch_over and time.monotonic() < end:
-            if time.monotonic() - move.heart.last()[0] > 0.06:
-                break
+        while (time.monotonic() < end and move.heart.last()[1] == move.source
+               and time.monotonic() - move.heart.last()[0] <= STILL_S):
             time.sleep(POLL_S)
-        cluster.lab.cut(move.source)
-    return act
+        print(f"\n{time.monotonic() - move.heart.last()[0]:.3f} s after a beat on {move.heart.last()[1]}")
+        act(move)
+    return ("copy", wait_and_act) if phase == "switch-over" else (phase, act)
 
 
 def wait_more(heart, start):

@@ -111,12 +111,17 @@ class Agent:
 
 def pids(lab, host, daemon):
     """Pids, as this machine sees them, of a daemon in a host."""
+    return pids_named(lab, host, UNITS[daemon])
+
+
+def pids_named(lab, host, comm):
+    """The same of processes that the kernel knows by that name."""
     found = []
     for procs in pathlib.Path(lab.host(host).cgroup).rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
             for pid in map(int, procs.read_text().split()):
                 with contextlib.suppress(OSError):
-                    if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == UNITS[daemon]:
+                    if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == comm:
                         found.append(pid)
     return sorted(found)
 

@@ -9,10 +9,11 @@ connection to the other is not fenced. Some of the cases are drawn from MORTAR_S
 import contextlib
 import os
 import random
+import signal
 
 import phase_kill
 import pytest
-from moving import OTHER, SETTLE_S, HurtMove, cut_source, judge, qemu_pids, wait_more, wait_no_task, wait_one_runs
+from moving import OTHER, SETTLE_S, HurtMove, hurt_in, judge, qemu_pids, wait_more, wait_no_task, wait_one_runs
 
 from mortarcluster import Cluster, Guest
 from mortarcluster import guest as guest_module
@@ -22,15 +23,15 @@ from mortarcluster.strangers import Stalls
 
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
-POWER = [("source", "copy"), ("source", "switch-over"), ("source", "handover"),
-         ("target", "copy"), ("target", "handover")]
-STORE = ("etcd", "copy")
-DAEMONS = [(who, daemon, phase) for phase in ("copy", "handover") for who in ("source", "target")
-           for daemon in ("agent", "libvirtd")]
-LINK = [("link", "copy"), ("link", "handover")]
+ENDS = ("source", "target")
+PHASES = ("claim", "copy", "switch-over", "handover")  # each commit apart: tests/sim/test_move_phases.c
+POWER = [(who, phase) for who in ENDS for phase in PHASES]
+STORE = [("etcd", phase) for phase in PHASES]
+DAEMONS = [(who, daemon, phase) for phase in PHASES for who in ENDS for daemon in ("agent", "libvirtd")]
+LINK = [("link", phase) for phase in PHASES]
 CHANCE = random.Random(SEED)
-SAMPLED = (POWER + [STORE] + DAEMONS + LINK if IS_FULL
-           else CHANCE.sample(POWER + [STORE], 2) + CHANCE.sample(DAEMONS + LINK, 2))
+SAMPLED = (POWER + STORE + DAEMONS + LINK if IS_FULL
+           else CHANCE.sample(POWER + STORE, 2) + CHANCE.sample(DAEMONS + LINK, 2))
 HOSTS = ("host1", "host2", "host3")
 
 
@@ -78,14 +79,8 @@ def wait_runs_on(cluster, name, hosts):
 def test_a_move_whose_end_loses_its_power(cluster, guest, who, phase):
     if (who, phase) not in SAMPLED:
         pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
-    met = "copy" if phase == "switch-over" else phase
-
-    def act(move):
-        if who == "source":
-            cut_source(cluster, phase == "switch-over")(move)
-        else:
-            cluster.lab.cut(move.target)
-    with HurtMove(cluster, guest, met, act) as move:
+    with HurtMove(cluster, guest, *hurt_in(phase, lambda move: cluster.lab.cut(
+            move.source if who == "source" else move.target))) as move:
         dead = move.source if who == "source" else move.target
         seen = wait_runs_on(cluster, guest.name, [OTHER[dead]])
         print(f"runs on {seen['host']} under epoch {seen['epoch']}, was {move.epoch}")
@@ -100,23 +95,29 @@ def test_a_move_whose_end_loses_its_power(cluster, guest, who, phase):
     judge(cluster, guest, flushed)
 
 
-def test_a_move_that_loses_the_store_in_the_midst(cluster, guest):
-    if STORE not in SAMPLED:
-        pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
+def stop_store(cluster):
+    """All members of etcd die at once, and stay away."""
+    for pid in [pid for host in HOSTS for pid in phase_kill.pids_named(cluster.lab, host, "etcd")]:
+        os.kill(pid, signal.SIGKILL)
+    for host in HOSTS:
+        cluster.lab.exec(host, ["systemctl", "stop", "etcd"], check=False)
 
-    def stop_store(_move):
-        for host in HOSTS:
-            cluster.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "etcd"], check=False)
-            cluster.lab.exec(host, ["systemctl", "stop", "etcd"], check=False)
-    with HurtMove(cluster, guest, "copy", stop_store) as move:
+
+@pytest.mark.parametrize("store, phase", STORE)
+def test_a_move_that_loses_the_store_in_the_midst(cluster, guest, store, phase):
+    if (store, phase) not in SAMPLED:
+        pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
+    with HurtMove(cluster, guest, *hurt_in(phase, lambda _move: stop_store(cluster))) as move:
         # Copied or not: nobody may run it elsewhere while the record cannot be changed.
         copies = {host: len(qemu_pids(cluster.lab, host, guest.name)) for host in OTHER}
         assert copies[move.source] + copies[move.target] >= 1
         for host in HOSTS:
             cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
         wait_runs_on(cluster, guest.name, list(OTHER))
-        wait_more(move.heart, move.heart.mark())
-        flushed = max(move.flushed, move.heart.last()[3]["flushed"])
+        move.heart.wait_for(lambda line: line[3]["flushed"] > move.flushed + 50, SETTLE_S)
+        ticks = [line[2] for line in move.heart.lines[move.start:]]
+        assert ticks == sorted(set(ticks)), "it started anew"
+        flushed = move.heart.last()[3]["flushed"]
     wait_no_task(cluster)
     judge(cluster, guest, flushed)
 
@@ -124,7 +125,7 @@ def test_a_move_that_loses_the_store_in_the_midst(cluster, guest):
 def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
     """act(move) in a phase, mend() afterwards: the guest runs on one of both without a start, all hosts stay in."""
     before = cluster.incarnations()
-    with Stalls() as stalls, HurtMove(cluster, guest, phase, act) as move:
+    with Stalls() as stalls, HurtMove(cluster, guest, *hurt_in(phase, act)) as move:
         try:
             move.outcome()
         finally:

@@ -18,7 +18,7 @@ import subprocess
 import time
 
 import pytest
-from moving import (OTHER, POLL_S, SETTLE_S, HurtMove, cut_source, judge, last_task, qemu_pids,
+from moving import (OTHER, POLL_S, SETTLE_S, HurtMove, hurt_in, judge, last_task, qemu_pids,
                     wait_healed, wait_more, wait_no_task, wait_one_runs, wait_qemu)
 
 from mortarcluster import Cluster, Guest, Recorder
@@ -293,8 +293,7 @@ def test_power_cut_of_the_source(cluster, guest, phase):
     """Without failover the guest is lost with its host until that has power again, unless the target had
     become its owner before. Never do two run."""
     sampled("power", "source", phase)
-    met = "copy" if phase == "switch-over" else phase
-    with HurtMove(cluster, guest, met, cut_source(cluster, phase == "switch-over")) as move:
+    with HurtMove(cluster, guest, *hurt_in(phase, lambda move: cluster.lab.cut(move.source))) as move:
         cluster.wait_until("the source is seen as silent, or the guest as moved", lambda: (
             cluster.vm(guest.name, "host3")["host"] == move.target or [
                 h for h in cluster.show("host3", "host", "ls")["items"]
