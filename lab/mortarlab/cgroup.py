@@ -4,8 +4,8 @@
 Two ways, by machine:
     scope   systemd is PID 1: each host is a scope with Delegate=yes below mortarlab.slice
     own     no systemd: we make mortar-lab/LAB/HOST in the cgroup2 hierarchy, and the same below
-            the hybrid machine's name=systemd hierarchy, because nspawn uses both, and in blkio,
-            where a slow disk is made when cgroup2 has no io controller
+            the hybrid machine's name=systemd hierarchy, because nspawn uses both, and in blkio and
+            memory, where a slow disk and a want of memory are made when cgroup2 has no such controllers
 
 In both, nspawn makes `supervisor` (itself) and `payload` (the host) below the host's cgroup.
 libvirt treats a cgroup2 without any controller as absent and ignores <partition> silently
@@ -37,7 +37,7 @@ def way():
 
 @functools.cache
 def mounts():
-    """Mount points of the hierarchies the lab uses: {"unified", "name=systemd", "blkio"}."""
+    """Mount points of the hierarchies the lab uses: {"unified", "name=systemd", "blkio", "memory"}."""
     found = {}
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         left, right = line.split(" - ")
@@ -46,7 +46,7 @@ def mounts():
         if fstype == "cgroup2":
             found.setdefault("unified", where)
         elif fstype == "cgroup":
-            for name in {"name=systemd", "blkio"} & set(options.split(",")):
+            for name in {"name=systemd", "blkio", "memory"} & set(options.split(",")):
                 found.setdefault(name, where)
     if "unified" not in found:
         raise LabError("this machine has no cgroup2 hierarchy mounted")
@@ -119,6 +119,35 @@ def limit_disk(lab, host, device, iops):
             file.write_text(f"{name} {iops or 0}")
     elif iops is not None:
         raise LabError("this machine cannot slow a disk: no io controller, no blkio.throttle")
+
+
+def memory_files(lab, host):
+    """(directory, limit, "no limit", word for what cannot be reclaimed in memory.stat, file that counts kills)."""
+    if (host_path(lab, host) / "memory.max").exists():
+        return host_path(lab, host), "memory.max", "max", "anon", "memory.events"
+    where = mounts().get("memory", pathlib.Path("/none")) / OWN / lab / host
+    if way() == "own" and where.is_dir():
+        return where, "memory.limit_in_bytes", "-1", "total_rss", "memory.oom_control"
+    raise LabError("this machine cannot take a host's memory away: no memory controller")
+
+
+def read_words(path):
+    """{word: number} of a file of control groups."""
+    return {word: int(number) for word, number in (line.split() for line in path.read_text().splitlines())}
+
+
+def limit_memory(lab, host, spare_bytes):
+    """Let a host's processes, but for commands from outside, have no more than spare_bytes beyond what they have now;
+    None lifts it."""
+    where, limit, nothing, kept, _ = memory_files(lab, host)
+    words = nothing if spare_bytes is None else str(read_words(where / "memory.stat")[kept] + spare_bytes)
+    (where / limit).write_text(words)
+
+
+def memory_kills(lab, host):
+    """How many processes of a host the kernel has ended for want of memory within its limit."""
+    where, _, _, _, kills = memory_files(lab, host)
+    return read_words(where / kills)["oom_kill"]
 
 
 def enable_controllers(path, names):

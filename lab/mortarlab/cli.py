@@ -39,6 +39,8 @@ def make_parser():
                     help="the last host has a small disk only (with three hosts)")
     up.add_argument("--4kn", dest="disks_4kn", metavar="HOST,…", default="",
                     help="hosts whose data disks have logical sectors of 4096 bytes")
+    up.add_argument("--small-roots", metavar="HOST,…", default="",
+                    help="hosts whose root is a disk of 1G, which may be filled")
     up.add_argument("--uplinks", action="store_true", default=None,
                     help="each host has a card wan0 to a third network, the outside")
     up.add_argument("--debs", metavar="DIR", help="install the packages in DIR in each host")
@@ -69,7 +71,7 @@ def make_parser():
     verb("heal", run_heal, "take back all partitions")
     disk = verb("disk", run_disk, "hurt a host's data disk; free ends fill and slow")
     disk.add_argument("host")
-    disk.add_argument("action", choices=["fill", "error", "slow", "free"])
+    disk.add_argument("action", choices=["fill", "fill-root", "error", "slow", "free"])
     verb("hook", run_hook, "stand at the power switches for mortar drill, until Ctrl-C")
     capabilities = verb("capabilities", run_capabilities, "what this machine can do", ())
     capabilities.add_argument("--json", action="store_true")
@@ -84,7 +86,7 @@ def run_up(args):
     lab = Lab(args.name)
     disks_4kn = [name for name in args.disks_4kn.split(",") if name]
     seconds = lab.up(args.hosts, args.disk_size, args.witness, args.debs, disks_4kn,
-                     args.uplinks)
+                     args.uplinks, [name for name in args.small_roots.split(",") if name])
     say(f"lab {args.name!r} is up after {seconds:.1f} s")
     print_status(lab.status())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's data disk: a sparse file on the machine and one loop device.
+"""A host's data disk, and that of a small root: a sparse file on the machine and one loop device each.
 
 Loop devices are one pool for the whole machine. They are attached here, outside the hosts, and a
 host gets its own node only. A device is ours when its backing file lies in the lab's directory;
@@ -20,6 +20,7 @@ LOOP_MAJOR = 7
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MIN_BYTES = 512 << 20
 MAX_BYTES = 64 << 40
+ROOT_BYTES = 1 << 30
 
 
 def parse_size(text):
@@ -37,6 +38,16 @@ def create(path, size_bytes):
     if not path.exists():
         with open(path, "wb") as file:
             file.truncate(size_bytes)
+
+
+def create_root(path):
+    """The sparse file of a small root, with an empty ext4: whole, or not there."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        create(part, ROOT_BYTES)
+        run(["mkfs.ext4", "-q", "-F", part])
+        part.rename(path)
 
 
 def backing_file(device):

@@ -32,9 +32,14 @@ NSPAWN_ENV = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_W
 # In a private mount namespace: the root, and nspawn's own run directory so that no trace of the
 # machine name stays on the machine.
 START_SCRIPT = r"""
-mount -t overlay "lab-$1" -o "lowerdir=$2,upperdir=$3/upper,workdir=$3/work" "$3/root" || exit 1
+lower=$2 upper=$3
+if [ "$4" != - ]; then # a disk for the root: what we wrote outside lies below it
+    mount -t ext4 "$4" "$3/disk" && mkdir -p "$3/disk/upper" "$3/disk/work" || exit 1
+    lower=$3/upper:$2 upper=$3/disk
+fi
+mount -t overlay "lab-$1" -o "lowerdir=$lower,upperdir=$upper/upper,workdir=$upper/work" "$3/root" || exit 1
 mkdir -p /run/systemd/nspawn && mount -t tmpfs lab /run/systemd/nspawn || exit 1
-shift 3
+shift 4
 exec "$@"
 """
 
@@ -73,8 +78,8 @@ class Host:
     """A host of a lab. Holds no state of its own: the plan and the kernel have it all."""
 
     def __init__(self, lab_name, plan, entry):
-        """entry is the host's part of the plan: {name, index, role, disk_bytes,
-        sector_bytes}."""
+        """entry is the host's part of the plan: {name, index, role, disk_bytes, sector_bytes,
+        has_small_root}."""
         self.lab = lab_name
         self.plan = plan
         self.name = entry["name"]
@@ -84,6 +89,8 @@ class Host:
         self.sector_bytes = entry["sector_bytes"]
         self.dir = state.lab_dir(lab_name) / "hosts" / self.name
         self.disk_file = state.lab_dir(lab_name) / "disks" / f"{self.name}.img"
+        self.has_small_root = entry.get("has_small_root", False)
+        self.root_file = state.lab_dir(lab_name) / "disks" / f"{self.name}-root.img"
         self.cgroup = cgroup.host_path(lab_name, self.name)
 
     def address(self, network="mgmt"):
@@ -112,17 +119,21 @@ class Host:
 
     def start(self):
         """Power on: disk, cards, files, then nspawn; finish_start() is the second half."""
-        for name in ("upper", "work", "root"):
+        for name in ("upper", "work", "disk", "root"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         disk.create(self.disk_file, self.disk_bytes)
         device = disk.attach(self.disk_file, self.sector_bytes)
+        root_device = "-"
+        if self.has_small_root:
+            disk.create_root(self.root_file)
+            root_device = disk.attach(self.root_file)
         net.make_host(self.lab, self.plan["slot"], self.name, self.index, net.nets_of(self.plan))
         self.write_files(device)
         cgroup.kill(self.cgroup)  # what a killed start left behind may have entered just now
         cgroup.remove_host(self.lab, self.name)
         with open(self.dir / "console.log", "ab") as log:
             subprocess.run(
-                ["setsid", "--fork"] + cgroup.wrap(self.lab, self.name, self.nspawn_argv(device)),
+                ["setsid", "--fork"] + cgroup.wrap(self.lab, self.name, self.nspawn_argv(device, root_device)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -137,13 +148,13 @@ class Host:
         except LabError as error:
             raise LabError(f"{error}\n{self.console_tail()}") from None
 
-    def nspawn_argv(self, device):
+    def nspawn_argv(self, device, root_device):
         """The whole command line that becomes the host."""
         binds = [str(device)] + [path for path in BINDS if os.path.exists(path)]
         # Not by --network-namespace-path: nspawn then shows the machine's links in /sys/class/net.
         argv = ["nsenter", f"--net=/run/netns/{net.host_ns(self.lab, self.name)}"]
         argv += ["unshare", "--mount", "--propagation", "private", "sh", "-c", START_SCRIPT]
-        argv += ["start", self.name, ":".join(self.plan["layers"]), str(self.dir)]
+        argv += ["start", self.name, ":".join(self.plan["layers"]), str(self.dir), str(root_device)]
         argv += NSPAWN
         argv += [
             f"--directory={self.dir}/root",

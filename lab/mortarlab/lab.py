@@ -28,6 +28,7 @@ while [ $n -ge 4096 ]; do
 done
 """
 FREE_SCRIPT = r"""
+rm -f "/$1"
 findmnt -no TARGET -S "$(readlink -f /dev/mortar-data)" | while read -r at; do rm -f "$at/$1"; done
 """
 
@@ -42,14 +43,15 @@ class Lab:
     # -- making and removing
 
     def up(self, hosts=None, disk_size=None, witness=None, debs=None, disks_4kn=(),
-           uplinks=None, deadline_s=BOOT_DEADLINE_S):
+           uplinks=None, small_roots=(), deadline_s=BOOT_DEADLINE_S):
         """Make what is missing and boot what is off; return the seconds it took.
 
         hosts: how many (3). disk_size: of each data disk ("10G", sparse). witness: the last host
         has only a small disk (default: when there are three hosts). debs: directory of our
         packages to install; in hosts that exist they are installed as an upgrade. disks_4kn: names
         of hosts whose data disks have logical sectors of 4096 bytes. uplinks: each host has a card
-        wan0 to a third network, the outside. A lab that exists keeps its shape; asking for another
+        wan0 to a third network, the outside. small_roots: names of hosts whose root is a disk of its
+        own (1G), which may be filled. A lab that exists keeps its shape; asking for another
         is refused.
         """
         started = time.monotonic()
@@ -59,9 +61,9 @@ class Lab:
         with state.locked(self.name):
             plan = state.load(self.name)
             if plan is None:
-                plan = self._make_plan(hosts, disk_size, witness, debs, disks_4kn, uplinks)
+                plan = self._make_plan(hosts, disk_size, witness, debs, disks_4kn, uplinks, small_roots)
             else:
-                self._refuse_other_plan(plan, hosts, disk_size, witness, disks_4kn, uplinks)
+                self._refuse_other_plan(plan, hosts, disk_size, witness, disks_4kn, uplinks, small_roots)
             with state.locked("machine"):
                 limits.prepare_machine()
                 cgroup.prepare_machine()
@@ -72,12 +74,12 @@ class Lab:
                 self._upgrade(plan, image.list_debs(debs))
         return time.monotonic() - started
 
-    def _make_plan(self, hosts, disk_size, witness, debs, disks_4kn, uplinks):
+    def _make_plan(self, hosts, disk_size, witness, debs, disks_4kn, uplinks, small_roots):
         """Choose and record everything before the first resource is made."""
         count = 3 if hosts is None else hosts
         if not 1 <= count <= MAX_HOSTS:
             raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, not {count}")
-        strangers = set(disks_4kn) - {f"host{n}" for n in range(1, count + 1)}
+        strangers = {*disks_4kn, *small_roots} - {f"host{n}" for n in range(1, count + 1)}
         if strangers:
             raise LabError(f"no host {', '.join(sorted(strangers))} in this lab")
         witness = count == 3 if witness is None else witness
@@ -94,6 +96,7 @@ class Lab:
                 "role": "witness" if small else "data",
                 "disk_bytes": disk.parse_size(WITNESS_DISK) if small else data_bytes,
                 "sector_bytes": 4096 if f"host{index}" in disks_4kn else 512,
+                "has_small_root": f"host{index}" in small_roots,
             })
         plan = {"name": self.name, "layers": [str(p) for p in layers], "hosts": entries}
         plan |= {"cuts": [], "isolated": [], "uplinks": bool(uplinks)}
@@ -103,7 +106,7 @@ class Lab:
             state.save(self.name, plan)
         return plan
 
-    def _refuse_other_plan(self, plan, hosts, disk_size, witness, disks_4kn, uplinks):
+    def _refuse_other_plan(self, plan, hosts, disk_size, witness, disks_4kn, uplinks, small_roots):
         """An existing lab is continued, never silently changed."""
         entries = plan["hosts"]
         same = hosts in (None, len(entries))
@@ -111,6 +114,7 @@ class Lab:
         same &= disk_size is None or disk.parse_size(disk_size) == entries[0]["disk_bytes"]
         same &= not disks_4kn or set(disks_4kn) == {h["name"] for h in entries
                                                     if h["sector_bytes"] == 4096}
+        same &= not small_roots or set(small_roots) == {h["name"] for h in entries if h.get("has_small_root")}
         same &= uplinks is None or uplinks == plan.get("uplinks", False)
         if not same:
             raise LabError(
@@ -321,11 +325,11 @@ class Lab:
     # -- disks
 
     def disk(self, name, action):
-        """Hurt the data disk of a host.
+        """Hurt the data disk of a host, or its small root.
 
-        fill: its file system has no free byte. slow: SLOW_IOPS reads and writes a second.
+        fill: its file system has no free byte. fill-root: so of the root. slow: SLOW_IOPS reads and writes a second.
         error: its XFS behaves as after a fatal error of the disk, every call fails until nobody
-        has it mounted (after cut and boot, for instance). free: ends fill and slow.
+        has it mounted (after cut and boot, for instance). free: ends fill, fill-root and slow.
         """
         with state.locked(self.name):
             host = self._find(self._plan(), name)
@@ -335,6 +339,10 @@ class Lab:
             if action == "fill":
                 where = self._data_mount(host)
                 host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"{where}/{FILL_NAME}"])
+            elif action == "fill-root":
+                if not host.has_small_root:
+                    raise LabError(f"{name}: its root is this machine's own disk", "up(small_roots=[…])")
+                host.exec(["sh", "-c", FILL_SCRIPT, "fill", f"/{FILL_NAME}"])
             elif action == "slow":
                 cgroup.limit_disk(self.name, name, device, SLOW_IOPS)
             elif action == "error":
@@ -343,7 +351,12 @@ class Lab:
                 cgroup.limit_disk(self.name, name, device, None)
                 host.exec(["sh", "-c", FREE_SCRIPT, "free", FILL_NAME])
             else:
-                raise LabError(f"no disk action {action!r}", "fill, error, slow or free")
+                raise LabError(f"no disk action {action!r}", "fill, fill-root, error, slow or free")
+
+    def squeeze(self, name, spare_bytes):
+        """What runs in a host has no more memory than now and spare_bytes; the kernel ends what takes more. None ends it."""
+        with state.locked(self.name):
+            cgroup.limit_memory(self.name, self._find(self._plan(), name).name, spare_bytes)
 
     def _data_mount(self, host):
         """Where the data disk is mounted inside the host."""

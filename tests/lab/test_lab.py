@@ -26,7 +26,7 @@ SHARED_SETTINGS = ("fs/file-max", "fs/nr_open", "kernel/pid_max", "kernel/core_p
 @pytest.fixture(scope="module")
 def shared(make_lab):
     """Three hosts shared by the tests of this file; each leaves them running and healed."""
-    return make_lab(hosts=3, disk_size="1G")
+    return make_lab(hosts=3, disk_size="1G", small_roots=["host3"])
 
 
 @pytest.fixture
@@ -184,6 +184,31 @@ def test_a_full_disk_is_full_and_can_be_freed(lab):
     assert "No space left" in lab.exec("host1", write, check=False).stderr
     lab.disk("host1", "free")
     lab.exec("host1", write)
+
+
+def test_a_small_root_can_be_filled_and_outlives_a_cut_and_no_other_root_can(lab):
+    write = ["dd", "if=/dev/zero", "of=/var/lib/more", "bs=1M", "count=1", "conv=fsync"]
+    with pytest.raises(LabError, match="this machine's own disk"):
+        lab.disk("host1", "fill-root")
+    lab.exec("host3", ["sh", "-c", "echo kept > /var/lib/kept && sync"])
+    lab.disk("host3", "fill-root")
+    assert "No space left" in lab.exec("host3", write, check=False).stderr
+    lab.disk("host3", "free")
+    lab.exec("host3", write)
+    lab.cut("host3")
+    lab.boot("host3")
+    assert lab.exec("host3", ["cat", "/var/lib/kept"]).stdout == "kept\n"
+
+
+def test_a_host_whose_memory_is_taken_loses_what_takes_more(lab):
+    try:
+        lab.squeeze("host2", 128 << 20)
+    except LabError as error:
+        pytest.skip(str(error))
+    hog = ["systemd-run", "--quiet", "--pipe", "--wait", "-p", "LimitAS=1G", "perl", "-e", "$a = 'x' x (256 << 20)"]
+    assert lab.exec("host2", hog, check=False).returncode != 0
+    lab.squeeze("host2", None)
+    lab.exec("host2", hog)
 
 
 def test_a_slow_disk_is_slow_until_freed(lab, capabilities):
