@@ -12,6 +12,7 @@ import random
 import signal
 import time
 
+import hardship
 import phase_kill
 import pytest
 
@@ -24,6 +25,8 @@ SEED = int(os.environ.get("MORTAR_SEED", "1"))
 # Each takes a minute or two and the simulator plays them all in each run: two by seed, all with MORTAR_FULL=1.
 DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead")
 CHOSEN = DRAWN if IS_FULL else random.Random(SEED).sample(DRAWN, 2)
+HARD_HOST = "host2"  # its root is a disk of its own, which may be filled
+HARDSHIP_S = 10
 SETTLE_S = 240  # a host that comes back is healed and trusted again
 
 
@@ -36,7 +39,7 @@ def drawn(name):
 def cluster(make_lab, debs_dir):
     """Three hosts, a mirrored pool with failover."""
     print(f"\nMORTAR_SEED={SEED}: {CHOSEN}")
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
+    cluster = Cluster(make_lab(hosts=3, disk_size="4G", small_roots=[HARD_HOST], debs=debs_dir))
     cluster.form()
     cluster.create_pool()
     cluster.fenced = collections.Counter()
@@ -411,6 +414,56 @@ def test_case_13_without_etcd_guests_run_on(cluster, guest):
         for host in HOSTS:
             cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
     cluster.wait_whole()
+
+
+def own_journal(cluster, host, unit="mortar-guard"):
+    """What a unit has said since the host's boot."""
+    return cluster.lab.exec(host, ["journalctl", "-b", "-o", "cat", "--no-pager", "-u", unit]).stdout
+
+
+def test_a_guard_without_a_watchdog_says_so_loudly_and_has_its_rights(cluster, guest):
+    guard = hardship.Guard(cluster.lab, HARD_HOST)
+    seen, process, said = guard.status(), guard.process(), own_journal(cluster, HARD_HOST)
+    assert seen["watchdog"]["kind"] == "none" and "NO WATCHDOG" in said
+    wanted = cluster.lab.exec(HARD_HOST, ["systemctl", "show", "-P", "OOMScoreAdjust", "mortar-guard"]).stdout.strip()
+    assert wanted == "-1000"
+    # A lab on a machine that may not shield a process (no CAP_SYS_RESOURCE) is told so.
+    assert process["killable"] == -1000 or "unkillable=EACCES" in said, (process, said)
+    assert "locked=yes fifo=yes" in said and process["locked"] > process["resident"] * 0.9, process
+
+
+@pytest.mark.parametrize("name", hardship.ALL)
+def test_neither_guard_nor_guest_is_harmed_by(cluster, guest, name):
+    """On their own host; and nobody calls that host dead."""
+    guard = hardship.Guard(cluster.lab, HARD_HOST)
+    if guest.seen("host3")["host"] != HARD_HOST:
+        guest.migrate(HARD_HOST, "host3")
+        cluster.wait_heard("host3", guest.name)
+    cluster.wait_until("it has the right to run", lambda: guard.status()["run_right"])
+    vm, lives, process, seen = guest.seen("host3"), cluster.incarnations(), guard.process(), guard.status()
+    with Recorder(cluster.lab, guest.name) as heart:
+        heart.wait_for(lambda line: line[1] == HARD_HOST and line[3]["flushed"] > 10)
+        with hardship.ALL[name](cluster.lab, HARD_HOST) as bites:
+            cluster.wait_until(f"{name} bites", bites)
+            hard = heart.last()
+            time.sleep(HARDSHIP_S)  # the hardship itself
+            assert bites()
+            heart.wait_for(lambda line: line[3]["flushed"] > hard[3]["flushed"] + 10)
+            after, said = guard.process(), guard.status()
+            assert (after["pid"], after["started"]) == (process["pid"], process["started"])
+            assert after["faults"] == process["faults"], "it waited for a page on a disk"
+            assert (said["run_right"], said["frozen"], said["freezes"]) == (True, False, seen["freezes"]), said
+            assert said["watchdog"] == seen["watchdog"], "a watchdog would have reset the host"
+            cluster.lab.exec(HARD_HOST, ["systemctl", "restart", "mortar-guard"])
+            cluster.wait_until("another guard has the right to run", lambda: guard.status()["run_right"])
+            assert guard.process()["started"] != process["started"] and guard.status()["refused"] == ""
+            last = heart.last()
+            heart.wait_for(lambda line: line[3]["flushed"] > last[3]["flushed"] + 10)
+        print(f"\n{name}: flushed {hard[3]['flushed']} … {heart.last()[3]['flushed']}")
+    cluster.wait_whole()
+    assert cluster.incarnations() == lives, "nobody was fenced"
+    now = guest.seen("host3")
+    assert (now["host"], now["epoch"], now["state"]) == (HARD_HOST, vm["epoch"], "running")
 
 
 def test_failover_can_be_switched_off(cluster, guest):
