@@ -125,13 +125,13 @@ static int apply_watchdog(struct guard *g, const struct guard_conf *c, struct er
         g->dog.timeout_us = c->enforce ? g->dog.timeout_us : 0;
         return 0;
     }
-    int r = watchdog_open(&g->dog, WATCHDOG_PATH, &c->times, now_us(), e);
+    int r = watchdog_open(&g->dog, WATCHDOG_PATH, WATCHDOG_NOWAYOUT_PATH, &c->times, now_us(), e);
     if (r < 0 && g->conf.enforce) {
-        (void)watchdog_open(&g->dog, WATCHDOG_PATH, &g->conf.times, now_us(), NULL); /* as before */
+        (void)watchdog_open(&g->dog, WATCHDOG_PATH, WATCHDOG_NOWAYOUT_PATH, &g->conf.times, now_us(),
+                            NULL); /* as before */
     }
     if (r == 0 && !g->dog.is_open) {
-        guard_log(LOG_WARNING, "NO WATCHDOG: a host that hangs is not reset; " WATCHDOG_PATH
-                               " cannot be opened");
+        guard_log(LOG_WARNING, "NO WATCHDOG: a host that hangs is not reset; %s", g->dog.why_none);
     }
     return r;
 }
@@ -405,8 +405,12 @@ void guard_run(struct guard *g)
         int n = epoll_wait(g->epoll_fd, events, ELEMENTS(events), -1);
         turn(g, events, n > 0 ? n : 0);
     }
-    guard_log(LOG_NOTICE, "ends; frozen=%d stays so", (int)g->is_frozen);
-    watchdog_close(&g->dog, false);
+    /* Nobody is there who could run late: a host that is shut down is not reset on its way. */
+    bool is_alone = freeze_observe(&g->freeze) == FREEZE_EMPTY;
+    guard_log(LOG_NOTICE, "ends; frozen=%d stays so; vms=%d watchdog=%s%s", (int)g->is_frozen,
+              (int)!is_alone, watchdog_kind(&g->dog),
+              !g->dog.is_open ? "" : is_alone ? " is stopped" : " goes on ticking");
+    watchdog_close(&g->dog, is_alone);
 }
 
 int guard_start(struct guard *g, const struct guard_opts *opts, struct err *e)

@@ -1,20 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guard/watchdog.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/watchdog.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-int watchdog_open(struct watchdog *w, const char *path, const struct guard_times *t,
-                  uint64_t now_us, struct err *e)
+static bool can_stop(const char *nowayout)
+{
+    char word = '0';
+    _cleanup_close_ int fd = open(nowayout, O_RDONLY | O_CLOEXEC);
+    return fd < 0 || read(fd, &word, 1) != 1 || word != '1';
+}
+
+static const char *why_not(int error)
+{
+    return error == ENOENT || error == ENODEV || error == ENXIO ? "there is no " WATCHDOG_PATH
+           : error == EBUSY ? WATCHDOG_PATH " is in use, perhaps by systemd (RuntimeWatchdogSec)"
+                            : WATCHDOG_PATH " cannot be opened";
+}
+
+int watchdog_open(struct watchdog *w, const char *path, const char *nowayout,
+                  const struct guard_times *t, uint64_t now_us, struct err *e)
 {
     struct watchdog_info info = {0};
     int seconds = (int)(t->watchdog_us / USEC_PER_SEC);
     *w = (struct watchdog){
         .fd = -1, .timeout_us = t->watchdog_us, .pet_us = now_us, .would_fire = w->would_fire};
+    if (!can_stop(nowayout)) {
+        w->why_none = "the driver of " WATCHDOG_PATH " cannot be stopped again (nowayout=1)";
+        return 0;
+    }
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
+        w->why_none = why_not(errno);
         return 0;
     }
     w->fd = fd;

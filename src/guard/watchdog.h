@@ -7,6 +7,7 @@
 #include "guard/guard_conf.h"
 
 #define WATCHDOG_PATH "/dev/watchdog"
+#define WATCHDOG_NOWAYOUT_PATH "/sys/class/watchdog/watchdog0/nowayout" /* "1": cannot be stopped */
 
 /* Zero-initialise: none, closed. */
 struct watchdog {
@@ -17,17 +18,20 @@ struct watchdog {
     uint64_t pet_us;
     bool has_fired; /* since the last petting, without a device */
     uint64_t would_fire;
+    const char *why_none; /* constant; set by watchdog_open() when it took none */
 };
 
 /**
  * watchdog_open - take the device and set its timeout; petted by that
+ * @nowayout: file of the driver that says whether it can be stopped again. One that cannot is left
+ * alone: it would reset each host when failover is switched off. One that does not say so can be
  * @t: asks for watchdog_us, rounded down to whole seconds as drivers want it
  * Return: 0, also without a device (then @w is "none"); -ERR_INVALID when the driver's real
  * timeout does not fit
  * @t: then it is closed again without firing, as far as the driver allows that
  */
-int watchdog_open(struct watchdog *w, const char *path, const struct guard_times *t,
-                  uint64_t now_us, struct err *e);
+int watchdog_open(struct watchdog *w, const char *path, const char *nowayout,
+                  const struct guard_times *t, uint64_t now_us, struct err *e);
 
 /**
  * watchdog_close - stop it (@disarm, when the driver allows), or leave it ticking for the next

@@ -444,6 +444,7 @@ class Guards(unittest.TestCase):
     def test_guard_restarted_in_peace_stops_its_vms_for_a_moment_only(self):
         a, _, _ = self.start_all("busy")
         self.assertEqual(a.kill(signal.SIGTERM), 0)
+        self.assertIn("ends; frozen=0 stays so; vms=1 ", (a.folder / "log").read_text())
         wait_for(lambda: not a.stands_still(), "ticks on without a guard")
         at = time.monotonic()
         a.start()
@@ -451,6 +452,14 @@ class Guards(unittest.TestCase):
         wait_for(lambda: a.last_tick() > at, "ticks")
         print(f"# restart: {time.monotonic() - at:.3f} s until it ran again; "
               + (a.folder / "log").read_text().strip().rsplit("\n", 1)[-1])
+
+    def test_a_guard_that_ends_last_knows_that_no_vm_is_left(self):
+        a, _, _ = self.start_all()
+        a.wait_status(lambda s: s["run_right"], "runs")
+        (a.slice / "cgroup.kill").write_text("1")
+        wait_for(lambda: "populated 0" in (a.slice / "cgroup.events").read_text(), "its VMs are gone")
+        self.assertEqual(a.kill(signal.SIGTERM), 0)
+        self.assertIn("ends; frozen=0 stays so; vms=0 ", (a.folder / "log").read_text())
 
     def test_denied_host_freezes_and_its_denial_is_over_after_the_promise(self):
         a, b, c = self.start_all()

@@ -432,6 +432,40 @@ def test_a_guard_without_a_watchdog_says_so_loudly_and_has_its_rights(cluster, g
     assert "locked=yes fifo=yes" in said and process["locked"] > process["resident"] * 0.9, process
 
 
+# What a host that is no container would do: the unit as it is, but for that condition and the program that it calls.
+AS_METAL = """printf '#!/bin/sh\necho "called: $*"\n' > /run/lab-modprobe
+chmod +x /run/lab-modprobe
+sed '/^ConditionVirtualization=/d; /^Type=/i BindPaths=/run/lab-modprobe:/sbin/modprobe' \\
+    /lib/systemd/system/mortar-softdog.service > /run/systemd/system/mortar-softdog.service
+systemctl daemon-reload"""
+AS_BEFORE = """rm -f /run/systemd/system/mortar-softdog.service /run/lab-modprobe /dev/watchdog
+systemctl daemon-reload
+systemctl stop mortar-softdog"""
+
+
+def test_softdog_is_loaded_where_there_is_no_watchdog_and_never_in_a_container(cluster, guest):
+    def start():
+        cluster.lab.exec(HARD_HOST, ["systemctl", "restart", "mortar-softdog"])
+        done = cluster.lab.exec(HARD_HOST, ["systemctl", "show", "-P", "ConditionResult", "mortar-softdog"])
+        return done.stdout.strip(), own_journal(cluster, HARD_HOST, "mortar-softdog").count("called: softdog nowayout=0")
+    assert start() == ("no", 0)
+    cluster.lab.exec(HARD_HOST, ["sh", "-c", AS_METAL])
+    try:
+        assert start() == ("yes", 1)
+        cluster.lab.exec(HARD_HOST, ["touch", "/dev/watchdog"])
+        assert start() == ("no", 1)
+    finally:
+        cluster.lab.exec(HARD_HOST, ["sh", "-c", AS_BEFORE])
+
+
+def test_a_package_is_not_removed_beside_machines_that_its_watchdog_would_reset(cluster, guest):
+    where = guest.seen("host3")["host"]
+    script = "touch /dev/watchdog; /var/lib/dpkg/info/mortar.prerm remove; code=$?; rm -f /dev/watchdog; exit $code"
+    done = cluster.lab.exec(where, ["sh", "-c", script], check=False)
+    assert done.returncode == 1 and "the watchdog resets" in done.stderr, done
+    cluster.lab.exec(where, ["systemctl", "is-active", "mortar-guard"])
+
+
 @pytest.mark.parametrize("name", hardship.ALL)
 def test_neither_guard_nor_guest_is_harmed_by(cluster, guest, name):
     """On their own host; and nobody calls that host dead."""

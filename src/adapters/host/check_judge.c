@@ -303,8 +303,9 @@ static void judge_system(const struct check_seen *s, struct check_list *l)
         "apt install nftables");
     add(l, "kernel.watchdog", "", "watchdog", f->can.watchdog ? CHECK_OK : CHECK_NOTE,
         str_dup(f->can.watchdog ? "/dev/watchdog0" : "none"),
-        "a host whose kernel hangs is then not reset by itself",
-        "switch the board's watchdog on, or modprobe softdog");
+        "with failover mortar-guard then uses softdog, which resets a host that hangs, but not one "
+        "whose kernel itself stands still; a container has neither",
+        "switch the board's watchdog on in its firmware, or load its driver");
 }
 
 static void judge_packages(const struct check_seen *s, struct check_list *l)
