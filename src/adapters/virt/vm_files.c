@@ -89,16 +89,27 @@ static int copy_into(const struct image_env *env, const char *source, const char
     return source ? image_copy_file(env, source, path, KERNEL_MAX_BYTES, e) : 0;
 }
 
+/* Before anything is made: what a full pool has refused to make can for a while neither be looked at nor removed
+ * (docs/storage.md), so nothing could be undone. What an earlier try has made may hold the room already. */
+static int check_room(const struct vm_files_args *a, uint64_t disk_bytes, struct err *e)
+{
+    struct err said = {0};
+    int r = file_exists(a->dir) ? 0 : image_need_room(a->dir, disk_bytes, &said);
+    return r == -ERR_POOL_FULL ? err_copy(e, &said) : 0; /* a pool that is not mounted is told of by claim_dir() */
+}
+
 int vm_files_make(const struct image_env *env, const struct vm_files_args *a, struct err *e)
 {
+    uint64_t disk_bytes = (a->disk_bytes + 511) / 512 * 512;
     _cleanup_free_ char *disk = str_printf("%s/" VM_FILE_DISK, a->dir);
     _cleanup_free_ char *seed = str_printf("%s/" VM_FILE_SEED, a->dir);
     assert(a->uuid && a->dir[0] == '/');
-    int r = claim_dir(env, a->dir, a->uuid, e);
+    int r = check_room(a, disk_bytes, e);
+    r = r < 0 ? r : claim_dir(env, a->dir, a->uuid, e);
     r = r < 0 ? r : copy_into(env, a->kernel, a->dir, VM_FILE_KERNEL, e);
     r = r < 0 ? r : copy_into(env, a->initrd, a->dir, VM_FILE_INITRD, e);
     r = r < 0 || !a->seed ? r : image_write_file(env, seed, a->seed, a->seed_len, e);
-    return r < 0 ? r : image_make_disk(env, disk, (a->disk_bytes + 511) / 512 * 512, a->image, e);
+    return r < 0 ? r : image_make_disk(env, disk, disk_bytes, a->image, e);
 }
 
 static int remove_at(const char *dir, const char *name, struct err *e)
