@@ -512,20 +512,27 @@ def guest_host(cluster, guest):
     return host
 
 
+@contextlib.contextmanager
+def full_pool(cluster):
+    """While this lasts, no data brick has a free byte."""
+    try:
+        for host in DATA_HOSTS:
+            cluster.lab.disk(host, "fill")
+        yield
+    finally:
+        for host in DATA_HOSTS:
+            cluster.lab.disk(host, "free")
+
+
 def test_an_image_does_not_fit_in_a_full_pool(guest):
     cluster = guest.cluster
     big = f"{guest_module.IN_HOST}/big.raw"
     cluster.lab.exec("host1", ["sh", "-c", f"head -c 64M /dev/urandom > {big}"])
     before = cluster.lab.exec("host1", ["ls", "/mnt/vms/images"]).stdout
     cluster.mortar("host1", "vm", "stop", guest.name, "--force")
-    for host in DATA_HOSTS:
-        cluster.lab.disk(host, "fill")
-    try:
+    with full_pool(cluster):
         done = cluster.mortar("host1", "image", "import", big, "--name", "big", "--pool", "vms",
                               "--format", "raw", check=False)
-    finally:
-        for host in DATA_HOSTS:
-            cluster.lab.disk(host, "free")
     assert done.returncode == REFUSED and "free" in done.stderr and "hint:" in done.stderr, done
     assert cluster.names("host1", "image") == [guest_module.IMAGE]
     assert cluster.lab.exec("host1", ["ls", "/mnt/vms/images"]).stdout == before
@@ -533,3 +540,27 @@ def test_an_image_does_not_fit_in_a_full_pool(guest):
     finish(cluster, "host1", ["image", "import", big, "--name", "big", "--pool", "vms", "--format", "raw"],
            lambda: "big" in cluster.names("host1", "image"))
     cluster.mortar("host1", "image", "rm", "big")
+
+
+def test_a_vm_does_not_fit_in_a_full_pool_and_leaves_nothing(pool):
+    def in_bricks():
+        return [sorted(pool.lab.exec(host, ["find", "/data/gluster/vms/brick/vms"]).stdout.split()) for host in DATA_HOSTS]
+
+    def is_made():
+        return "late" in pool.names("host1", "vm")
+    if guest_module.IMAGE not in pool.names("host1", "image"):
+        put_guest(pool)
+        pool.mortar("host1", "image", "import", f"{guest_module.IN_HOST}/demo.qcow2", "--name", guest_module.IMAGE,
+                    "--pool", "vms")
+    for name in pool.names("host1", "vm"):  # a guest that writes would be paused
+        pool.mortar("host1", "vm", "stop", name, "--force")
+    words = ["vm", "create", "late", "--image", guest_module.IMAGE, "--pool", "vms", "--memory", guest_module.MEMORY,
+             "--kernel", f"{guest_module.IN_HOST}/vmlinuz", "--initrd", f"{guest_module.IN_HOST}/initrd", "--no-start"]
+    before = in_bricks()
+    with full_pool(pool):
+        done = pool.mortar("host1", *words, check=False)
+        assert done.returncode == REFUSED and re.search("no room|free", done.stderr) and "hint:" in done.stderr, done
+        assert not is_made() and in_bricks() == before, "undone, while the pool is full"
+    finish(pool, "host1", words, is_made)  # bricks see it within 5 s, see above
+    pool.mortar("host1", "vm", "rm", "late")
+    assert in_bricks() == before
