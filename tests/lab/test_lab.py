@@ -200,17 +200,6 @@ def test_a_small_root_can_be_filled_and_outlives_a_cut_and_no_other_root_can(lab
     assert lab.exec("host3", ["cat", "/var/lib/kept"]).stdout == "kept\n"
 
 
-def test_a_host_whose_memory_is_taken_loses_what_takes_more(lab):
-    try:
-        lab.squeeze("host2", 128 << 20)
-    except LabError as error:
-        pytest.skip(str(error))
-    hog = ["systemd-run", "--quiet", "--pipe", "--wait", "-p", "LimitAS=1G", "perl", "-e", "$a = 'x' x (256 << 20)"]
-    assert lab.exec("host2", hog, check=False).returncode != 0
-    lab.squeeze("host2", None)
-    lab.exec("host2", hog)
-
-
 def test_a_slow_disk_is_slow_until_freed(lab, capabilities):
     if not capabilities["slow_disk"]["value"]:
         pytest.skip("this machine cannot slow a disk")
