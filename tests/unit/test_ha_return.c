@@ -244,6 +244,27 @@ static char *told_by(const char *asked, const char *fields, const char *more, ui
 #define NOT_IN "\"state\":\"rejoining\",\"clean\":false"
 #define IN "\"state\":\"rejoining\",\"clean\":true"
 
+/* Somebody might start it elsewhere while what was read is still to be written (as in test_plan_vm.c, of a start). */
+static void a_washing_that_nobody_waits_for_any_more_ends_before_the_machine_is_free(void **state)
+{
+    static const char washing[] = "[\"/mortar/v1/vm/y/act\",31,{\"state\":\"washing\",\"host\":\"host1\",\"epoch\":5}]";
+    static const char clean[] = "ha/wash/host2/2/host1/y";
+    _cleanup_(core_freep) struct core *c = fenced_world(
+        FENCED_VM("y", "stopped", "", "stopped") ",[\"/mortar/v1/vm/y/own\",12,{\"owner\":\"host1\",\"inc\":1,\"epoch\":5,\"mig\":null}]");
+    fenced_watch(c, 31, "[\"/mortar/v1/node/host2\",31,{\"name\":\"host2\",\"role\":\"converged\",\"inc\":2,\"boot_id\":\"b\",\"mgmt\":"
+                        "\"10.0.0.2\",\"storage\":\"10.0.0.2\"," NOT_IN "}]", START_US);
+    _cleanup_free_ char *claimed = str_printf("{\"ev\":\"watch\",\"revision\":31,\"puts\":[%s],\"dels\":[]}", washing);
+    _cleanup_json_ json_t *begins = actions_of(c, claimed, START_US + 1);
+    assert_non_null(action_of(begins, clean));
+    _cleanup_json_ json_t *waits = actions_of(
+        c, "{\"ev\":\"watch\",\"revision\":32,\"puts\":[[\"/mortar/v1/node/host2\",32,{\"name\":\"host2\",\"role\":\"converged\",\"inc\":2,"
+           "\"boot_id\":\"b\",\"mgmt\":\"10.0.0.2\",\"storage\":\"10.0.0.2\",\"state\":\"fenced\"}]],\"dels\":[]}", START_US + 2);
+    assert_null(action_of(waits, "vm/y/washed"));
+    _cleanup_free_ char *done = str_printf("{\"ev\":\"done\",\"id\":\"%s\",\"result\":{}}", clean);
+    _cleanup_json_ json_t *ends = actions_of(c, done, START_US + 3);
+    assert_non_null(action_of(ends, "vm/y/washed"));
+}
+
 /* What is in host1's way 90 s and @more_us after host3 told of a look with @proof, while all are heard, and host3 is in @state;
  * caller frees */
 static char *told_after_a_look(const char *proof, const char *state, uint64_t more_us)
@@ -354,6 +375,7 @@ int main(void)
         cmocka_unit_test(what_others_told_last_is_compared_when_a_host_says_that_it_is_a_full_member),
         cmocka_unit_test(a_host_that_waits_for_one_that_is_silent_says_for_which),
         cmocka_unit_test(what_a_host_saw_of_its_brick_before_its_return_does_not_count),
+        cmocka_unit_test(a_washing_that_nobody_waits_for_any_more_ends_before_the_machine_is_free),
         cmocka_unit_test(a_host_that_waits_for_a_look_says_whose),
         cmocka_unit_test(a_look_that_was_begun_before_the_host_was_let_in_proves_nothing),
         cmocka_unit_test(a_look_carries_who_was_let_in_when_it_was_asked_for),

@@ -175,6 +175,27 @@ static void a_copy_is_resumed_when_t7_is_heard_of_without_a_commit(void **state)
     assert_null(action_of(actions, "vm/db1/handover"));
 }
 
+/* Seed 92214235 of failover: a machine was stopped by force while its disk was laundered in a mount that hung, and started
+ * elsewhere; what the laundering had read would have been written over what the machine wrote there. */
+static void a_start_that_is_stopped_has_not_ended_before_its_laundering(void **state)
+{
+    static const char clean[] = "vm/db1/clean/u-db1/3";
+    _cleanup_(core_freep) struct core *c = well();
+    smap_put(&c->seen, "net/default", json_object());
+    c->store_is_lost = true; /* so that nothing is decided before all is known */
+    json_decref(step(c, "{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL "],\"dels\":[]}", "{}", 3, 2));
+    c->store_is_lost = false;
+    _cleanup_json_ json_t *begins = step(c, WATCH(SPEC("running") "," ACT("starting", "i")), "{}", 3, 2);
+    assert_non_null(action_of(begins, clean));
+    _cleanup_json_ json_t *waits = step(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/vm/db1/spec\",21,{\"name\":\"db1\","
+                                           "\"uuid\":\"u-db1\",\"desired\":\"stopped\",\"stop\":\"force\",\"pool\":\"vms\",\"cpus\":2,"
+                                           "\"memory_bytes\":1073741824,\"networks\":[]}]],\"dels\":[]}", "{}", 3, 4);
+    assert_null(action_of(waits, "vm/db1/stopped"));
+    _cleanup_free_ char *done = str_printf("{\"ev\":\"done\",\"id\":\"%s\",\"error\":{\"name\":\"call.timeout\",\"message\":\"\"}}", clean);
+    _cleanup_json_ json_t *ends = step(c, done, "{}", 3, 5);
+    assert_non_null(action_of(ends, "vm/db1/stopped"));
+}
+
 /* The claim of a start tells whether the guard will be able to freeze it: whoever reads it may take the machine over. */
 static void what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since(void **state)
 {
@@ -258,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_stop_is_compared_with_what_the_user_wants),
         cmocka_unit_test(the_epoch_of_a_copy_is_on_disk_before_t7),
         cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
+        cmocka_unit_test(a_start_that_is_stopped_has_not_ended_before_its_laundering),
         cmocka_unit_test(what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since),
         cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),
         cmocka_unit_test(a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash),

@@ -14,6 +14,7 @@
 #include "core/model/vm.h"
 
 #define START_AGAIN_US (10 * USEC_PER_SEC)
+#define WASH "ha/wash/"
 
 static const json_t *my_node(const struct core *c)
 {
@@ -228,7 +229,7 @@ static bool wash(struct core *c, const char *vm, const char *mark)
 {
     const json_t *act = vm_act(c, vm);
     bool is_washing = str_eq(json_text_of(act, "state"), "washing");
-    _cleanup_free_ char *id = str_printf("ha/wash/%s/%s", mark, vm);
+    _cleanup_free_ char *id = str_printf(WASH "%s/%s", mark, vm);
     if (act_has_succeeded(c, id) && !is_washing) {
         return true;
     }
@@ -307,13 +308,27 @@ static void let_in(struct core *c, const char *host, const json_t *node)
     (void)commit_try(c, "ha/let-in", &t);
 }
 
+/* Is a washing of @vm, for whomever, still under way? Until it ends nobody may start the machine. */
+static bool is_under_the_brush(const struct core *c, const char *vm)
+{
+    _cleanup_free_ char *end = str_printf("/%s", vm);
+    const struct smap *all = &c->attempts;
+    for (size_t i = smap_lower(all, WASH); i < all->n && str_starts(all->items[i].key, WASH); i++) {
+        const struct attempt *a = act_find(c, all->items[i].key);
+        if (a->in_flight && str_ends(all->items[i].key, end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What a washing left behind whose host did not come back after all. */
 static void end_washing(struct core *c)
 {
     char *name = NULL;
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         _cleanup_free_ char *vm = name;
-        if (str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) &&
+        if (str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) && !is_under_the_brush(c, vm) &&
             str_eq(json_text_of(vm_act(c, vm), "state"), "washing")) {
             _cleanup_free_ char *id = str_printf("vm/%s/washed", vm);
             struct commit t = commit_new();

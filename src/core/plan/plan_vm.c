@@ -509,6 +509,15 @@ static void commit_stopped(struct vm *v)
     (void)commit_try(v->c, id, &t);
 }
 
+/* It reads and writes what it has read: after "stopped" the machine may run elsewhere, and what it writes there would be
+ * overwritten. The action ends when nothing of it is on its way any more (act_clean.c). */
+static bool is_being_laundered(const struct vm *v)
+{
+    _cleanup_free_ char *id = epoch_id(v, "clean");
+    const struct attempt *clean = act_find(v->c, id);
+    return clean && clean->in_flight;
+}
+
 static void plan_stopped_wanted(struct vm *v)
 {
     char id[96];
@@ -529,6 +538,9 @@ static void plan_stopped_wanted(struct vm *v)
         const struct attempt *a = act_find(v->c, create);
         bool is_known = !a || (a->has_ended && v->c->domains_at_us > a->not_before_us);
         v->c->domains_stale = v->c->domains_stale || (a && a->has_ended && !is_known);
+        if (is_being_laundered(v)) {
+            return;
+        }
         if (is_known && (!is_claimed_by_another(v) || is_claim_dead(v))) {
             commit_stopped(v);
         }
