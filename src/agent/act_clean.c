@@ -198,6 +198,19 @@ int act_vm_clean(const struct env *env, const json_t *args, struct act_ctx *ctx,
     return 0;
 }
 
+int act_launder_left(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret, struct err *e)
+{
+    pid_t pid = 0;
+    int r = fence_launder_find(&pid, e);
+    if (r == 0 && pid) {
+        r = ERR_SET(e, BUSY, "process %d, of an agent before this one, may still write to a disk: its mount hangs", (int)pid);
+    }
+    if (r == 0) {
+        *ret = json_object();
+    }
+    return r;
+}
+
 /* Who only reads a machine's disk owns nothing and rewrites nothing (A1): it waits until there is nothing to rewrite. What
  * only copies that are cut off lack does not matter, and while such a one is away that stays listed. */
 static int look_at_image(const struct env *env, const json_t *args, const char *path, struct err *e)

@@ -107,6 +107,7 @@ static const struct action_row {
     {"host.clean", LANE_HOST, act_host_clean},
     {"host.end_bricks", LANE_DRAIN, act_host_end_bricks},
     {"host.start_bricks", LANE_HOST, act_host_start_bricks},
+    {"launder.left", LANE_DRAIN, act_launder_left},
     {"vm.clean", LANE_CLEAN, act_vm_clean},
     {"vm.look", LANE_CLEAN, act_vm_look},
     {"vm.create", LANE_VIRT, act_vm_create},

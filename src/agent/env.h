@@ -136,6 +136,7 @@ int act_history_read(const struct env *, const json_t *, struct act_ctx *, json_
 int act_vm_why(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_clean.c */
 int act_fence_index(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_launder_left(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_vm_look(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_libvirt_restart(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

@@ -299,6 +299,16 @@ static bool is_laundering(const struct sim *s, size_t host, const char *uuid)
     return false;
 }
 
+bool sim_brick_is_any_laundering(const struct sim *s, size_t host)
+{
+    for (size_t i = 0; i < s->ha->writers_n; i++) {
+        if (s->ha->writers[i].laundering[host]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch)
 {
     size_t i = find_writer(s, uuid, epoch);

@@ -505,6 +505,8 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
         *ret_bad = sim_brick_end(s, host);
     } else if (str_eq(what, "host.start_bricks")) {
         ha_host(s, host)->has_no_brick = false;
+    } else if (str_eq(what, "launder.left")) {
+        *ret_bad = sim_brick_is_any_laundering(s, host) ? "object.busy" : NULL;
     } else if (str_eq(what, "vm.clean")) {
         *ret_bad = sim_brick_launder(s, host, action);
     } else {

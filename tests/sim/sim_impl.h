@@ -77,6 +77,8 @@ void sim_check_guests(struct sim *s, size_t host);
 bool sim_check_is_out(const struct sim *s, size_t host);
 /** sim_check_is_tidy - is each QEMU its host's own (I6)? */
 bool sim_check_is_tidy(const struct sim *s);
+/** sim_brick_is_any_laundering - is a rewriting by @host on its way, of whichever machine? */
+bool sim_brick_is_any_laundering(const struct sim *s, size_t host);
 /** sim_brick_is_laundered - has @host rewritten the machine's pieces under @epoch, with nothing on its way? */
 bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch);
 /** sim_brick_holds - requests that @host's brick has not done, or a thread that is within one */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -6,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "adapters/fence/fence_dump_parse.h"
 #include "adapters/fence/fence_index.h"
+#include "adapters/fence/fence_launder.h"
 #include "adapters/fence/fence_pieces.h"
 #include "adapters/fence/fence_record.h"
 #include "adapters/fence/fence_table_parse.h"
@@ -508,6 +513,67 @@ static void more_pieces_than_fit_are_never_taken_for_all(void **state)
     assert_true(p->is_cut);
 }
 
+/* ---- launderings of before ---- */
+
+/* A process that is called mortar-launder and was given @verb; it waits for its standard input. */
+static pid_t launder_like(const char *dir, const char *verb, int *ret_input)
+{
+    int ends[2];
+    _cleanup_free_ char *program = str_printf("%s/mortar-launder", dir);
+    _cleanup_free_ char *script = str_printf("%s/%s", dir, verb);
+    FILE *f = fopen(script, "we");
+    assert_non_null(f);
+    assert_true(fputs("echo; read x", f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    assert_true(symlink("/bin/sh", program) == 0 || errno == EEXIST);
+    int out[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (chdir(dir) == 0 && dup2(ends[0], 0) == 0 && dup2(out[1], 1) == 1) {
+            (void)execl(program, program, verb, "/some/image", (char *)NULL);
+        }
+        _exit(1);
+    }
+    char newline = 0;
+    assert_true(pid > 0);
+    (void)close(ends[0]);
+    (void)close(out[1]);
+    assert_int_equal(read(out[0], &newline, 1), 1); /* it has become what it is to be */
+    (void)close(out[0]);
+    *ret_input = ends[1];
+    return pid;
+}
+
+/* Other launderings may run on this machine, in labs: only what is said of this one counts. */
+static void a_laundering_of_before_is_found_until_it_has_ended_and_a_reader_is_none(void **state)
+{
+    char dir[] = "/tmp/mortar-left-XXXXXX";
+    struct err e = {0};
+    int writing = -1;
+    int reading = -1;
+    pid_t found = 0;
+    assert_non_null(mkdtemp(dir));
+    pid_t reader = launder_like(dir, "gfid", &reading);
+    assert_int_equal(fence_launder_find(&found, &e), 0);
+    assert_int_not_equal(found, reader);
+    pid_t writer = launder_like(dir, "rewrite", &writing);
+    assert_int_equal(fence_launder_find(&found, &e), 0);
+    assert_true(found > 0 && found != reader);
+    (void)close(writing);
+    (void)close(reading);
+    assert_int_equal(waitpid(writer, NULL, 0), writer);
+    assert_int_equal(waitpid(reader, NULL, 0), reader);
+    assert_int_equal(fence_launder_find(&found, &e), 0);
+    assert_int_not_equal(found, writer);
+    static const char *const names[] = {"mortar-launder", "rewrite", "gfid", ""};
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        _cleanup_free_ char *path = str_printf("%s/%s", dir, names[i]);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
 /* ---- what the kernel tells of changes ---- */
 
 /* nlmsghdr, nfgenmsg, and one attribute: "table 'mortar_fence' is deleted", as Linux 6.1 sends it on a little-endian machine. */
@@ -567,6 +633,7 @@ int main(void)
         cmocka_unit_test(shard_names_are_exact),
         cmocka_unit_test(path_attribute_tells_shards_from_files),
         cmocka_unit_test(blame_is_a_counter_that_is_not_zero),
+        cmocka_unit_test(a_laundering_of_before_is_found_until_it_has_ended_and_a_reader_is_none),
         cmocka_unit_test(a_change_of_our_table_is_found_among_others_and_what_is_cut_counts_as_one),
         cmocka_unit_test(index_without_attributes_is_resolved_by_names),
     };

@@ -196,6 +196,24 @@ static void a_start_that_is_stopped_has_not_ended_before_its_laundering(void **s
     assert_non_null(action_of(ends, "vm/db1/stopped"));
 }
 
+/* The agent that had claimed it is dead, and so is the child by which it laundered; a request of that may hang in the mount. */
+static void a_claim_of_a_dead_agent_stands_until_its_laundering_has_ended(void **state)
+{
+    static const char left[] = "ha/old-laundering";
+    _cleanup_(core_freep) struct core *c = core_world_new();
+    c->store_is_lost = true; /* so that nothing is decided before all is known */
+    json_decref(step(c, "{\"ev\":\"watch\",\"revision\":20,\"puts\":[" HA_POOL "],\"dels\":[]}", "{}", 3, 2));
+    c->store_is_lost = false;
+    _cleanup_json_ json_t *asks = step(c, WATCH(SPEC("stopped") "," ACT("starting", "old")), "{}", 3, 2);
+    assert_null(action_of(asks, BURN));
+    _cleanup_json_ json_t *hangs = step(c, "{\"ev\":\"done\",\"id\":\"ha/old-laundering\",\"error\":{\"name\":\"object.busy\",\"message\":\"\"}}",
+                                        "{}", 3, 3);
+    assert_null(action_of(hangs, BURN));
+    assert_non_null(action_of(hangs, left)); /* once more */
+    _cleanup_json_ json_t *over = step(c, "{\"ev\":\"done\",\"id\":\"ha/old-laundering\",\"result\":{}}", "{}", 3, 6);
+    assert_non_null(action_of(over, BURN));
+}
+
 /* The claim of a start tells whether the guard will be able to freeze it: whoever reads it may take the machine over. */
 static void what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since(void **state)
 {
@@ -280,6 +298,7 @@ int main(void)
         cmocka_unit_test(the_epoch_of_a_copy_is_on_disk_before_t7),
         cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
         cmocka_unit_test(a_start_that_is_stopped_has_not_ended_before_its_laundering),
+        cmocka_unit_test(a_claim_of_a_dead_agent_stands_until_its_laundering_has_ended),
         cmocka_unit_test(what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since),
         cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),
         cmocka_unit_test(a_copy_that_has_gone_before_it_ran_costs_its_epoch_and_is_no_crash),

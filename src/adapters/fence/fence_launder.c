@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/fence/fence_launder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 
 #define PROC_LIMIT_BYTES (16 * KIB)
 #define GRACE_US (200 * USEC_PER_MSEC) /* a killed process without open requests is gone long before */
+#define LAUNDER_COMM "mortar-launder"
+#define LAUNDER_VERB "rewrite"
 #define EXIT_ABSENT 3 /* mortar-launder's word for ENOENT */
 
 /* Return: 0; -ERR_NOT_FOUND when there is no such process; -ERR_IO when nobody can tell */
@@ -138,7 +141,7 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, u
         return ERR_SET(e, INVALID, "cannot launder %zu pieces of %ju bytes of %s", n_shards,
                        (uintmax_t)shard_bytes, path);
     }
-    begin(&words, program, "rewrite", path);
+    begin(&words, program, LAUNDER_VERB, path);
     strv_addf(&words, "%ju", (uintmax_t)shard_bytes);
     strv_addf(&words, "%ju", (uintmax_t)length);
     for (size_t i = 0; i < n_shards; i++) {
@@ -150,6 +153,45 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, u
         return r;
     }
     return judge(&res, "launder", path, e);
+}
+
+static char *read_proc(pid_t pid, const char *name, size_t *ret_len)
+{
+    _cleanup_free_ char *path = str_printf("/proc/%d/%s", (int)pid, name);
+    char *text = NULL;
+    return file_read(path, PROC_LIMIT_BYTES, &text, ret_len, NULL) < 0 ? NULL : text;
+}
+
+/* One that ends has no words any more, and may still wait for the close of what it wrote. */
+static bool is_launder(pid_t pid)
+{
+    size_t len = 0;
+    uint64_t start_ticks = 0;
+    char state = 0;
+    _cleanup_free_ char *comm = read_proc(pid, "comm", NULL);
+    _cleanup_free_ char *words = read_proc(pid, "cmdline", &len);
+    if (!comm || !str_eq(comm, LAUNDER_COMM "\n") || !words) {
+        return false;
+    }
+    size_t first = strnlen(words, len) + 1; /* the program */
+    bool is_reader = len > first && !str_eq(words + first, LAUNDER_VERB);
+    return !is_reader && look_at(pid, &start_ticks, &state) != -ERR_NOT_FOUND && state != 'Z' && state != 'X';
+}
+
+int fence_launder_find(pid_t *ret, struct err *e)
+{
+    DIR *proc = opendir("/proc");
+    if (!proc) {
+        return ERR_SYS(e, IO, errno, "cannot look for processes");
+    }
+    *ret = 0;
+    for (struct dirent *d = readdir(proc); d && !*ret; d = readdir(proc)) {
+        uint64_t pid = 0;
+        bool is_process = str_parse_u64(d->d_name, INT32_MAX, &pid, NULL) == 0;
+        *ret = is_process && is_launder((pid_t)pid) ? (pid_t)pid : 0;
+    }
+    (void)closedir(proc);
+    return 0;
 }
 
 int fence_image_gfid(const char *program, const char *path, uint64_t deadline_us, char *ret,

@@ -41,6 +41,14 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, u
                   const uint64_t *shards, size_t n_shards, uint64_t deadline_us, struct fence_left *ret_left, struct err *e);
 
 /**
+ * fence_launder_find - does a laundering run on this host that somebody else has begun, and may still write?
+ * An agent asks before it launders anything itself: then it is of an agent before it, whose death has killed it,
+ * but a request that its mount has taken goes on.
+ * @ret: a process, or 0. Return: 0 or -ERR_IO
+ */
+int fence_launder_find(pid_t *ret, struct err *e);
+
+/**
  * fence_image_gfid - the gfid of an image, asked through its mount
  * @ret: FENCE_GFID_LEN + 1 bytes, set on success
  * Return: 0; -ERR_TIMEOUT when the mount hangs; -ERR_NOT_FOUND; -ERR_IO, -ERR_PARSE, -ERR_COMMAND

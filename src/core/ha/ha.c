@@ -10,6 +10,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 
+#define OLD_LAUNDERING_US USEC_PER_SEC /* it is asked for again; one that hangs may take for ever */
 #define CLOCK "ha/since/"
 #define CLOCK_STEP_US (100 * USEC_PER_MSEC) /* while something is due; nothing is on an idle cluster */
 
@@ -243,6 +244,17 @@ const char *ha_unsettled_word(const struct core *c, const char *host)
 {
     const json_t *node = node_get(c, host);
     return ha_node_is_flushing(node) ? "coming back from a boot" : json_text_of(node, "state");
+}
+
+bool ha_old_laundering_is_over(struct core *c)
+{
+    static const char id[] = "ha/old-laundering";
+    const struct attempt *last = act_find(c, id);
+    if (last && last->fails && core_is_past(c, last->started_us + OLD_LAUNDERING_US)) {
+        act_end_backoffs(c, id, last->error.code);
+    }
+    (void)act_try(c, id, "launder.left", json_object(), UINT64_MAX / 2);
+    return act_has_succeeded(c, id);
 }
 
 /* A host that comes back is let in when nothing on the survivors may still flip (A9). */

@@ -102,6 +102,12 @@ bool ha_knows_bricks(const struct core *c);
 #define HA_TABLE_TOUCHED "ha/touched" /* seen here: {at_us: when somebody changed the fence's table} */
 #define HA_BRICKS_LOOK "ha/bricks" /* seen here: {asked_us: when the last look at glusterd began} */
 /**
+ * ha_old_laundering_is_over - does nothing run any more that an agent before this one had begun to launder? Asks until that is
+ * known, which is before this one launders anything: what was read may be written late, over what a machine has written since
+ */
+bool ha_old_laundering_is_over(struct core *c);
+
+/**
  * ha_forget_cuts - the fence's table had to be written anew: another hand may have let in who was cut off, so all are cut off
  * once more, which a drain follows
  * @but: id of the attempt that has just done it, or NULL

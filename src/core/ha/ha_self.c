@@ -242,6 +242,9 @@ static bool wash(struct core *c, const char *vm, const char *mark)
         (void)commit_try(c, claim, &t);
         return false;
     }
+    if (!ha_old_laundering_is_over(c)) {
+        return false;
+    }
     (void)act_try(c, id, "vm.clean", vm_clean_args(c, vm), UINT64_MAX / 2);
     if (act_has_succeeded(c, id)) {
         struct commit t = commit_new();
@@ -329,7 +332,7 @@ static void end_washing(struct core *c)
     for (struct world_iter it = {0}; (name = vm_next(c, &it));) {
         _cleanup_free_ char *vm = name;
         if (str_eq(json_text_of(vm_own(c, vm), "owner"), c->host) && !is_under_the_brush(c, vm) &&
-            str_eq(json_text_of(vm_act(c, vm), "state"), "washing")) {
+            str_eq(json_text_of(vm_act(c, vm), "state"), "washing") && ha_old_laundering_is_over(c)) {
             _cleanup_free_ char *id = str_printf("vm/%s/washed", vm);
             struct commit t = commit_new();
             vm_put_act(c, &t, vm, vm_new_act(c, "stopped", vm_epoch(vm_own(c, vm))));
@@ -359,6 +362,7 @@ static void plan_others_return(struct core *c)
 void ha_plan_self(struct core *c)
 {
     const json_t *me = my_node(c);
+    (void)ha_old_laundering_is_over(c); /* long before somebody waits for it */
     if (ha_node_is_out(me)) {
         bool is_fenced = str_eq(json_text_of(me, "state"), "fenced");
         bool is_over = is_sentence_sure(c) && is_empty(c);

@@ -243,6 +243,10 @@ static void keep_epoch(struct vm *v, uint64_t epoch)
  * after that says what there is. */
 static bool is_claim_dead(struct vm *v)
 {
+    bool may_launder = json_bool_of(v->act, "ha", false) || ha_pool_is_on(v->c, json_text_of(v->spec, "pool"));
+    if (may_launder && !ha_old_laundering_is_over(v->c)) {
+        return false;
+    }
     _cleanup_free_ char *id = epoch_id(v, "burn");
     (void)act_try(v->c, id, "vm.keep_epoch", epoch_args(v), UINT64_MAX / 2);
     const struct attempt *a = act_find(v->c, id);
@@ -267,7 +271,9 @@ static bool is_cleared(struct vm *v)
         return true;
     }
     _cleanup_free_ char *id = epoch_id(v, "clean");
-    (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
+    if (ha_old_laundering_is_over(v->c)) {
+        (void)act_try(v->c, id, "vm.clean", vm_clean_args(v->c, v->name), UINT64_MAX / 2);
+    }
     core_wake_in(v->c, START_RULE_WAKE_US);
     if (act_has_succeeded(v->c, id)) {
         history_wait(v->c, v->name, ha_run_right(v->c) ? NULL : "this host's guard holds no right to let guests run");
