@@ -75,6 +75,14 @@ void act_end_backoffs(struct core *c, const char *prefix, int code)
     }
 }
 
+void act_limit_backoff(struct core *c, const char *id, uint64_t us)
+{
+    const struct attempt *last = act_find(c, id);
+    if (last && last->fails && core_is_past(c, last->started_us + us)) {
+        act_end_backoffs(c, id, last->error.code);
+    }
+}
+
 struct attempt *act_once(struct core *c, const char *id, const char *name, json_t *args)
 {
     struct attempt *a = act_find(c, id);

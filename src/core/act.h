@@ -49,6 +49,11 @@ void act_forget(struct core *c, const char *prefix);
  * Without it a commit that failed through a minute without the store waits for up to another one (ACT_BACKOFF_MAX_US).
  */
 void act_end_backoffs(struct core *c, const char *prefix, int code);
+/**
+ * act_limit_backoff - what failed under @id may be tried again @us after its last try began, however long its back-off is
+ * For what others stand still for.
+ */
+void act_limit_backoff(struct core *c, const char *id, uint64_t us);
 /** act_forget_others - like act_forget(), but ids that start with @keep stay; @keep may be NULL */
 void act_forget_others(struct core *c, const char *prefix, const char *keep);
 

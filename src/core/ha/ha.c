@@ -249,10 +249,7 @@ const char *ha_unsettled_word(const struct core *c, const char *host)
 bool ha_old_laundering_is_over(struct core *c)
 {
     static const char id[] = "ha/old-laundering";
-    const struct attempt *last = act_find(c, id);
-    if (last && last->fails && core_is_past(c, last->started_us + OLD_LAUNDERING_US)) {
-        act_end_backoffs(c, id, last->error.code);
-    }
+    act_limit_backoff(c, id, OLD_LAUNDERING_US);
     (void)act_try(c, id, "launder.left", json_object(), UINT64_MAX / 2);
     return act_has_succeeded(c, id);
 }

@@ -196,10 +196,7 @@ static void drain(struct foe *f)
     if (has_succeeded(f, "drain") && !is_drained(f)) {
         act_forget(f->c, id);
     }
-    const struct attempt *last = act_find(f->c, id);
-    if (last && last->fails && core_is_past(f->c, last->started_us + DRAIN_AGAIN_US)) {
-        act_end_backoffs(f->c, id, last->error.code);
-    }
+    act_limit_backoff(f->c, id, DRAIN_AGAIN_US);
     if (act_is_due(f->c, id, ONCE)) {
         (void)act_try(f->c, id, "fence.drain",
                       json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
