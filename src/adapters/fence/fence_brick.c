@@ -11,19 +11,12 @@
 #include <sys/pidfd.h>
 
 #include "adapters/fence/fence_dump_parse.h"
+#include "adapters/fence/fence_proc.h"
 #include "io/clock.h"
 #include "io/file.h"
 
-#define PROC_LIMIT_BYTES (256 * KIB)
 #define BRICK_COMM "glusterfsd\n"
 #define PROCESSES_MAX 8 /* of one brick: one, and what does not end of those before */
-
-static char *read_proc(pid_t pid, const char *name, size_t *ret_len)
-{
-    _cleanup_free_ char *path = str_printf("/proc/%d/%s", (int)pid, name);
-    char *text = NULL;
-    return file_read(path, PROC_LIMIT_BYTES, &text, ret_len, NULL) < 0 ? NULL : text;
-}
 
 static int keep_number(const struct dirent *d)
 {
@@ -34,7 +27,7 @@ static int keep_number(const struct dirent *d)
  * within a write to a hung disk. All gone but the first: a zombie, which does nothing any more. */
 static bool is_half_dead_brick(pid_t pid)
 {
-    _cleanup_free_ char *comm = read_proc(pid, "comm", NULL);
+    _cleanup_free_ char *comm = fence_proc_read(pid, "comm", NULL);
     _cleanup_free_ char *path = str_printf("/proc/%d/task", (int)pid);
     struct dirent **tasks = NULL;
     if (!comm || !str_eq(comm, BRICK_COMM)) {
@@ -53,7 +46,7 @@ enum looks { IS_OTHER, IS_BRICK, IS_ENDING };
 static enum looks look_at(pid_t pid, const char *volume, const char *brick)
 {
     size_t len = 0;
-    _cleanup_free_ char *cmdline = read_proc(pid, "cmdline", &len);
+    _cleanup_free_ char *cmdline = fence_proc_read(pid, "cmdline", &len);
     if (!cmdline) {
         return IS_OTHER; /* gone since it was listed */
     }
@@ -65,7 +58,7 @@ static enum looks look_at(pid_t pid, const char *volume, const char *brick)
 
 static uint64_t start_of(pid_t pid)
 {
-    _cleanup_free_ char *stat = read_proc(pid, "stat", NULL);
+    _cleanup_free_ char *stat = fence_proc_read(pid, "stat", NULL);
     const char *after_name = stat ? strrchr(stat, ')') : NULL; /* a name may hold anything */
     unsigned long long ticks = 0;
     if (!after_name || sscanf(after_name + 1,
@@ -150,7 +143,7 @@ static int send_signal(const struct fence_brick *b, int signal)
 
 int fence_brick_dump(const struct fence_brick *b, struct err *e)
 {
-    _cleanup_free_ char *status = read_proc(b->pid, "status", NULL);
+    _cleanup_free_ char *status = fence_proc_read(b->pid, "status", NULL);
     if (!status) {
         return ERR_SET(e, NOT_FOUND, "the brick's process %d is gone", (int)b->pid);
     }

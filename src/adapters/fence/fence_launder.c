@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapters/fence/fence_proc.h"
 #include "io/clock.h"
 #include "io/cmd.h"
 #include "io/file.h"
@@ -155,21 +156,14 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, u
     return judge(&res, "launder", path, e);
 }
 
-static char *read_proc(pid_t pid, const char *name, size_t *ret_len)
-{
-    _cleanup_free_ char *path = str_printf("/proc/%d/%s", (int)pid, name);
-    char *text = NULL;
-    return file_read(path, PROC_LIMIT_BYTES, &text, ret_len, NULL) < 0 ? NULL : text;
-}
-
 /* One that ends has no words any more, and may still wait for the close of what it wrote. */
 static bool is_launder(pid_t pid)
 {
     size_t len = 0;
     uint64_t start_ticks = 0;
     char state = 0;
-    _cleanup_free_ char *comm = read_proc(pid, "comm", NULL);
-    _cleanup_free_ char *words = read_proc(pid, "cmdline", &len);
+    _cleanup_free_ char *comm = fence_proc_read(pid, "comm", NULL);
+    _cleanup_free_ char *words = fence_proc_read(pid, "cmdline", &len);
     if (!comm || !str_eq(comm, LAUNDER_COMM "\n") || !words) {
         return false;
     }
