@@ -515,8 +515,10 @@ static void more_pieces_than_fit_are_never_taken_for_all(void **state)
 
 /* ---- launderings of before ---- */
 
+#define LONG_WORD_BYTES (100 * KIB)
+
 /* A process that is called mortar-launder and was given @verb; it waits for its standard input. */
-static pid_t launder_like(const char *dir, const char *verb, int *ret_input)
+static pid_t launder_like(const char *dir, const char *verb, bool is_long, int *ret_input)
 {
     int ends[2];
     _cleanup_free_ char *program = str_printf("%s/mortar-launder", dir);
@@ -527,12 +529,14 @@ static pid_t launder_like(const char *dir, const char *verb, int *ret_input)
     assert_int_equal(fclose(f), 0);
     assert_true(symlink("/bin/sh", program) == 0 || errno == EEXIST);
     int out[2];
+    _cleanup_free_ char *numbers = xcalloc(1, LONG_WORD_BYTES + 1); /* a long list of pieces is longer than what is read */
+    memset(numbers, '1', LONG_WORD_BYTES);
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
         if (chdir(dir) == 0 && dup2(ends[0], 0) == 0 && dup2(out[1], 1) == 1) {
-            (void)execl(program, program, verb, "/some/image", (char *)NULL);
+            (void)execl(program, program, verb, "/some/image", is_long ? numbers : (char *)NULL, numbers, numbers, (char *)NULL);
         }
         _exit(1);
     }
@@ -551,22 +555,24 @@ static void a_laundering_of_before_is_found_until_it_has_ended_and_a_reader_is_n
 {
     char dir[] = "/tmp/mortar-left-XXXXXX";
     struct err e = {0};
-    int writing = -1;
-    int reading = -1;
     pid_t found = 0;
     assert_non_null(mkdtemp(dir));
-    pid_t reader = launder_like(dir, "gfid", &reading);
-    assert_int_equal(fence_launder_find(&found, &e), 0);
-    assert_int_not_equal(found, reader);
-    pid_t writer = launder_like(dir, "rewrite", &writing);
-    assert_int_equal(fence_launder_find(&found, &e), 0);
-    assert_true(found > 0 && found != reader);
-    (void)close(writing);
-    (void)close(reading);
-    assert_int_equal(waitpid(writer, NULL, 0), writer);
-    assert_int_equal(waitpid(reader, NULL, 0), reader);
-    assert_int_equal(fence_launder_find(&found, &e), 0);
-    assert_int_not_equal(found, writer);
+    for (int is_long = 0; is_long < 2; is_long++) {
+        int writing = -1;
+        int reading = -1;
+        pid_t reader = launder_like(dir, "gfid", false, &reading);
+        assert_int_equal(fence_launder_find(&found, &e), 0);
+        assert_int_not_equal(found, reader);
+        pid_t writer = launder_like(dir, "rewrite", is_long, &writing);
+        assert_int_equal(fence_launder_find(&found, &e), 0);
+        assert_true(found > 0 && found != reader);
+        (void)close(writing);
+        (void)close(reading);
+        assert_int_equal(waitpid(writer, NULL, 0), writer);
+        assert_int_equal(waitpid(reader, NULL, 0), reader);
+        assert_int_equal(fence_launder_find(&found, &e), 0);
+        assert_int_not_equal(found, writer);
+    }
     static const char *const names[] = {"mortar-launder", "rewrite", "gfid", ""};
     for (size_t i = 0; i < ELEMENTS(names); i++) {
         _cleanup_free_ char *path = str_printf("%s/%s", dir, names[i]);

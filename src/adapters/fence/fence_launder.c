@@ -156,7 +156,8 @@ int fence_launder(const char *program, const char *path, uint64_t shard_bytes, u
     return judge(&res, "launder", path, e);
 }
 
-/* One that ends has no words any more, and may still wait for the close of what it wrote. */
+/* One that ends has no words any more, and may still wait for the close of what it wrote; one with many pieces has more
+ * than is read. Only who is seen to be a reader is none. */
 static bool is_launder(pid_t pid)
 {
     size_t len = 0;
@@ -164,11 +165,11 @@ static bool is_launder(pid_t pid)
     char state = 0;
     _cleanup_free_ char *comm = fence_proc_read(pid, "comm", NULL);
     _cleanup_free_ char *words = fence_proc_read(pid, "cmdline", &len);
-    if (!comm || !str_eq(comm, LAUNDER_COMM "\n") || !words) {
+    if (!comm || !str_eq(comm, LAUNDER_COMM "\n")) {
         return false;
     }
-    size_t first = strnlen(words, len) + 1; /* the program */
-    bool is_reader = len > first && !str_eq(words + first, LAUNDER_VERB);
+    size_t first = words ? strnlen(words, len) + 1 : 0; /* the program */
+    bool is_reader = words && len > first && !str_eq(words + first, LAUNDER_VERB);
     return !is_reader && look_at(pid, &start_ticks, &state) != -ERR_NOT_FOUND && state != 'Z' && state != 'X';
 }
 
