@@ -51,6 +51,17 @@ static inline _unused_ void end(struct fix *f)
     sim_done(&f->s);
 }
 
+/* Five hosts, three with bricks, and failover on; without machines. Ends with sim_ha_done() and sim_done(). */
+static inline _unused_ void begin_five(struct sim *s, int i)
+{
+    sim_init(s, kit_first_seed() + (uint64_t)i, 5);
+    sim_ha_init(s);
+    sim_run(s, 15 * USEC_PER_SEC);
+    kit_ask(s, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "vms", "hosts", "host1", "host2", "host3"), "done");
+    kit_ask(s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
+    sim_run(s, 5 * USEC_PER_SEC);
+}
+
 static inline _unused_ void cut_off(struct sim *s, size_t host)
 {
     sim_ha_cut(s, host, SIM_MGMT);

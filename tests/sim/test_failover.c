@@ -586,13 +586,7 @@ static void case_30_many_silent_at_once_are_waited_for_and_fenced_one_by_one(voi
         struct sim s;
         const size_t a = 3;
         const size_t b = 4;
-        sim_init(&s, kit_first_seed() + (uint64_t)i, 5);
-        sim_ha_init(&s);
-        sim_run(&s, 15 * USEC_PER_SEC);
-        kit_ask(&s, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "vms", "hosts", "host1", "host2",
-                                             "host3"), "done");
-        kit_ask(&s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
-        sim_run(&s, 5 * USEC_PER_SEC);
+        begin_five(&s, i);
         cut_off(&s, a);
         cut_off(&s, b);
         sim_run(&s, 17 * USEC_PER_SEC); /* the one that is missed first may be fenced at once */

@@ -148,13 +148,7 @@ static void case_1_and_9_a_host_without_bricks_is_a_member_again_while_a_brick_h
         struct sim s;
         const size_t brick_host = 0;
         const size_t compute = 3;
-        sim_init(&s, kit_first_seed() + (uint64_t)i, 5);
-        sim_ha_init(&s);
-        sim_run(&s, 15 * USEC_PER_SEC);
-        kit_ask(&s, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "vms", "hosts", "host1", "host2",
-                                             "host3"), "done");
-        kit_ask(&s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
-        sim_run(&s, 5 * USEC_PER_SEC);
+        begin_five(&s, i);
         sim_ha_power_off(&s, brick_host);
         assert_true(kit_until(&s, is_fenced, &brick_host, 60 * USEC_PER_SEC));
         cut_off(&s, compute);
