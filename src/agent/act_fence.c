@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "adapters/fence/fence_brick.h"
 #include "adapters/fence/fence_cut.h"
 #include "adapters/fence/fence_drain.h"
 #include "adapters/fence/fence_record.h"
@@ -24,6 +25,8 @@
 #define GUARD_UNIT "mortar-guard.service"
 #define CUT_US (3 * USEC_PER_SEC) /* measured: some tens of milliseconds */
 #define WARN_AGAIN_US (10 * USEC_PER_SEC)
+#define DRAIN_AGAIN_US (1 * USEC_PER_SEC)
+#define END_US (10 * USEC_PER_SEC)
 #define DRAIN_US (3 * USEC_PER_SEC) /* facts/ha.md 3.9 case 19; then it is asked for again */
 
 /* The table for all hosts of the cluster, @open: {host: inc}. */
@@ -157,13 +160,13 @@ int act_fence_cut(const struct env *env, const json_t *args, struct act_ctx *ctx
 }
 
 /* A brick that does not run holds nothing, and one that starts later starts behind the closed table. */
-static int drain_one(const json_t *volume, const char *host, json_t *proofs, struct err *e)
+static int drain_one(const json_t *volume, const char *host, uint64_t for_us, json_t *proofs, struct err *e)
 {
     const char *name = json_text_of(volume, "volume");
     _cleanup_free_ char *dir = brick_dir_of(json_object_get(volume, "brick"), false);
     struct fence_proof proof = {0};
     struct err why = {0};
-    int r = fence_drain(FENCE_RUN_DIR, name, dir, host, clock_boottime_us() + DRAIN_US, &proof, &why);
+    int r = fence_drain(FENCE_RUN_DIR, name, dir, host, clock_boottime_us() + for_us, &proof, &why);
     if (r < 0 && r != -ERR_NOT_FOUND) {
         return err_copy(e, &why);
     }
@@ -182,13 +185,39 @@ int act_fence_drain(const struct env *env, const json_t *args, struct act_ctx *c
     int r = 0;
     bool is_off = lab_unsafe_has("fence") || lab_unsafe_has("drain");
     json_array_foreach(json_object_get(args, "volumes"), i, volume) {
-        r = r < 0 || is_off ? r : drain_one(volume, json_text_of(args, "host"), proofs, e);
+        r = r < 0 || is_off ? r : drain_one(volume, json_text_of(args, "host"), DRAIN_US, proofs, e);
     }
     if (r < 0) {
         json_decref(proofs);
         return r;
     }
     *ret = proofs;
+    return 0;
+}
+
+/* It is asked once more for a moment: of several bricks here only one may be in the way. What no longer runs has ended,
+ * whoever did it. A thread that is within a write to a hung disk keeps the process, and there is no proof. */
+int act_brick_end(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret, struct err *e)
+{
+    const char *name = json_text_of(args, "volume");
+    _cleanup_json_ json_t *proofs = json_array();
+    _cleanup_free_ char *dir = brick_dir_of(json_object_get(args, "brick"), false);
+    unsigned killed = 0;
+    if (drain_one(args, json_text_of(args, "host"), DRAIN_AGAIN_US, proofs, NULL) == 0) {
+        bool runs = json_bool_of(json_array_get(proofs, 0), "running", true);
+        *ret = json_pack("{s:b,s:i}", "ended", !runs, "killed", 0);
+        return 0;
+    }
+    if (clock_boottime_us() > json_u64_of(args, "until_us", 0)) {
+        return ERR_SET(e, TIMEOUT, "brick %s was to be ended earlier", dir);
+    }
+    log_warning("a brick cannot prove that nothing of a fenced host is left in it; the others do without it: it is ended",
+                "pool=%s brick=%s host=%s", name, dir, json_text_of(args, "host"));
+    int r = fence_kill_brick(name, dir, clock_boottime_us() + END_US, &killed, e);
+    if (r < 0) {
+        return r;
+    }
+    *ret = json_pack("{s:b,s:I}", "ended", 1, "killed", (json_int_t)killed);
     return 0;
 }
 

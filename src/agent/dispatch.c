@@ -95,6 +95,7 @@ static const struct action_row {
     {"fence.table", LANE_FENCE, act_fence_table},
     {"fence.cut", LANE_FENCE, act_fence_cut},
     {"fence.drain", LANE_DRAIN, act_fence_drain},
+    {"brick.end", LANE_DRAIN, act_brick_end},
     {"fence.index", LANE_DRAIN, act_fence_index},
     {"history.read", LANE_HOST, act_history_read},
     {"vm.why", LANE_ASK, act_vm_why},

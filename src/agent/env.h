@@ -142,6 +142,7 @@ int act_vm_look(const struct env *, const json_t *, struct act_ctx *, json_t **,
 int act_libvirt_restart(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_clean(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_end_bricks(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_brick_end(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_brick_restart(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_gluster_restart(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_host_start_bricks(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);

@@ -164,6 +164,20 @@ static char *no_port_text(const char *host, const char *pool, size_t bricks)
                       "get it back; %s", host, next);
 }
 
+static char *ended_text(const struct core *c, const char *pool, const json_t *ended)
+{
+    const char *host = json_text_of(ended, "host");
+    const char *foe = json_text_of(ended, "foe");
+    if (!pool_brick_is_ended(c, pool, host)) {
+        return str_printf("the brick on %s cannot prove that nothing of %s is left in it, and is being ended; if this stays, its "
+                          "process does not end, since a disk hangs: until it does, or %s is fenced as well ('mortar host fence "
+                          "%s'), no machine of %s is started elsewhere", host, foe, host, host, foe);
+    }
+    return str_printf("the brick on %s was ended, for it could not prove that nothing of %s was left in it; after the fence it "
+                      "is started again by itself, and healed: if it stays offline, see whether its disk hangs, and "
+                      "'journalctl -u mortard' there", host, foe);
+}
+
 static void brick_alarms(const struct core *c, const char *pool, const json_t *record, json_t *list)
 {
     uint64_t pending = 0;
@@ -171,7 +185,12 @@ static void brick_alarms(const struct core *c, const char *pool, const json_t *r
     unsigned online = 0;
     size_t i;
     json_t *brick;
+    const json_t *ended = pool_ended_brick(c, pool);
     bool has_quorum = pool_quorum(c, pool, &online);
+    if (ended) {
+        raise(c, list, (struct alarm){"brick.ended", "warning", pool, json_text_of(ended, "host"), ended_text(c, pool, ended),
+                                      json_u64_of(ended, "at_ms", 0)});
+    }
     bool are_all = online == json_array_size(json_object_get(record, "bricks"));
     json_array_foreach(json_object_get(record, "bricks"), i, brick) {
         const char *host = json_text_of(brick, "host");

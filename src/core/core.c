@@ -225,6 +225,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
         act_forget(c, again); /* look at once */
         remember_failure(c, id, a);
     }
+    if (str_starts(id, "ha/ended/") || (str_starts(id, "ha/fence/") && strstr(id, "/kill/"))) {
+        act_forget(c, "observe/gluster"); /* look at once */
+    }
     if (str_eq(id, "ha/start") || str_starts(id, "ha/clean/") ||
         (str_starts(id, "ha/fence/") && str_ends(id, "/end"))) {
         act_forget(c, "observe/gluster"); /* look at once */

@@ -58,6 +58,18 @@ static void pool_changed(const struct change *h)
     }
 }
 
+static void ended_changed(const struct change *h)
+{
+    const json_t *ended = h->value ? h->value : h->old;
+    const char *host = json_text_of(ended, "host");
+    if (!h->value) {
+        say(h, "notice", h->name, str_printf("the brick of pool '%s' on %s is whole again", h->name, host));
+    } else if (json_bool_of(h->value, "ended", false)) {
+        say(h, "warning", h->name, str_printf("the brick of pool '%s' on %s was ended: it did not prove that nothing of %s was "
+                                              "left in it", h->name, host, json_text_of(ended, "foe")));
+    }
+}
+
 static void own_changed(const struct change *h, const char *vm)
 {
     const char *phase = json_text_of(json_object_get(h->value, "mig"), "phase");
@@ -139,6 +151,7 @@ void events_note(struct core *c, const char *key, const json_t *old, const json_
     } rows[] = {
         {KEY_NODE, node_changed}, {KEY_POOL, pool_changed}, {KEY_VM, vm_changed},
         {KEY_TASK, task_changed}, {KEY_SEEN, seen_changed},
+        {KEY_ENDED, ended_changed},
     };
     for (size_t i = 0; i < ELEMENTS(rows); i++) {
         if (str_starts(key, rows[i].prefix)) {

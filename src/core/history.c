@@ -244,6 +244,19 @@ static void pool_changed(const struct change *h)
     }
 }
 
+/* A brick that was in the way of a fence. */
+static void ended_changed(const struct change *h)
+{
+    static const char *const told[] = {"host", "foe", NULL};
+    bool has_ended = json_bool_of(h->value, "ended", false);
+    const char *what = !h->value ? "whole" : has_ended ? "ended" : !h->old ? "ending" : NULL;
+    if (what) {
+        json_t *fact = json_pack("{s:s,s:s,s:I}", "pool", h->name, "what", what, "rev", h->rev);
+        copy(fact, h->value ? h->value : h->old, told);
+        add(h->c, "ended", fact);
+    }
+}
+
 static void drill_changed(const struct change *h)
 {
     static const char *const told[] = {"host", "kind", "state", "why", NULL};
@@ -302,7 +315,7 @@ void history_record(struct core *c, const char *key, const json_t *old, const js
         {KEY_NODE, node_changed}, {KEY_SILENT, silent_changed}, {KEY_CUT, cut_changed},
         {KEY_ACK, ack_changed},   {KEY_WASHED, washed_changed}, {KEY_VM, vm_changed},
         {KEY_TASK, task_changed}, {KEY_POOL, pool_changed},     {KEY_SEEN, seen_changed},
-        {KEY_DRILL, drill_changed},
+        {KEY_DRILL, drill_changed}, {KEY_ENDED, ended_changed},
     };
     for (size_t i = 0; i < ELEMENTS(rows); i++) {
         if (str_starts(key, rows[i].prefix)) {

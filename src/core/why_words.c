@@ -337,6 +337,21 @@ static void tell_brick(const struct telling *t)
         is_true(t, "online") ? "online again" : "offline");
 }
 
+static void tell_ended(const struct telling *t)
+{
+    const char *host = word(t, "host");
+    if (is_word(t, "what", "ending")) {
+        SAY(t, "the brick of pool '%s' on %s cannot prove that nothing of %s is left in it, and the others do without it: it "
+            "is to end", word(t, "pool"), host, word(t, "foe"));
+    } else if (is_word(t, "what", "ended")) {
+        SAY(t, "the brick of pool '%s' on %s has ended, with all that was left in it of %s", word(t, "pool"), host,
+            word(t, "foe"));
+    } else {
+        SAY(t, "the brick of pool '%s' on %s, which was ended for the fence of %s, is back, and nothing is left to heal",
+            word(t, "pool"), host, word(t, "foe"));
+    }
+}
+
 static void tell_quorum(const struct telling *t)
 {
     SAY(t, is_true(t, "quorum") ? "storage: pool '%s' has quorum again on %s"
@@ -378,7 +393,7 @@ bool why_words(const json_t *fact, const char *on, struct sbuf *out)
         {"own", tell_own},         {"act", tell_act},       {"spec", tell_spec},         {"task", tell_task},
         {"moved", tell_moved},     {"did", tell_did},       {"gone", tell_gone},         {"suspended", tell_suspended},
         {"wait", tell_wait},       {"brick", tell_brick},   {"quorum", tell_quorum},     {"ha", tell_ha},
-        {"drill", tell_drill},
+        {"drill", tell_drill},     {"ended", tell_ended},
     };
     const struct telling t = {fact, on, out};
     size_t before = out->len;

@@ -18,6 +18,7 @@
 #define DISK_US (100 * USEC_PER_MSEC)  /* longest stay in a brick's queue, but now and then */
 #define SLOW_DISK_US (15 * USEC_PER_SEC)
 
+#define DRAIN_US (3 * USEC_PER_SEC)     /* of one try of a drain, agent/act_fence.c */
 #define LOOK_US (10 * USEC_PER_MSEC)   /* has laundering ended? */
 
 struct write {
@@ -104,7 +105,8 @@ static void apply(struct sim *s, size_t brick, void *payload)
         end_write(s, w);
         return;
     }
-    if (b->is_hung || b->is_stuck) {
+    bool is_kept = b->is_wedged && !is_of_ended && !w->is_in_disk;
+    if (b->is_hung || b->is_stuck || is_kept) {
         sim_push_fn(s, AGAIN_US, brick, apply, w, sizeof(*w));
         return;
     }
@@ -226,22 +228,26 @@ const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action)
     size_t foe = sim_host_index(s, json_text_of(args, "host"));
     const struct sim_ha_host *b = ha_host(s, host);
     sim_note(s, "%s drains %s: %u", s->hosts[host].name, s->hosts[foe].name, b->queued[foe] + b->ending);
-    if ((b->queued[foe] || b->ending) && s->mutant != SIM_NO_DRAIN) {
-        sim_push(s, AGAIN_US, host, NULL, json_incref((json_t *)action));
-        return SIM_LATER;
+    uint64_t until_us = json_u64_of(action, "until_us", s->now_us + DRAIN_US);
+    if ((!b->queued[foe] && !b->ending) || s->mutant == SIM_NO_DRAIN) {
+        return NULL;
     }
-    return NULL;
+    if (s->now_us >= until_us) {
+        return "call.timeout";
+    }
+    json_t *again = json_copy((json_t *)action);
+    json_object_set_new(again, "until_us", json_integer((json_int_t)until_us));
+    sim_push(s, AGAIN_US, host, NULL, again);
+    return SIM_LATER;
 }
 
 /* SIGKILL: what waits for a thread is gone at once, with all connections; what one is within ends first. */
-const char *sim_brick_end(struct sim *s, size_t host)
+static const char *end_process(struct sim *s, size_t host)
 {
     struct sim_ha_host *b = ha_host(s, host);
-    if (s->mutant == SIM_KEEPS_BRICK) {
-        return NULL;
-    }
     if (!b->has_no_brick) {
         b->has_no_brick = true;
+        b->is_wedged = false;
         b->brick_life++;
         b->ending += b->in_disk;
         b->in_disk = 0;
@@ -262,6 +268,36 @@ bool sim_brick_holds(const struct sim *s, size_t host)
         n += b->queued[i];
     }
     return n > 0;
+}
+
+const char *sim_brick_end(struct sim *s, size_t host)
+{
+    return s->mutant == SIM_KEEPS_BRICK ? NULL : end_process(s, host);
+}
+
+/* Alone, while its host is in good standing: what guests go on to write the others list, until it is back. */
+const char *sim_brick_end_stuck(struct sim *s, size_t host, json_t *event)
+{
+    struct sim_ha_host *b = ha_host(s, host);
+    if (!b->has_no_brick) {
+        s->ha->ended++;
+        b->healed_at_us = s->ha->heal_us ? UINT64_MAX : b->healed_at_us;
+    }
+    const char *bad = end_process(s, host);
+    if (!bad) {
+        json_object_set_new(event, "result", json_pack("{s:b}", "ended", 1));
+    }
+    return bad;
+}
+
+/* "volume start force" starts what does not run where glusterd does: of this host here. */
+void sim_brick_start_ended(struct sim *s, size_t host)
+{
+    struct sim_ha_host *b = ha_host(s, host);
+    b->has_no_brick = false;
+    if (b->healed_at_us == UINT64_MAX && s->ha->heal_us) {
+        b->healed_at_us = s->now_us + s->ha->heal_us;
+    }
 }
 
 /* --- laundering ---------------------------------------------------------------------------- */

@@ -503,6 +503,10 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
         s->hosts[host].pool_mounted = false;
     } else if (str_eq(what, "host.end_bricks")) {
         *ret_bad = sim_brick_end(s, host);
+    } else if (str_eq(what, "brick.end")) {
+        *ret_bad = sim_brick_end_stuck(s, host, event);
+    } else if (str_eq(what, "gluster.start")) {
+        sim_brick_start_ended(s, host);
     } else if (str_eq(what, "host.start_bricks")) {
         ha_host(s, host)->has_no_brick = false;
     } else if (str_eq(what, "launder.left")) {
@@ -562,6 +566,7 @@ void sim_ha_power_off(struct sim *s, size_t host)
     h->in_disk = 0;
     h->ending = 0;
     h->has_no_brick = false;
+    h->is_wedged = false;
     for (size_t i = 0; i < s->hosts_n; i++) {
         h->conns[i]++;
     }
@@ -696,8 +701,10 @@ static void watch_heal(struct sim *s, size_t host, const json_t *node)
 
 void sim_ha_on_commit(struct sim *s, const char *key, const json_t *value)
 {
-    if (s->ha && s->ha->heal_us && str_starts(key, KEY_NODE)) {
-        watch_heal(s, sim_host_index(s, key + strlen(KEY_NODE)), value);
+    bool is_node = s->ha && s->ha->heal_us && str_starts(key, KEY_NODE);
+    size_t host = is_node ? sim_host_index(s, key + strlen(KEY_NODE)) : SIM_HOSTS_MAX;
+    if (host < SIM_BRICKS) { /* who has no brick lacks nothing */
+        watch_heal(s, host, value);
     }
     if (s->mutant == SIM_ANYBODY_LAUNDERS && str_starts(key, KEY_NODE) &&
         str_eq(json_text_of(value, "state"), "fenced")) {

@@ -44,6 +44,7 @@ struct sim_ha_host {
     unsigned queued[SIM_HOSTS_MAX]; /* writes of a host that this brick has received and not done */
     bool has_no_member;    /* its part of the store is dead (case 12) */
     bool is_stuck;         /* its disk hangs: the brick takes writes and ends none (case 19) */
+    bool is_wedged;        /* its brick takes writes, and its threads take none of them: killed, it loses them (case 19) */
     uint64_t keep_us;      /* the next write stays in its brick so long, others pass it; 0: none does */
     bool has_no_brick;     /* no process of its brick runs: it was ended and not started again */
     uint64_t look_us;      /* what its brick lists is told so much later than it was read */
@@ -75,6 +76,7 @@ struct sim_ha {
     uint64_t writes;   /* that guests began */
     uint64_t applied;  /* that reached a brick */
     uint64_t refused;  /* that a filter stopped */
+    uint64_t ended;    /* bricks that proved nothing, with their host in good standing (case 19) */
     uint64_t resets;   /* by a watchdog */
     uint64_t freezes;
 };

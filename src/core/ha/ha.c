@@ -336,5 +336,6 @@ void ha_plan(struct core *c)
     } else {
         basis_run(c, PLAN_HA_OFF, ha_plan_off);
     }
+    basis_run(c, PLAN_HA_ENDED, ha_plan_ended);
     forget_clocks(c);
 }

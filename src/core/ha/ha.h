@@ -141,6 +141,11 @@ char *ha_return_text(const struct core *c, const char *host);
 const char *ha_unsettled(struct core *c, struct commit *t);
 /** ha_unsettled_word - what @host is, that ha_unsettled() gave: "fenced". Borrowed */
 const char *ha_unsettled_word(const struct core *c, const char *host);
+/**
+ * ha_is_ending - is a brick here about to be ended for want of a proof of this fence? Then no new try begins: two would
+ * take each other's dumps
+ */
+bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 
@@ -171,6 +176,7 @@ void ha_plan(struct core *c);
 /* Parts of ha_plan(), one file each. */
 void ha_plan_guard(struct core *c); /* configuration and report of this host's guard */
 void ha_plan_fence(struct core *c); /* what this host does about others: cut, deny, drain, T2, open */
+void ha_plan_ended(struct core *c); /* a brick here that proves nothing ends, and comes back, also with failover off by then */
 void ha_plan_nodes(struct core *c); /* as coordinator: T1, T3 */
 void ha_plan_stranded(struct core *c); /* this host does not reach its guests' disks: it declares itself out */
 void ha_plan_take(struct core *c);  /* as coordinator: T4 */

@@ -197,7 +197,7 @@ static void drain(struct foe *f)
         act_forget(f->c, id);
     }
     act_limit_backoff(f->c, id, DRAIN_AGAIN_US);
-    if (act_is_due(f->c, id, ONCE)) {
+    if (act_is_due(f->c, id, ONCE) && !ha_is_ending(f->c, f->name, f->inc)) {
         (void)act_try(f->c, id, "fence.drain",
                       json_pack("{s:s,s:o}", "host", f->name, "volumes", volumes_here(f->c)), ONCE);
     }

@@ -32,6 +32,9 @@ struct ha_timing {
 #define HA_RETURN_LOOK_US (UINT64_C(2) * 1000000)
 #define HA_HEALED_US (HA_RETURN_LOOK_US + UINT64_C(3) * 1000000)
 
+/* A brick that has not drained so long after a cut may be ended, where the rest has quorum (3.9 case 19). */
+#define HA_ACK_US (UINT64_C(3) * 1000000)
+
 /* Flapping guard (4.3): fenced so often, it stays out until its administrator lets it in. An hour as a
  * full member without a reboot is the burn-in that clears the count. */
 #define HA_FLAP_FENCES 2

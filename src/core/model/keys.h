@@ -25,4 +25,5 @@
 #define KEY_DRILL KEY_ROOT "drill/"           /* + ID: a rehearsed failover and its report; core/drill.h */
 #define KEY_DRILLING KEY_ROOT "drilling"      /* {id} of the newest one: two do not begin at once */
 #define KEY_LEFT KEY_ROOT "left/"               /* + HOST: {inc}: its last one, when it left; the next begins above it */
+#define KEY_ENDED KEY_ROOT "ended/"             /* + POOL: {host, foe, inc, uuid, at_ms, ended}: a brick ended for want of a proof */
 #define KEY_WASHED KEY_ROOT "washed/"           /* + HOST/INC/BY: nothing of BY's can flip any more */

@@ -147,6 +147,18 @@ bool pool_brick_has_no_port(const struct core *c, const char *name, const char *
     return json_bool_of(json_object_get(gluster, "portless"), name, false);
 }
 
+const json_t *pool_ended_brick(const struct core *c, const char *name)
+{
+    const json_t *ended = world_get(&c->world, KEY_ENDED, name);
+    return ended && str_eq(json_text_of(ended, "uuid"), json_text_of(pool_get(c, name), "uuid")) ? ended : NULL;
+}
+
+bool pool_brick_is_ended(const struct core *c, const char *name, const char *host)
+{
+    const json_t *ended = pool_ended_brick(c, name);
+    return json_bool_of(ended, "ended", false) && str_eq(json_text_of(ended, "host"), host);
+}
+
 /* Is the mount on @host as it should be, and connected to all bricks but @index? */
 static bool mount_does_without(const struct core *c, const char *name, const char *host, size_t index)
 {

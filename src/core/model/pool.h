@@ -40,6 +40,13 @@ bool pool_quorum(const struct core *c, const char *name, unsigned *ret_online);
 bool pool_brick_is_online(const struct core *c, const char *name, const char *host);
 /** pool_brick_has_no_port - does the brick on @host live, while its glusterd tells nobody its port (docs/bugs.md B6)? */
 bool pool_brick_has_no_port(const struct core *c, const char *name, const char *host);
+/**
+ * pool_ended_brick - the record of the pool's brick that was to end, since it could not prove a fence (core/ha/ha_ended.c)
+ * Return: borrowed; NULL when there is none, or it is of an earlier pool of that name
+ */
+const json_t *pool_ended_brick(const struct core *c, const char *name);
+/** pool_brick_is_ended - has the brick on @host ended for that, and is not known to be whole again? */
+bool pool_brick_is_ended(const struct core *c, const char *name, const char *host);
 /** pool_misses - has a mount lost the brick on @host, or do others list for long what may be for it? */
 bool pool_misses(const struct core *c, const char *name, const char *host);
 /**

@@ -46,7 +46,7 @@ static bool may_restart(struct core *c, const char *name, const json_t *pool)
     return pool_brick_has_no_port(c, name, c->host) && pool_brick_is_online(c, name, c->host) &&
            str_eq(json_text_of(pool, "state"), "ready") &&
            json_array_size(json_object_get(pool, "bricks")) >= PLAN_PORT_BRICKS && is_quiet(c) &&
-           all_are_online(c, pool) && pool_misses(c, name, c->host) && pool_does_without(c, name, c->host);
+           all_are_online(c, pool) && !pool_ended_brick(c, name) && pool_misses(c, name, c->host) && pool_does_without(c, name, c->host);
 }
 
 /* A use of the pool is written by whoever claims, and also for new machines, after which it waits for nothing. */
@@ -65,6 +65,7 @@ static bool is_claimed(struct core *c, const char *id, const char *name, const j
     (void)ha_unsettled(c, &t); /* only its compares */
     commit_guard(c, &t, KEY_POOL, name);
     commit_guard(c, &t, KEY_USE "pool/", name);
+    commit_guard(c, &t, KEY_ENDED, name);
     json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
         _cleanup_free_ char *told = str_printf("%s/gluster", json_text_of(brick, "host"));
         commit_guard(c, &t, KEY_SEEN, told);

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A brick here that cannot prove a fence (facts/ha.md 3.9 case 19): while its drain fails, no machine of the fenced host is
+ * started. So its process ends, where the rest of its pool does without it; then there is nothing in flight. Which brick
+ * of a pool ends is decided by a commit that creates ended/POOL and compares what it rests on (I7): two never end for one
+ * pool, and the remaining data brick is whole. In a cluster of three whose dead host had a brick that is never so.
+ *
+ * When the fence is over its host starts it again, and takes the record away when all bricks are online and nothing was
+ * left to heal for a while. Until then a start does not ask it what is to be laundered (vm_clean_args()).
+ *
+ * Not handled: a process that does not end, a thread of it being within a write to a disk that hangs. There is no proof
+ * then, and everything waits. A list of what is left to heal that a brick host tells late counts as if it were new. */
+#include "base/str.h"
+#include "core/act.h"
+#include "core/ha/ha.h"
+#include "core/model/keys.h"
+#include "core/model/node.h"
+#include "core/model/pool.h"
+
+#define ACT_WITHIN_US (10 * USEC_PER_SEC) /* of the commit: later nothing is ended, what it compared is old */
+#define USE_US (15 * USEC_PER_SEC)        /* plan_port.c ends a brick so long after its claim at most */
+#define REST_US (10 * USEC_PER_SEC)       /* starts have laundered, and the blame of this copy is on the others' disks */
+#define START_AGAIN_US (30 * USEC_PER_SEC)
+#define WHOLE_US (30 * USEC_PER_SEC)      /* three looks of others, OBSERVE_POOL_US */
+#define BRICKS_MIN 3
+#define ONCE (UINT64_MAX / 2)
+
+/* A brick of this host that holds up the fence of a host. */
+struct stuck {
+    struct core *c;
+    const char *foe;
+    uint64_t inc;
+    const char *pool;
+    const json_t *record; /* of the pool */
+};
+
+static char *id_of(const struct stuck *s, const char *what, const char *pool)
+{
+    return str_printf("ha/fence/%s/%llu/%s%s", s->foe, (unsigned long long)s->inc, what, pool);
+}
+
+static const json_t *brick_seen(const struct core *c, const char *pool, const char *host)
+{
+    _cleanup_free_ char *what = str_printf("pool/%s", pool);
+    return json_object_get(node_seen_now(c, host, what), "brick");
+}
+
+static bool lists_nothing(const struct core *c, const char *pool, const char *host)
+{
+    return json_u64_of(brick_seen(c, pool, host), "heal_pending_files", 1) == 0;
+}
+
+/* Nothing of what was read is old, or the commit fails. */
+static void compare_bricks(struct core *c, struct commit *t, const char *pool, const json_t *record)
+{
+    size_t i;
+    json_t *brick;
+    commit_guard(c, t, KEY_POOL, pool);
+    json_array_foreach(json_object_get(record, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        _cleanup_free_ char *listed = str_printf("%s/pool/%s", host, pool);
+        _cleanup_free_ char *online = str_printf("%s/gluster", host);
+        commit_guard(c, t, KEY_NODE, host);
+        commit_guard(c, t, KEY_SEEN, listed);
+        commit_guard(c, t, KEY_SEEN, online);
+    }
+}
+
+/* Cut off, and not drained: since HA_ACK_US, and a whole try has failed. While one runs nothing is ended: it may succeed. */
+static bool cannot_prove(const struct stuck *s)
+{
+    _cleanup_free_ char *cut = id_of(s, "cut", "");
+    _cleanup_free_ char *id = id_of(s, "drain", "");
+    _cleanup_free_ char *clock = str_printf("undrained/%s/%llu", s->foe, (unsigned long long)s->inc);
+    const struct attempt *drain = act_find(s->c, id);
+    if (!act_has_succeeded(s->c, cut) || act_has_succeeded(s->c, id)) {
+        return false;
+    }
+    return ha_since_us(s->c, clock) >= HA_ACK_US && drain && drain->fails && !drain->in_flight;
+}
+
+static bool is_good(struct core *c, const char *pool, const char *host)
+{
+    const json_t *node = node_get(c, host);
+    bool is_own = str_eq(host, c->host);
+    bool stands = node_is_online(node) && !ha_node_is_flushing(node) && !ha_is_reported(c, host) &&
+                  (is_own || (!node_is_silent(c, host) && pool_brick_is_online(c, pool, host)));
+    return stands && lists_nothing(c, pool, host);
+}
+
+/* Would the pool keep its quorum and a whole copy without the brick here? */
+static bool does_without(const struct stuck *s)
+{
+    _cleanup_free_ char *use = str_printf(KEY_USE "pool/%s", s->pool);
+    const struct record *used = world_record(&s->c->world, use);
+    const json_t *bricks = json_object_get(s->record, "bricks");
+    size_t copies = 0;
+    size_t i;
+    json_t *brick;
+    bool does = json_array_size(bricks) >= BRICKS_MIN && str_eq(json_text_of(s->record, "state"), "ready") &&
+                (!used || core_is_past(s->c, used->changed_us + USE_US));
+    json_array_foreach(bricks, i, brick) {
+        const char *host = json_text_of(brick, "host");
+        does = does && is_good(s->c, s->pool, host);
+        copies += !str_eq(host, s->c->host) && str_eq(json_text_of(brick, "role"), "data");
+    }
+    return does && copies > 0;
+}
+
+/* Is there no record, or one that this host made for the same? */
+static bool is_free(const struct stuck *s)
+{
+    const json_t *ended = pool_ended_brick(s->c, s->pool);
+    return !ended || (str_eq(json_text_of(ended, "host"), s->c->host) && str_eq(json_text_of(ended, "foe"), s->foe) &&
+                      json_u64_of(ended, "inc", 0) == s->inc);
+}
+
+static bool is_claimed(struct stuck *s, const char *id)
+{
+    struct core *c = s->c;
+    struct commit t = commit_new();
+    if (act_has_succeeded(c, id)) {
+        commit_drop(&t);
+        return true;
+    }
+    compare_bricks(c, &t, s->pool, s->record);
+    commit_guard(c, &t, KEY_NODE, s->foe);
+    commit_guard(c, &t, KEY_USE "pool/", s->pool);
+    commit_put(c, &t, KEY_ENDED, s->pool,
+               json_pack("{s:s,s:s,s:I,s:O,s:I}", "host", c->host, "foe", s->foe, "inc", (json_int_t)s->inc, "uuid",
+                         json_object_get(s->record, "uuid"), "at_ms", (json_int_t)(c->wall_us / USEC_PER_MSEC)));
+    (void)commit_try(c, id, &t);
+    return false;
+}
+
+/* From here on starts leave it out, and only then is the next drain worth anything. */
+static void put_ended(struct stuck *s)
+{
+    struct core *c = s->c;
+    const json_t *ended = pool_ended_brick(c, s->pool);
+    _cleanup_free_ char *id = str_printf("ha/put-ended/%s", s->pool);
+    _cleanup_free_ char *drain = id_of(s, "drain", "");
+    _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
+    const struct attempt *last = act_find(c, drain);
+    if (!ended || !is_free(s)) {
+        return;
+    }
+    if (json_bool_of(ended, "ended", false)) {
+        if (last && last->started_us <= act_find(c, kill)->started_us) {
+            act_end_backoffs(c, drain, last->error.code);
+        }
+        return;
+    }
+    json_t *next = json_deep_copy(ended);
+    struct commit t = commit_new();
+    json_object_set_new(next, "ended", json_true());
+    commit_put(c, &t, KEY_ENDED, s->pool, next);
+    (void)commit_try(c, id, &t);
+}
+
+static void end_brick(struct stuck *s)
+{
+    struct core *c = s->c;
+    _cleanup_free_ char *claim = id_of(s, "claim/", s->pool);
+    _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
+    bool is_stuck = cannot_prove(s); /* asked for in each step: a clock */
+    if (act_has_succeeded(c, kill)) {
+        if (json_bool_of(act_find(c, kill)->result, "ended", false)) {
+            put_ended(s);
+        }
+        return;
+    }
+    if (!act_is_due(c, kill, ONCE)) {
+        return;
+    }
+    if (!is_stuck || c->store_is_lost || !is_free(s) || !does_without(s)) {
+        act_forget(c, claim); /* what it compared is old by the time that this comes again */
+        return;
+    }
+    if (is_claimed(s, claim)) {
+        uint64_t until_us = core_time_us(c) + ACT_WITHIN_US;
+        (void)act_try(c, kill, "brick.end",
+                      json_pack("{s:s,s:s,s:O,s:I}", "host", s->foe, "volume", s->pool, "brick",
+                                pool_brick_of(s->record, c->host), "until_us", (json_int_t)until_us), ONCE);
+        act_forget(c, claim);
+    }
+}
+
+bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc)
+{
+    _cleanup_free_ char *claims = str_printf("ha/fence/%s/%llu/claim/", foe, (unsigned long long)inc);
+    bool is_ending = act_has_any(c, claims);
+    for (struct world_iter it = {0}; !is_ending && world_next(&c->world, KEY_POOL, &it);) {
+        _cleanup_free_ char *kill = str_printf("ha/fence/%s/%llu/kill/%s", foe, (unsigned long long)inc, it.name);
+        const struct attempt *a = act_find(c, kill);
+        is_ending = a && a->in_flight;
+    }
+    return is_ending;
+}
+
+/* --- and back ------------------------------------------------------------------------------- */
+
+static bool is_fence_over(const struct core *c, const json_t *ended)
+{
+    const json_t *foe = node_get(c, json_text_of(ended, "foe"));
+    return !str_eq(json_text_of(foe, "state"), "fencing") || json_u64_of(foe, "inc", 0) != json_u64_of(ended, "inc", 0);
+}
+
+static void forget_ended(struct core *c, const char *pool, struct commit *t)
+{
+    _cleanup_free_ char *id = str_printf("ha/unend/%s", pool);
+    commit_del(c, t, KEY_ENDED, pool);
+    (void)commit_try(c, id, t);
+}
+
+/* By a look at glusterd that began after the start: one of before saw another process, or none. */
+static bool is_started(struct core *c, const char *id, const char *pool)
+{
+    const json_t *look = smap_get(&c->seen, HA_BRICKS_LOOK);
+    return act_has_succeeded(c, id) && json_u64_of(look, "asked_us", 0) >= act_find(c, id)->started_us &&
+           pool_brick_is_online(c, pool, c->host);
+}
+
+static void bring_back(struct core *c, const char *pool, const json_t *record)
+{
+    _cleanup_free_ char *id = str_printf("ha/ended/%s", pool);
+    _cleanup_free_ char *rest = str_printf("ended/%s", pool);
+    _cleanup_free_ char *whole = str_printf("whole/%s", pool);
+    size_t i;
+    json_t *brick;
+    bool is_whole = true;
+    if (ha_since_us(c, rest) < REST_US) {
+        return;
+    }
+    if (!is_started(c, id, pool)) {
+        (void)act_try(c, id, "gluster.start", json_pack("{s:O}", "pool", record), START_AGAIN_US);
+        return;
+    }
+    json_array_foreach(json_object_get(record, "bricks"), i, brick) {
+        const char *host = json_text_of(brick, "host");
+        is_whole = is_whole && lists_nothing(c, pool, host) && pool_brick_is_online(c, pool, host);
+    }
+    if (is_whole && ha_since_us(c, whole) >= WHOLE_US) {
+        struct commit t = commit_new();
+        compare_bricks(c, &t, pool, record);
+        forget_ended(c, pool, &t);
+    }
+}
+
+static void plan_back(struct core *c, const char *pool, const json_t *ended)
+{
+    const json_t *record = pool_get(c, pool);
+    struct commit t = commit_new();
+    if (!str_eq(json_text_of(ended, "host"), c->host) || c->store_is_lost) {
+        commit_drop(&t);
+    } else if (!pool_ended_brick(c, pool)) { /* of a pool that is gone */
+        forget_ended(c, pool, &t);
+    } else {
+        commit_drop(&t);
+        if (is_fence_over(c, ended) && node_is_online(node_get(c, c->host)) &&
+            str_eq(json_text_of(record, "state"), "ready")) {
+            bring_back(c, pool, record);
+        }
+    }
+}
+
+void ha_plan_ended(struct core *c)
+{
+    bool may_end = ha_is_fencer(c, c->host) && node_is_online(node_get(c, c->host));
+    for (struct world_iter foe = {0}; may_end && world_next(&c->world, KEY_NODE, &foe);) {
+        for (struct world_iter it = {0}; str_eq(json_text_of(foe.value, "state"), "fencing") &&
+                                         world_next(&c->world, KEY_POOL, &it);) {
+            struct stuck s = {c, foe.name, json_u64_of(foe.value, "inc", 0), it.name, it.value};
+            if (!str_eq(foe.name, c->host) && ha_pool_is_on(c, it.name) && pool_brick_of(it.value, c->host)) {
+                end_brick(&s);
+            }
+        }
+    }
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_ENDED, &it);) {
+        plan_back(c, it.name, it.value);
+    }
+}

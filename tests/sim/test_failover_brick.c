@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Case 19 of facts/ha.md 3.9: a brick that cannot prove that nothing of a fenced host is left in it. */
+#include "failover_fix.h"
+
+#define COMPUTE 3 /* of five hosts: it runs db1 and holds no brick; the first three do, the second host is a spare */
+#define RECORD KEY_ROOT "ended/vms"
+
+static void begin_with_compute_host(struct fix *f, int i)
+{
+    struct sim *s = &f->s;
+    sim_init(s, kit_first_seed() + (uint64_t)i, 5);
+    sim_ha_init(s);
+    sim_run(s, 3 * USEC_PER_SEC);
+    kit_ask(s, "pool.create", json_pack("{s:s,s:[s,s,s]}", "name", "vms", "hosts", "host1", "host2", "host3"), "done");
+    sim_run(s, 15 * USEC_PER_SEC);
+    kit_ask(s, "pool.ha", json_pack("{s:s,s:b}", "name", "vms", "on", 1), "done");
+    sim_run(s, 15 * USEC_PER_SEC);
+    kit_add_vm(s, "db1");
+    if (kit_owner(s, "db1") != COMPUTE) {
+        kit_ask(s, "vm.migrate", json_pack("{s:s,s:s}", "name", "db1", "to", "host4"), "done");
+    }
+    sim_run(s, 15 * USEC_PER_SEC); /* by now each host has heard of all mounts, and of what is to heal */
+    f->old = COMPUTE;
+    f->epoch = epoch_of(s, "db1");
+    assert_int_equal(kit_owner(s, "db1"), COMPUTE);
+}
+
+/* Something of db1's host is queued there when it dies. */
+static void kill_owner_with_wedged(struct fix *f, size_t a, size_t b)
+{
+    f->s.ha->hosts[a].is_wedged = f->s.ha->hosts[b].is_wedged = true;
+    sim_run(&f->s, USEC_PER_SEC);
+    sim_ha_power_off(&f->s, f->old);
+}
+
+static bool is_whole_again(struct sim *s, const void *arg)
+{
+    for (size_t h = 0; h < SIM_BRICKS; h++) {
+        if (!sim_ha_has_brick(s, h)) {
+            return false;
+        }
+    }
+    return !sim_get(s, RECORD);
+}
+
+/* Through another brick host; a look of an agent may be in the way for a moment. */
+static void declare_dead(struct fix *f, size_t host)
+{
+    struct err e = {0};
+    for (int k = 0; k < 60 && !is_out(&f->s, &host); k++) {
+        e = (struct err){0};
+        free(sim_request(&f->s, 1, "host.fence", json_pack("{s:s}", "name", f->s.hosts[host].name), &e));
+        sim_run(&f->s, USEC_PER_SEC);
+    }
+    assert_true(is_out(&f->s, &host));
+}
+
+static void case_19_a_brick_that_proves_nothing_is_ended_where_the_others_do_without_it(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.ha->heal_us = 20 * USEC_PER_SEC;
+        size_t wedged = (size_t)prng_below(&f.s.prng, SIM_BRICKS);
+        kill_owner_with_wedged(&f, wedged, wedged);
+        assert_true(time_until_moved(&f) <= 30 * USEC_PER_SEC);
+        assert_true(epoch_of(&f.s, "db1") > f.epoch);
+        assert_int_equal(f.s.ha->ended, 1);
+        assert_string_equal(kit_state(&f.s, wedged), "online");
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        sim_ha_power_on(&f.s, f.old);
+        all_is_well_again(&f);
+        assert_int_equal(f.s.ha->ended, 1);
+        end(&f);
+    }
+}
+
+/* Two of the three at once: the one that ended leaves no quorum without the other. */
+static void case_19_of_two_bricks_that_prove_nothing_one_is_ended_and_the_fence_waits(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        kill_owner_with_wedged(&f, 0, 1);
+        sim_run(&f.s, 90 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 1);
+        assert_string_equal(kit_state(&f.s, f.old), "fencing");
+        assert_int_equal(epoch_of(&f.s, "db1"), f.epoch);
+        f.s.ha->hosts[0].is_wedged = f.s.ha->hosts[1].is_wedged = false;
+        assert_true(time_until_moved(&f) <= 30 * USEC_PER_SEC);
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        end(&f);
+    }
+}
+
+static void case_19_two_that_end_without_a_compare_would_be_found(void **state)
+{
+    bool is_found = false;
+    for (int i = 0; i < 40 && !is_found; i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.keeps_going = true;
+        kill_owner_with_wedged(&f, 0, 1);
+        f.s.mutant = SIM_DECIDES_ON_READS;
+        sim_run(&f.s, 30 * USEC_PER_SEC);
+        is_found = f.s.ha->ended > 1;
+        end(&f);
+    }
+    assert_true(is_found);
+}
+
+static void case_19_with_another_brick_host_dead_none_is_ended(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin(&f, i);
+        kill_owner_with_wedged(&f, WITNESS, WITNESS);
+        sim_run(&f.s, 60 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 0);
+        assert_string_equal(kit_state(&f.s, f.old), "fencing");
+        assert_int_equal(epoch_of(&f.s, "db1"), f.epoch);
+        f.s.ha->hosts[WITNESS].is_wedged = false;
+        assert_true(time_until_moved(&f) <= 30 * USEC_PER_SEC);
+        end(&f);
+    }
+}
+
+/* SIGKILL is not an end: a thread is within a write to a disk that hangs. */
+static void case_19_a_brick_that_does_not_end_proves_nothing(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.ha->hosts[0].is_stuck = true;
+        kill_owner_with_wedged(&f, 0, 0);
+        f.s.ha->hosts[0].is_wedged = false;
+        sim_run(&f.s, 60 * USEC_PER_SEC);
+        assert_string_equal(kit_state(&f.s, f.old), "fencing");
+        assert_int_equal(epoch_of(&f.s, "db1"), f.epoch);
+        f.s.ha->hosts[0].is_stuck = false;
+        assert_true(time_until_moved(&f) <= 90 * USEC_PER_SEC);
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        end(&f);
+    }
+}
+
+/* What the alarm says to do then: a fenced fencer owes no acknowledgement (I3). */
+static void case_19_a_brick_that_does_not_end_is_left_out_with_its_host(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.ha->hosts[0].is_stuck = true;
+        sim_run(&f.s, USEC_PER_SEC);
+        sim_ha_power_off(&f.s, f.old);
+        sim_run(&f.s, 30 * USEC_PER_SEC);
+        assert_string_equal(kit_state(&f.s, f.old), "fencing");
+        declare_dead(&f, 0);
+        assert_true(time_until_moved(&f) <= 60 * USEC_PER_SEC);
+        f.s.ha->hosts[0].is_stuck = false;
+        sim_ha_power_on(&f.s, f.old);
+        all_is_well_again(&f);
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        end(&f);
+    }
+}
+
+/* Agents die at any moment of it, also between the record and the end. */
+static void case_19_agents_that_crash_meanwhile_change_nothing(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.ha->heal_us = 5 * USEC_PER_SEC;
+        kill_owner_with_wedged(&f, 0, 0);
+        for (int k = 0; k < 6; k++) {
+            sim_run(&f.s, prng_below(&f.s.prng, 4 * USEC_PER_SEC));
+            size_t victim = (size_t)prng_below(&f.s.prng, SIM_BRICKS);
+            sim_kill_agent(&f.s, victim);
+            sim_start_agent(&f.s, victim);
+        }
+        assert_true(time_until_moved(&f) <= 90 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 1);
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        sim_ha_power_on(&f.s, f.old);
+        all_is_well_again(&f);
+        end(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(case_19_a_brick_that_proves_nothing_is_ended_where_the_others_do_without_it),
+        cmocka_unit_test(case_19_of_two_bricks_that_prove_nothing_one_is_ended_and_the_fence_waits),
+        cmocka_unit_test(case_19_two_that_end_without_a_compare_would_be_found),
+        cmocka_unit_test(case_19_with_another_brick_host_dead_none_is_ended),
+        cmocka_unit_test(case_19_a_brick_that_does_not_end_proves_nothing),
+        cmocka_unit_test(case_19_a_brick_that_does_not_end_is_left_out_with_its_host),
+        cmocka_unit_test(case_19_agents_that_crash_meanwhile_change_nothing),
+    };
+    if (getenv("MORTAR_ONLY")) {
+        cmocka_set_test_filter(getenv("MORTAR_ONLY"));
+    }
+    return cmocka_run_group_tests_name("failover_brick", tests, NULL, NULL);
+}

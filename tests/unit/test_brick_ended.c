@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A brick that cannot prove a fence (facts/ha.md 3.9 case 19): when it is ended, by what commit, and how it comes back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/act.h"
+#include "core/alarms.h"
+#include "core/model/pool.h"
+#include "core/model/vm.h"
+#include "core_actions.h"
+#include "core_well.h"
+
+#define FENCE "ha/fence/host4/1/"
+#define CLAIM FENCE "claim/vms"
+#define KILL FENCE "kill/vms"
+#define START "ha/ended/vms"
+#define POOL_IS(state)                                                                                                          \
+    ROW("pool/vms", "{\"name\":\"vms\",\"uuid\":\"u-vms\",\"kind\":\"gluster\",\"state\":\"" state "\",\"ha\":\"on\",\"copies\":2," \
+        "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host2\",\"path\":"        \
+        "\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":\"arbiter\"}]}")
+#define NODE_IS(name, role, state, inc)                                                                                         \
+    ROW("node/" name, "{\"name\":\"" name "\",\"role\":\"" role "\",\"state\":\"" state "\",\"inc\":" inc ",\"boot_id\":\"b\","  \
+        "\"mgmt\":\"10.0.0.9\",\"storage\":\"10.0.0.9\"}")
+#define LISTS(host, files) ROW("seen/" host "/pool/vms", "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "}}")
+#define ENDED(host, more) ROW("ended/vms", "{\"host\":\"" host "\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"u-vms\",\"at_ms\":7" more "}")
+#define OWN_LISTS(files)                                                                                                        \
+    "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "},\"mount\":{\"state\":\"mounted\",\"quorum\":true,"         \
+    "\"bricks_up\":7}}"
+
+/* Later records of a test have higher revisions than those of ROW. */
+static json_t *change(struct core *c, const char *rows, uint64_t at_us)
+{
+    static const char mark[] = "\",20,";
+    _cleanup_sbuf_ struct sbuf later = {0};
+    uint64_t rev = 100 + at_us / USEC_PER_MSEC;
+    for (const char *at = rows, *next; *at; at = next) {
+        const char *found = strstr(at, mark);
+        next = found ? found + strlen(mark) : at + strlen(at);
+        sbuf_printf(&later, "%.*s", (int)((found ? found : next) - at), at);
+        if (found) {
+            sbuf_printf(&later, "\",%llu,", (unsigned long long)rev);
+        }
+    }
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":%llu,\"puts\":[%s],\"dels\":[]}",
+                                           (unsigned long long)rev, later.data);
+    return actions_of(c, text, at_us);
+}
+
+static json_t *done(struct core *c, const char *id, const char *more, uint64_t at_us)
+{
+    _cleanup_free_ char *text = str_printf("{\"ev\":\"done\",\"id\":\"%s\",%s}", id, more);
+    return actions_of(c, text, at_us);
+}
+
+#define OK "\"result\":{}"
+#define TIMEOUT "\"error\":{\"name\":\"call.timeout\",\"message\":\"still 4 operations\"}"
+
+/* host1 as it has cut host4 off, which has no brick, at 2 s; @more: what is not well by then */
+static struct core *cut(const char *more)
+{
+    struct core *c = well();
+    see(c, "pool/vms", OWN_LISTS("0"));
+    see(c, "ha/table", "{\"open\":{\"host2\":1,\"host3\":1,\"host4\":1}}");
+    _cleanup_free_ char *rows = str_printf(
+        "%s,%s", POOL_IS("ready") "," LISTS("host2", "0") "," LISTS("host3", "0") "," NODE_IS("host4", "compute", "fencing", "1") ","
+        ROW("open/host1", "{\"hosts\":{\"host2\":1,\"host3\":1},\"instance\":\"i\"}") "," ROW("cut/host4/1/host3", "{}"), more);
+    json_decref(change(c, rows, 2 * USEC_PER_SEC));
+    json_decref(done(c, FENCE "cut", OK, 2 * USEC_PER_SEC));
+    assert_true(act_find(c, FENCE "drain")->in_flight);
+    return c;
+}
+
+#define NOTHING_ELSE NODE_IS("host5", "compute", "online", "1")
+
+static json_t *drain_fails(struct core *c, uint64_t at_us)
+{
+    return done(c, FENCE "drain", TIMEOUT, at_us);
+}
+
+static bool compares(const json_t *commit, const char *key)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(commit, "compares"), i, row) {
+        if (str_eq(json_string_value(json_array_get(row, 0)), key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void it_ends_by_a_commit_that_compares_what_it_rests_on(void **state)
+{
+    static const char *const keys[] = {"ended/vms",  "pool/vms",           "node/host1",         "node/host2",
+                                       "node/host3", "node/host4",         "seen/host2/pool/vms", "seen/host3/pool/vms",
+                                       "use/pool/vms", "seen/host2/gluster", "seen/host3/gluster"};
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    _cleanup_json_ json_t *claims = drain_fails(c, 5200 * USEC_PER_MSEC);
+    const json_t *commit = action_args(claims, CLAIM);
+    const json_t *record = json_object_get(json_object_get(commit, "puts"), "/mortar/v1/ended/vms");
+    assert_string_equal(json_text_of(record, "host"), "host1");
+    assert_string_equal(json_text_of(record, "foe"), "host4");
+    for (size_t i = 0; i < ELEMENTS(keys); i++) {
+        _cleanup_free_ char *key = str_printf("/mortar/v1/%s", keys[i]);
+        assert_true(compares(commit, key));
+    }
+    assert_null(action_of(claims, KILL));
+    json_decref(change(c, ENDED("host1", ""), 5300 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *kills = done(c, CLAIM, OK, 5300 * USEC_PER_MSEC);
+    const json_t *args = action_args(kills, KILL);
+    assert_string_equal(json_text_of(args, "volume"), "vms");
+    assert_string_equal(json_text_of(json_object_get(args, "brick"), "host"), "host1");
+    assert_int_equal(json_u64_of(args, "until_us", 0), 15300 * USEC_PER_MSEC);
+    assert_null(action_find(kills, "do", "fence.drain"));
+}
+
+static void the_next_drain_waits_until_all_may_know_that_it_has_ended(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
+    json_decref(change(c, ENDED("host1", ""), 5250 * USEC_PER_MSEC));
+    json_decref(done(c, CLAIM, OK, 5250 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *said = done(c, KILL, "\"result\":{\"ended\":true}", 5300 * USEC_PER_MSEC);
+    const json_t *puts = json_object_get(action_args(said, "ha/put-ended/vms"), "puts");
+    assert_true(json_bool_of(json_object_get(puts, "/mortar/v1/ended/vms"), "ended", false));
+    assert_null(action_find(said, "do", "fence.drain"));
+    json_decref(change(c, ENDED("host1", ",\"ended\":true"), 5350 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *next = actions_of(c, "{\"ev\":\"tick\"}", 5360 * USEC_PER_MSEC);
+    assert_non_null(action_find(next, "do", "fence.drain"));
+}
+
+static void nor_is_it_ended_before_three_seconds_or_a_whole_try(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    _cleanup_(core_freep) struct core *tries = cut(NOTHING_ELSE);
+    _cleanup_json_ json_t *early = drain_fails(c, 2500 * USEC_PER_MSEC);
+    _cleanup_json_ json_t *still = actions_of(tries, "{\"ev\":\"tick\"}", 9 * USEC_PER_SEC);
+    assert_null(action_of(early, CLAIM));
+    assert_null(action_of(still, CLAIM));
+}
+
+/* A brick whose kill had no end is tried again, by another commit: what the first one compared is old. */
+static void each_try_to_end_it_has_its_own_commit(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
+    json_decref(change(c, ENDED("host1", ""), 5250 * USEC_PER_MSEC));
+    json_decref(done(c, CLAIM, OK, 5250 * USEC_PER_MSEC));
+    json_decref(done(c, KILL, TIMEOUT, 15 * USEC_PER_SEC));
+    json_decref(drain_fails(c, 18 * USEC_PER_SEC));
+    const struct attempt *claim = act_find(c, CLAIM);
+    assert_true(claim && claim->in_flight);
+}
+
+static void it_runs_on_while(const char *own, const char *more)
+{
+    _cleanup_(core_freep) struct core *c = cut(more);
+    if (own) {
+        see(c, "pool/vms", own);
+    }
+    _cleanup_json_ json_t *actions = drain_fails(c, 5200 * USEC_PER_MSEC);
+    assert_null(action_of(actions, CLAIM));
+}
+
+static void it_runs_on_where_the_others_do_not_do_without_it(void **state)
+{
+    it_runs_on_while(OWN_LISTS("1"), NOTHING_ELSE);
+    it_runs_on_while("{\"brick\":{\"state\":\"ready\"}}", NOTHING_ELSE); /* nobody knows */
+    it_runs_on_while(NULL, ROW("seen/host2/gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}"));
+    it_runs_on_while(NULL, ROW("seen/host3/gluster", "{\"ready\":true,\"bricks\":{}}"));
+    it_runs_on_while(NULL, NODE_IS("host2", "converged", "rejoining", "2"));
+    it_runs_on_while(NULL, NODE_IS("host2", "converged", "fencing", "1"));
+    it_runs_on_while(NULL, NODE_IS("host3", "witness", "maintenance", "1"));
+    it_runs_on_while(NULL, ROW("silent/host2", "{\"hosts\":[\"host3\"],\"inc\":1}") ","
+                           ROW("silent/host1", "{\"hosts\":[\"host3\"],\"inc\":1}"));
+    it_runs_on_while(NULL, ENDED("host2", ""));
+    it_runs_on_while(NULL, ENDED("host2", ",\"ended\":true"));
+    it_runs_on_while(NULL, ROW("use/pool/vms", "{}")); /* perhaps its port is being cured elsewhere */
+}
+
+static void what_the_others_list_keeps_it(void **state)
+{
+    static const char *const rows[] = {LISTS("host2", "1"), LISTS("host3", "1"),
+                                       ROW("seen/host2/pool/vms", "{\"brick\":{\"state\":\"ready\"}}")};
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+        json_decref(change(c, rows[i], 3 * USEC_PER_SEC));
+        _cleanup_json_ json_t *actions = drain_fails(c, 5200 * USEC_PER_MSEC);
+        assert_null(action_of(actions, CLAIM));
+    }
+}
+
+/* A record of a pool that had that name before is in nobody's way. */
+static void an_earlier_pool_of_that_name_does_not_count(void **state)
+{
+    _cleanup_(core_freep) struct core *c =
+        cut(ROW("ended/vms", "{\"host\":\"host2\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"another\",\"ended\":true}"));
+    _cleanup_json_ json_t *actions = drain_fails(c, 5200 * USEC_PER_MSEC);
+    assert_non_null(action_of(actions, CLAIM));
+    assert_null(pool_ended_brick(c, "vms"));
+}
+
+/* --- afterwards ----------------------------------------------------------------------------- */
+
+static void pass(struct core *c, unsigned from, unsigned until)
+{
+    for (unsigned s = from; s <= until; s++) {
+        beat(c, "host2", 50000 + 2 * s, s * USEC_PER_SEC);
+        beat(c, "host3", 50001 + 2 * s, s * USEC_PER_SEC);
+        tick(c, s * USEC_PER_SEC);
+    }
+}
+
+/* host1's brick has ended, and the fence is over at 3 s */
+static struct core *over(void)
+{
+    struct core *c = cut(ENDED("host1", ",\"ended\":true"));
+    see(c, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}");
+    json_decref(change(c, NODE_IS("host4", "compute", "fenced", "1"), 3 * USEC_PER_SEC));
+    return c;
+}
+
+static void see_brick(struct core *c, uint64_t asked_us)
+{
+    _cleanup_free_ char *look = str_printf("{\"asked_us\":%llu}", (unsigned long long)asked_us);
+    see(c, "gluster", "{\"ready\":true,\"bricks\":{\"vms\":true}}");
+    see(c, "ha/bricks", look);
+}
+
+static bool is_taken_away(const struct core *c)
+{
+    const struct attempt *a = act_find(c, "ha/unend/vms");
+    return a && a->in_flight;
+}
+
+static void it_is_started_after_the_fence_and_told_of_until_all_is_whole(void **state)
+{
+    _cleanup_(core_freep) struct core *c = over();
+    pass(c, 4, 10);
+    assert_null(act_find(c, START));
+    pass(c, 11, 15);
+    assert_true(act_find(c, START)->in_flight);
+    json_decref(done(c, START, OK, 15 * USEC_PER_SEC));
+    see_brick(c, 5 * USEC_PER_SEC); /* of before */
+    pass(c, 16, 70);
+    assert_false(is_taken_away(c));
+    json_decref(done(c, START, OK, 70 * USEC_PER_SEC));
+    see_brick(c, 70 * USEC_PER_SEC);
+    json_decref(change(c, LISTS("host2", "3"), 71 * USEC_PER_SEC));
+    pass(c, 72, 110);
+    assert_false(is_taken_away(c));
+    json_decref(change(c, LISTS("host2", "0"), 110 * USEC_PER_SEC));
+    pass(c, 111, 135);
+    assert_false(is_taken_away(c));
+    pass(c, 136, 145);
+    assert_true(is_taken_away(c));
+}
+
+static void while_the_fence_lasts_it_is_not_started(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(ENDED("host1", ",\"ended\":true"));
+    pass(c, 4, 60);
+    assert_null(act_find(c, START));
+}
+
+static const char *text_of(const json_t *list, const char *alarm)
+{
+    size_t i;
+    json_t *a;
+    json_array_foreach(list, i, a) {
+        if (str_eq(json_text_of(a, "alarm"), alarm)) {
+            return json_text_of(a, "text");
+        }
+    }
+    return NULL;
+}
+
+static void all_are_told_what_happens_to_it_and_what_to_do(void **state)
+{
+    _cleanup_(core_freep) struct core *ends = cut(ENDED("host2", ""));
+    _cleanup_(core_freep) struct core *ended = cut(ENDED("host2", ",\"ended\":true"));
+    _cleanup_json_ json_t *first = alarms_list(ends);
+    _cleanup_json_ json_t *then = alarms_list(ended);
+    assert_non_null(strstr(text_of(first, "brick.ended"), "'mortar host fence host2'"));
+    assert_non_null(strstr(text_of(then, "brick.ended"), "could not prove that nothing of host4 was left in it"));
+}
+
+static void its_end_and_return_are_events(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(change(c, ENDED("host1", ""), 3 * USEC_PER_SEC));
+    json_decref(change(c, ENDED("host1", ",\"ended\":true"), 4 * USEC_PER_SEC));
+    json_decref(actions_of(c, "{\"ev\":\"watch\",\"revision\":6000,\"puts\":[],\"dels\":[\"/mortar/v1/ended/vms\"]}", 5 * USEC_PER_SEC));
+    size_t n = json_array_size(c->events);
+    assert_in_range(n, 2, 100);
+    assert_string_equal(json_text_of(json_array_get(c->events, n - 2), "text"),
+                        "the brick of pool 'vms' on host1 was ended: it did not prove that nothing of host4 was left in it");
+    assert_string_equal(json_text_of(json_array_get(c->events, n - 1), "text"), "the brick of pool 'vms' on host1 is whole again");
+}
+
+static void a_start_asks_it_for_nothing(void **state)
+{
+    _cleanup_(core_freep) struct core *ends = cut(ENDED("host2", ""));
+    _cleanup_(core_freep) struct core *ended = cut(ENDED("host2", ",\"ended\":true"));
+    _cleanup_json_ json_t *three = vm_clean_args(ends, "db1");
+    _cleanup_json_ json_t *two = vm_clean_args(ended, "db1");
+    const json_t *bricks = json_object_get(two, "bricks");
+    assert_int_equal(json_array_size(json_object_get(three, "bricks")), 3);
+    assert_int_equal(json_array_size(bricks), 2);
+    assert_string_equal(json_text_of(json_array_get(bricks, 1), "host"), "host3");
+    assert_int_equal(json_u64_of(json_array_get(bricks, 1), "index", 0), 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_ends_by_a_commit_that_compares_what_it_rests_on),
+        cmocka_unit_test(the_next_drain_waits_until_all_may_know_that_it_has_ended),
+        cmocka_unit_test(nor_is_it_ended_before_three_seconds_or_a_whole_try),
+        cmocka_unit_test(each_try_to_end_it_has_its_own_commit),
+        cmocka_unit_test(it_runs_on_where_the_others_do_not_do_without_it),
+        cmocka_unit_test(what_the_others_list_keeps_it),
+        cmocka_unit_test(an_earlier_pool_of_that_name_does_not_count),
+        cmocka_unit_test(it_is_started_after_the_fence_and_told_of_until_all_is_whole),
+        cmocka_unit_test(while_the_fence_lasts_it_is_not_started),
+        cmocka_unit_test(all_are_told_what_happens_to_it_and_what_to_do),
+        cmocka_unit_test(its_end_and_return_are_events),
+        cmocka_unit_test(a_start_asks_it_for_nothing),
+    };
+    return cmocka_run_group_tests_name("brick_ended", tests, NULL, NULL);
+}
