@@ -134,6 +134,21 @@ static void the_next_drain_waits_until_all_may_know_that_it_has_ended(void **sta
     assert_non_null(action_find(next, "do", "fence.drain"));
 }
 
+/* Two tries at once would take each other's dumps. */
+static void no_drain_is_tried_while_it_is_being_ended(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *claiming = actions_of(c, "{\"ev\":\"tick\"}", 9 * USEC_PER_SEC);
+    assert_null(action_find(claiming, "do", "fence.drain"));
+    json_decref(change(c, ENDED("host1", ""), 9 * USEC_PER_SEC));
+    json_decref(done(c, CLAIM, OK, 9 * USEC_PER_SEC));
+    _cleanup_json_ json_t *killing = actions_of(c, "{\"ev\":\"tick\"}", 15 * USEC_PER_SEC);
+    assert_null(action_find(killing, "do", "fence.drain"));
+    _cleanup_json_ json_t *after = done(c, KILL, TIMEOUT, 19 * USEC_PER_SEC);
+    assert_non_null(action_find(after, "do", "fence.drain"));
+}
+
 static void nor_is_it_ended_before_three_seconds_or_a_whole_try(void **state)
 {
     _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
@@ -254,10 +269,14 @@ static void it_is_started_after_the_fence_and_told_of_until_all_is_whole(void **
     json_decref(change(c, LISTS("host2", "3"), 71 * USEC_PER_SEC));
     pass(c, 72, 110);
     assert_false(is_taken_away(c));
-    json_decref(change(c, LISTS("host2", "0"), 110 * USEC_PER_SEC));
-    pass(c, 111, 135);
+    json_decref(change(c, LISTS("host2", "0") "," ROW("seen/host3/gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}"),
+                       110 * USEC_PER_SEC));
+    pass(c, 111, 145);
     assert_false(is_taken_away(c));
-    pass(c, 136, 145);
+    json_decref(change(c, ROW("seen/host3/gluster", "{\"ready\":true,\"bricks\":{\"vms\":true}}"), 145 * USEC_PER_SEC));
+    pass(c, 146, 170);
+    assert_false(is_taken_away(c));
+    pass(c, 171, 180);
     assert_true(is_taken_away(c));
 }
 
@@ -321,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_ends_by_a_commit_that_compares_what_it_rests_on),
         cmocka_unit_test(the_next_drain_waits_until_all_may_know_that_it_has_ended),
+        cmocka_unit_test(no_drain_is_tried_while_it_is_being_ended),
         cmocka_unit_test(nor_is_it_ended_before_three_seconds_or_a_whole_try),
         cmocka_unit_test(each_try_to_end_it_has_its_own_commit),
         cmocka_unit_test(it_runs_on_where_the_others_do_not_do_without_it),

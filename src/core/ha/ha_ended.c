@@ -21,7 +21,7 @@
 #define REST_US (10 * USEC_PER_SEC)       /* starts have laundered, and the blame of this copy is on the others' disks */
 #define START_AGAIN_US (30 * USEC_PER_SEC)
 #define WHOLE_US (30 * USEC_PER_SEC)      /* three looks of others, OBSERVE_POOL_US */
-#define BRICKS_MIN 3
+#define BRICKS_MIN 3                      /* another one of them has the data */
 #define ONCE (UINT64_MAX / 2)
 
 /* A brick of this host that holds up the fence of a host. */
@@ -93,17 +93,14 @@ static bool does_without(const struct stuck *s)
     _cleanup_free_ char *use = str_printf(KEY_USE "pool/%s", s->pool);
     const struct record *used = world_record(&s->c->world, use);
     const json_t *bricks = json_object_get(s->record, "bricks");
-    size_t copies = 0;
     size_t i;
     json_t *brick;
     bool does = json_array_size(bricks) >= BRICKS_MIN && str_eq(json_text_of(s->record, "state"), "ready") &&
                 (!used || core_is_past(s->c, used->changed_us + USE_US));
     json_array_foreach(bricks, i, brick) {
-        const char *host = json_text_of(brick, "host");
-        does = does && is_good(s->c, s->pool, host);
-        copies += !str_eq(host, s->c->host) && str_eq(json_text_of(brick, "role"), "data");
+        does = does && is_good(s->c, s->pool, json_text_of(brick, "host"));
     }
-    return does && copies > 0;
+    return does;
 }
 
 /* Is there no record, or one that this host made for the same? */
