@@ -690,11 +690,13 @@ static void watch_heal(struct sim *s, size_t host, const json_t *node)
 {
     struct sim_ha_host *h = ha_host(s, host);
     const char *state = json_text_of(node, "state");
+    bool was_away = h->is_away;
+    h->is_away = !str_eq(state, "online"); /* a brick alone may be away, too (case 19) */
     if (str_eq(state, "fencing")) {
         h->healed_at_us = UINT64_MAX;
     } else if (str_eq(state, "rejoining") && h->healed_at_us == UINT64_MAX && json_bool_of(node, "clean", false)) {
         h->healed_at_us = s->now_us + s->ha->heal_us;
-    } else if (str_eq(state, "online") && h->healed_at_us > s->now_us) {
+    } else if (was_away && !h->is_away && h->healed_at_us > s->now_us) {
         sim_violated(s, "I8: %s is a full member before it is healed", s->hosts[host].name);
     }
 }

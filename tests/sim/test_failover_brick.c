@@ -188,6 +188,100 @@ static void case_19_agents_that_crash_meanwhile_change_nothing(void **state)
     }
 }
 
+/* --- anything at once ----------------------------------------------------------------------- */
+
+static void restart_agent(struct sim *s, size_t host)
+{
+    if (s->hosts[host].is_up && !sim_ha_is_hung(s, host)) {
+        sim_kill_agent(s, host);
+        sim_start_agent(s, host);
+    }
+}
+
+static void hurt(struct sim *s)
+{
+    size_t host = (size_t)prng_below(&s->prng, s->hosts_n);
+    size_t brick = host % SIM_BRICKS;
+    switch (prng_below(&s->prng, 8)) {
+    case 0:
+        sim_ha_power_off(s, COMPUTE);
+        break;
+    case 1:
+        cut_off(s, COMPUTE);
+        break;
+    case 2:
+        sim_ha_power_off(s, host);
+        break;
+    case 3:
+        s->ha->hosts[brick].is_stuck = true;
+        break;
+    case 4:
+        sim_ha_crash_guard(s, host);
+        break;
+    case 5:
+        sim_ha_hang(s, host);
+        break;
+    case 6:
+        s->store_is_down = !s->store_is_down;
+        break;
+    default:
+        restart_agent(s, host);
+    }
+    s->ha->hosts[brick].is_wedged = s->ha->hosts[brick].is_wedged || prng_below(&s->prng, 2);
+}
+
+static void mend(struct sim *s)
+{
+    s->store_is_down = false;
+    sim_ha_heal(s);
+    for (size_t h = 0; h < s->hosts_n; h++) {
+        s->ha->hosts[h].is_stuck = s->ha->hosts[h].is_wedged = false;
+        sim_ha_resume(s, h);
+        sim_ha_power_on(s, h);
+    }
+}
+
+/* Commits that fail, answers that are lost, old lists and slow disks beside it; S1 and S3 after every event. */
+static uint64_t run_anything(int i)
+{
+    struct fix f;
+    begin_with_compute_host(&f, i);
+    struct sim *s = &f.s;
+    s->fail_percent = 10;
+    s->lost_percent = 5;
+    s->stale_percent = 20;
+    s->ha->loss_percent = 5;
+    s->ha->slow_percent = 1;
+    s->ha->heal_us = prng_below(&s->prng, 20 * USEC_PER_SEC);
+    for (int round = 0; round < 3; round++) {
+        for (size_t k = 0; k < 1 + prng_below(&s->prng, 3); k++) {
+            hurt(s);
+            sim_run(s, prng_below(&s->prng, 15 * USEC_PER_SEC));
+        }
+        mend(s);
+        sim_run(s, prng_below(&s->prng, 90 * USEC_PER_SEC));
+    }
+    s->fail_percent = s->lost_percent = s->stale_percent = s->ha->loss_percent = s->ha->slow_percent = 0;
+    all_is_well_again(&f);
+    if (!kit_until(s, is_whole_again, NULL, KIT_LIMIT_US)) {
+        fail_msg("seed %llu: a brick does not come back", (unsigned long long)s->seed);
+    }
+    uint64_t ended = s->ha->ended;
+    end(&f);
+    return ended;
+}
+
+static void case_19_with_anything_at_once_stays_safe_and_comes_to_rest(void **state)
+{
+    uint64_t ended = 0;
+    int n = kit_schedules(40);
+    for (int i = 0; i < n; i++) {
+        ended += run_anything(i);
+    }
+    print_message("# %d schedules, %llu bricks ended\n", n, (unsigned long long)ended);
+    assert_true(ended > 0 || n < 40);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +292,7 @@ int main(void)
         cmocka_unit_test(case_19_a_brick_that_does_not_end_proves_nothing),
         cmocka_unit_test(case_19_a_brick_that_does_not_end_is_left_out_with_its_host),
         cmocka_unit_test(case_19_agents_that_crash_meanwhile_change_nothing),
+        cmocka_unit_test(case_19_with_anything_at_once_stays_safe_and_comes_to_rest),
     };
     if (getenv("MORTAR_ONLY")) {
         cmocka_set_test_filter(getenv("MORTAR_ONLY"));
