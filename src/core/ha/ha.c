@@ -324,6 +324,7 @@ bool ha_is_my_turn(struct core *c, const char *what)
 
 void ha_plan(struct core *c)
 {
+    basis_run(c, PLAN_HA_ENDED, ha_plan_ended); /* before the next drain is asked for */
     if (ha_is_used(c) && node_get(c, c->host)) {
         basis_run(c, PLAN_HA_GUARD, ha_plan_guard);
         basis_run(c, PLAN_HA_FENCE, ha_plan_fence);
@@ -336,6 +337,5 @@ void ha_plan(struct core *c)
     } else {
         basis_run(c, PLAN_HA_OFF, ha_plan_off);
     }
-    basis_run(c, PLAN_HA_ENDED, ha_plan_ended);
     forget_clocks(c);
 }

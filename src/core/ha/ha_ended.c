@@ -129,6 +129,13 @@ static bool is_claimed(struct stuck *s, const char *id)
     return false;
 }
 
+static void forget_ended(struct core *c, const char *pool, struct commit *t)
+{
+    _cleanup_free_ char *id = str_printf("ha/unend/%s", pool);
+    commit_del(c, t, KEY_ENDED, pool);
+    (void)commit_try(c, id, t);
+}
+
 /* From here on starts leave it out, and only then is the next drain worth anything. */
 static void put_ended(struct stuck *s)
 {
@@ -154,6 +161,17 @@ static void put_ended(struct stuck *s)
     (void)commit_try(c, id, &t);
 }
 
+/* It has proved it after all, and runs: another pool's brick here is in the way. */
+static void take_back(struct stuck *s)
+{
+    struct commit t = commit_new();
+    if (pool_ended_brick(s->c, s->pool) && is_free(s)) {
+        forget_ended(s->c, s->pool, &t);
+    } else {
+        commit_drop(&t);
+    }
+}
+
 static void end_brick(struct stuck *s)
 {
     struct core *c = s->c;
@@ -163,6 +181,8 @@ static void end_brick(struct stuck *s)
     if (act_has_succeeded(c, kill)) {
         if (json_bool_of(act_find(c, kill)->result, "ended", false)) {
             put_ended(s);
+        } else {
+            take_back(s);
         }
         return;
     }
@@ -182,14 +202,26 @@ static void end_brick(struct stuck *s)
     }
 }
 
+/* It has ended, and the record does not say so yet: an acknowledgement would come before. */
+static bool is_to_be_told(const struct core *c, const char *foe, uint64_t inc, const char *pool)
+{
+    _cleanup_free_ char *kill = str_printf("ha/fence/%s/%llu/kill/%s", foe, (unsigned long long)inc, pool);
+    const json_t *record = pool_ended_brick(c, pool);
+    return act_has_succeeded(c, kill) && json_bool_of(act_find(c, kill)->result, "ended", false) &&
+           str_eq(json_text_of(record, "host"), c->host) && !json_bool_of(record, "ended", false);
+}
+
 bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc)
 {
-    _cleanup_free_ char *claims = str_printf("ha/fence/%s/%llu/claim/", foe, (unsigned long long)inc);
-    bool is_ending = act_has_any(c, claims);
+    static const char *const steps[] = {"claim", "kill"};
+    bool is_ending = false;
     for (struct world_iter it = {0}; !is_ending && world_next(&c->world, KEY_POOL, &it);) {
-        _cleanup_free_ char *kill = str_printf("ha/fence/%s/%llu/kill/%s", foe, (unsigned long long)inc, it.name);
-        const struct attempt *a = act_find(c, kill);
-        is_ending = a && a->in_flight;
+        for (size_t i = 0; i < ELEMENTS(steps) && !is_ending; i++) {
+            _cleanup_free_ char *id = str_printf("ha/fence/%s/%llu/%s/%s", foe, (unsigned long long)inc, steps[i], it.name);
+            const struct attempt *a = act_find(c, id);
+            is_ending = a && a->in_flight;
+        }
+        is_ending = is_ending || is_to_be_told(c, foe, inc, it.name);
     }
     return is_ending;
 }
@@ -200,13 +232,6 @@ static bool is_fence_over(const struct core *c, const json_t *ended)
 {
     const json_t *foe = node_get(c, json_text_of(ended, "foe"));
     return !str_eq(json_text_of(foe, "state"), "fencing") || json_u64_of(foe, "inc", 0) != json_u64_of(ended, "inc", 0);
-}
-
-static void forget_ended(struct core *c, const char *pool, struct commit *t)
-{
-    _cleanup_free_ char *id = str_printf("ha/unend/%s", pool);
-    commit_del(c, t, KEY_ENDED, pool);
-    (void)commit_try(c, id, t);
 }
 
 /* By a look at glusterd that began after the start: one of before saw another process, or none. */
@@ -262,7 +287,7 @@ static void plan_back(struct core *c, const char *pool, const json_t *ended)
 
 void ha_plan_ended(struct core *c)
 {
-    bool may_end = ha_is_fencer(c, c->host) && node_is_online(node_get(c, c->host));
+    bool may_end = ha_is_fencer(c, c->host);
     for (struct world_iter foe = {0}; may_end && world_next(&c->world, KEY_NODE, &foe);) {
         for (struct world_iter it = {0}; str_eq(json_text_of(foe.value, "state"), "fencing") &&
                                          world_next(&c->world, KEY_POOL, &it);) {
