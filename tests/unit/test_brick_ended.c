@@ -347,10 +347,12 @@ static void its_end_and_return_are_events(void **state)
     assert_string_equal(json_text_of(json_array_get(c->events, n - 1), "text"), "the brick of pool 'vms' on host1 is whole again");
 }
 
+#define HOST2_IS_DOWN ROW("seen/host2/gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}")
+
 static void a_start_asks_it_for_nothing(void **state)
 {
-    _cleanup_(core_freep) struct core *ends = cut(ENDED("host2", ""));
-    _cleanup_(core_freep) struct core *ended = cut(ENDED("host2", ",\"ended\":true"));
+    _cleanup_(core_freep) struct core *ends = cut(ENDED("host2", "") "," HOST2_IS_DOWN);
+    _cleanup_(core_freep) struct core *ended = cut(ENDED("host2", ",\"ended\":true") "," HOST2_IS_DOWN);
     _cleanup_json_ json_t *three = vm_clean_args(ends, "db1");
     _cleanup_json_ json_t *two = vm_clean_args(ended, "db1");
     const json_t *bricks = json_object_get(two, "bricks");
@@ -358,6 +360,14 @@ static void a_start_asks_it_for_nothing(void **state)
     assert_int_equal(json_array_size(bricks), 2);
     assert_string_equal(json_text_of(json_array_get(bricks, 1), "host"), "host3");
     assert_int_equal(json_u64_of(json_array_get(bricks, 1), "index", 0), 2);
+}
+
+/* Somebody has started it by hand, or it is just coming back: it takes part in each write, and lists what the others do not. */
+static void a_start_asks_one_that_runs_again(void **state)
+{
+    _cleanup_(core_freep) struct core *runs = cut(ENDED("host2", ",\"ended\":true"));
+    _cleanup_json_ json_t *three = vm_clean_args(runs, "db1");
+    assert_int_equal(json_array_size(json_object_get(three, "bricks")), 3);
 }
 
 int main(void)
@@ -378,6 +388,7 @@ int main(void)
         cmocka_unit_test(all_are_told_what_happens_to_it_and_what_to_do),
         cmocka_unit_test(its_end_and_return_are_events),
         cmocka_unit_test(a_start_asks_it_for_nothing),
+        cmocka_unit_test(a_start_asks_one_that_runs_again),
     };
     return cmocka_run_group_tests_name("brick_ended", tests, NULL, NULL);
 }

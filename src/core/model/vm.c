@@ -302,8 +302,10 @@ json_t *vm_clean_args(const struct core *c, const char *name)
     json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
         const json_t *node = node_get(c, json_text_of(brick, "host"));
         /* One that was ended has nothing that the others do not list: a write follows its marks on all bricks that
-         * live. Its disk may hang, and who asks it would wait. */
-        bool is_ended = pool_brick_is_ended(c, json_text_of(pool, "name"), json_text_of(brick, "host"));
+         * live. Its disk may hang, and who asks it would wait. Whoever has started it again: then it counts. */
+        const char *host = json_text_of(brick, "host");
+        const char *name_of_pool = json_text_of(pool, "name");
+        bool is_ended = pool_brick_is_ended(c, name_of_pool, host) && !pool_brick_is_online(c, name_of_pool, host);
         if (node_may_run_vms(node) && !is_ended) {
             json_array_append_new(bricks, json_pack("{s:O,s:O,s:I,s:O}", "host",
                                                     json_object_get(brick, "host"), "mgmt",
