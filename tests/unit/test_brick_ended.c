@@ -75,7 +75,7 @@ static struct core *cut(const char *more)
     return c;
 }
 
-#define NOTHING_ELSE NODE_IS("host5", "compute", "online", "1")
+#define NOTHING_ELSE ROW("silent/host1", "{\"hosts\":[\"host4\"],\"inc\":1}")
 
 static json_t *drain_fails(struct core *c, uint64_t at_us)
 {
@@ -115,8 +115,42 @@ static void it_ends_by_a_commit_that_compares_what_it_rests_on(void **state)
     const json_t *args = action_args(kills, KILL);
     assert_string_equal(json_text_of(args, "volume"), "vms");
     assert_string_equal(json_text_of(json_object_get(args, "brick"), "host"), "host1");
-    assert_int_equal(json_u64_of(args, "until_us", 0), 15300 * USEC_PER_MSEC);
+    assert_int_equal(json_u64_of(args, "until_us", 0), 15200 * USEC_PER_MSEC); /* of what the commit compared */
     assert_null(action_find(kills, "do", "fence.drain"));
+}
+
+/* The store was slow: what the commit compared is as old as the question. */
+static void an_old_claim_ends_nothing(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
+    json_decref(change(c, ENDED("host1", ""), 6 * USEC_PER_SEC));
+    _cleanup_json_ json_t *late = done(c, CLAIM, OK, 15300 * USEC_PER_MSEC);
+    assert_null(action_of(late, KILL));
+    assert_non_null(action_of(late, CLAIM));
+}
+
+/* The fence's table was found gone. */
+static void cut_again(struct core *c, uint64_t at_us)
+{
+    static const char gone[] = "\"result\":{\"open\":{\"host2\":1,\"host3\":1},\"changed\":true}";
+    json_decref(actions_of(c, "{\"ev\":\"table\"}", at_us));
+    assert_true(act_find(c, "ha/table")->in_flight);
+    json_decref(done(c, "ha/table", gone, at_us));
+    assert_true(act_find(c, FENCE "cut")->in_flight);
+    json_decref(done(c, FENCE "cut", OK, at_us));
+}
+
+static void a_drain_of_before_the_last_cut_ends_nothing(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    cut_again(c, 4 * USEC_PER_SEC);
+    json_decref(actions_of(c, "{\"ev\":\"tick\"}", 5 * USEC_PER_SEC));
+    _cleanup_json_ json_t *old = drain_fails(c, 8 * USEC_PER_SEC);
+    assert_null(action_of(old, CLAIM));
+    assert_non_null(action_find(old, "do", "fence.drain"));
+    _cleanup_json_ json_t *next = drain_fails(c, 11 * USEC_PER_SEC);
+    assert_non_null(action_of(next, CLAIM));
 }
 
 static void the_next_drain_waits_until_all_may_know_that_it_has_ended(void **state)
@@ -374,6 +408,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_ends_by_a_commit_that_compares_what_it_rests_on),
+        cmocka_unit_test(an_old_claim_ends_nothing),
+        cmocka_unit_test(a_drain_of_before_the_last_cut_ends_nothing),
         cmocka_unit_test(the_next_drain_waits_until_all_may_know_that_it_has_ended),
         cmocka_unit_test(no_drain_is_tried_while_it_is_being_ended),
         cmocka_unit_test(a_commit_that_comes_to_nothing_does_not_hold_the_drain_back),

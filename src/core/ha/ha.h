@@ -146,6 +146,8 @@ const char *ha_unsettled_word(const struct core *c, const char *host);
  * take each other's dumps
  */
 bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc);
+/** ha_forget_spared - who proved it at the last look has to prove it once more: this fence was cut again. What has ended stays so */
+void ha_forget_spared(struct core *c, const char *foe, uint64_t inc);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 

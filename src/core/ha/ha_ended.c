@@ -16,7 +16,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 
-#define ACT_WITHIN_US (10 * USEC_PER_SEC) /* of the commit: later nothing is ended, what it compared is old */
+#define ACT_WITHIN_US (10 * USEC_PER_SEC) /* since the commit was asked for: later nothing is ended, what it compared is old */
 #define USE_US (15 * USEC_PER_SEC)        /* plan_port.c ends a brick so long after its claim at most */
 #define REST_US (10 * USEC_PER_SEC)       /* starts have laundered, and the blame of this copy is on the others' disks */
 #define START_AGAIN_US (30 * USEC_PER_SEC)
@@ -65,7 +65,8 @@ static void compare_bricks(struct core *c, struct commit *t, const char *pool, c
     }
 }
 
-/* Cut off, and not drained: since HA_ACK_US, and a whole try has failed. While one runs nothing is ended: it may succeed. */
+/* Cut off, and not drained: since HA_ACK_US, and a whole try has failed that began after the cut, which may have been made
+ * once more. While one runs nothing is ended: it may succeed. */
 static bool cannot_prove(const struct stuck *s)
 {
     _cleanup_free_ char *cut = id_of(s, "cut", "");
@@ -75,7 +76,8 @@ static bool cannot_prove(const struct stuck *s)
     if (!act_has_succeeded(s->c, cut) || act_has_succeeded(s->c, id)) {
         return false;
     }
-    return ha_since_us(s->c, clock) >= HA_ACK_US && drain && drain->fails && !drain->in_flight;
+    return ha_since_us(s->c, clock) >= HA_ACK_US && drain && drain->fails && !drain->in_flight &&
+           drain->started_us >= act_find(s->c, cut)->started_us;
 }
 
 static bool is_good(struct core *c, const char *pool, const char *host)
@@ -111,14 +113,19 @@ static bool is_free(const struct stuck *s)
                       json_u64_of(ended, "inc", 0) == s->inc);
 }
 
+/* Until when may be done what the commit allows? Counted from the question: what it compared may be as old as that. */
+static uint64_t claimed_until_us(const struct core *c, const char *id)
+{
+    return act_find(c, id)->started_us + ACT_WITHIN_US;
+}
+
 static bool is_claimed(struct stuck *s, const char *id)
 {
     struct core *c = s->c;
-    struct commit t = commit_new();
-    if (act_has_succeeded(c, id)) {
-        commit_drop(&t);
-        return true;
+    if (act_has_succeeded(c, id) && !core_is_past(c, claimed_until_us(c, id))) {
+        return pool_ended_brick(c, s->pool);
     }
+    struct commit t = commit_new();
     compare_bricks(c, &t, s->pool, s->record);
     commit_guard(c, &t, KEY_NODE, s->foe);
     commit_guard(c, &t, KEY_USE "pool/", s->pool);
@@ -194,10 +201,9 @@ static void end_brick(struct stuck *s)
         return;
     }
     if (is_claimed(s, claim)) {
-        uint64_t until_us = core_time_us(c) + ACT_WITHIN_US;
         (void)act_try(c, kill, "brick.end",
                       json_pack("{s:s,s:s,s:O,s:I}", "host", s->foe, "volume", s->pool, "brick",
-                                pool_brick_of(s->record, c->host), "until_us", (json_int_t)until_us), ONCE);
+                                pool_brick_of(s->record, c->host), "until_us", (json_int_t)claimed_until_us(c, claim)), ONCE);
         act_forget(c, claim);
     }
 }
@@ -224,6 +230,25 @@ bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc)
         is_ending = is_ending || is_to_be_told(c, foe, inc, it.name);
     }
     return is_ending;
+}
+
+/* Did @kill find that the brick could prove it after all? */
+static bool has_spared(const struct core *c, const char *kill)
+{
+    return act_has_succeeded(c, kill) && !json_bool_of(act_find(c, kill)->result, "ended", true);
+}
+
+void ha_forget_spared(struct core *c, const char *foe, uint64_t inc)
+{
+    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
+        struct stuck s = {c, foe, inc, it.name, it.value};
+        _cleanup_free_ char *claim = id_of(&s, "claim/", it.name);
+        _cleanup_free_ char *kill = id_of(&s, "kill/", it.name);
+        act_forget(c, claim);
+        if (has_spared(c, kill)) {
+            (void)smap_del(&c->attempts, kill); /* not those of pools whose names begin so */
+        }
+    }
 }
 
 /* --- and back ------------------------------------------------------------------------------- */
