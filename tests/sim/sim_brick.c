@@ -222,7 +222,20 @@ void sim_brick_done(struct sim *s)
     free(s->ha->writers);
 }
 
-const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action)
+/* What a drain that has succeeded says of each volume here. */
+static json_t *proofs(const struct sim *s, size_t host, const json_t *args)
+{
+    json_t *all = json_array();
+    size_t i;
+    json_t *v;
+    json_array_foreach(json_object_get(args, "volumes"), i, v) {
+        json_array_append_new(all, json_pack("{s:O,s:b}", "volume", json_object_get(v, "volume"), "running",
+                                             !ha_host(s, host)->has_no_brick));
+    }
+    return all;
+}
+
+const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action, json_t *event)
 {
     const json_t *args = json_object_get(action, "args");
     size_t foe = sim_host_index(s, json_text_of(args, "host"));
@@ -230,6 +243,7 @@ const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action)
     sim_note(s, "%s drains %s: %u", s->hosts[host].name, s->hosts[foe].name, b->queued[foe] + b->ending);
     uint64_t until_us = json_u64_of(action, "until_us", s->now_us + DRAIN_US);
     if ((!b->queued[foe] && !b->ending) || s->mutant == SIM_NO_DRAIN) {
+        json_object_set_new(event, "result", proofs(s, host, args));
         return NULL;
     }
     if (s->now_us >= until_us) {

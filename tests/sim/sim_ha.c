@@ -491,7 +491,7 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
     } else if (str_eq(what, "fence.cut")) {
         *ret_bad = model_cut(s, host, args);
     } else if (str_eq(what, "fence.drain")) {
-        *ret_bad = sim_brick_drain(s, host, action);
+        *ret_bad = sim_brick_drain(s, host, action, event);
     } else if (str_eq(what, "guard.configure")) {
         *ret_bad = model_configure(s, host, args, event);
     } else if (str_eq(what, "guard.deny")) {

@@ -36,8 +36,8 @@ void sim_ha_check_right(struct sim *s, size_t host);
 /** sim_brick_start - guests of @host begin to write */
 void sim_brick_start(struct sim *s, size_t host);
 void sim_brick_done(struct sim *s);
-/** sim_brick_drain - "fence.drain". Return: NULL, SIM_LATER, or the name of the error after a while */
-const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action);
+/** sim_brick_drain - "fence.drain". Return: NULL (@event gets the result), SIM_LATER, or the name of the error after a while */
+const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action, json_t *event);
 /** sim_brick_end - "host.end_bricks". Return: NULL, or the error's name while a thread does not end */
 const char *sim_brick_end(struct sim *s, size_t host);
 /** sim_brick_end_stuck - "brick.end". Return: NULL (@event gets the result), or the error's name while a thread does not end */

@@ -58,6 +58,7 @@ static json_t *done(struct core *c, const char *id, const char *more, uint64_t a
 }
 
 #define OK "\"result\":{}"
+#define DRAINED(running) "\"result\":[{\"volume\":\"vms\",\"running\":" running "}]"
 #define TIMEOUT "\"error\":{\"name\":\"call.timeout\",\"message\":\"still 4 operations\"}"
 
 /* host1 as it has cut host4 off, which has no brick, at 2 s; @more: what is not well by then */
@@ -153,20 +154,84 @@ static void a_drain_of_before_the_last_cut_ends_nothing(void **state)
     assert_non_null(action_of(next, CLAIM));
 }
 
-static void the_next_drain_waits_until_all_may_know_that_it_has_ended(void **state)
+static void asked_to_end(struct core *c, const char *result)
 {
-    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
     json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
     json_decref(change(c, ENDED("host1", ""), 5250 * USEC_PER_MSEC));
     json_decref(done(c, CLAIM, OK, 5250 * USEC_PER_MSEC));
-    _cleanup_json_ json_t *said = done(c, KILL, "\"result\":{\"ended\":true}", 5300 * USEC_PER_MSEC);
-    const json_t *puts = json_object_get(action_args(said, "ha/put-ended/vms"), "puts");
-    assert_true(json_bool_of(json_object_get(puts, "/mortar/v1/ended/vms"), "ended", false));
-    assert_null(action_find(said, "do", "fence.drain"));
-    _cleanup_json_ json_t *later = actions_of(c, "{\"ev\":\"tick\"}", 12 * USEC_PER_SEC);
-    assert_null(action_find(later, "do", "fence.drain"));
-    _cleanup_json_ json_t *next = change(c, ENDED("host1", ",\"ended\":true"), 12100 * USEC_PER_MSEC);
-    assert_non_null(action_find(next, "do", "fence.drain"));
+    json_decref(done(c, KILL, result, 5300 * USEC_PER_MSEC));
+}
+
+/* It had proved it at the second look, and must prove it again: what came through since may not leave it. */
+static void a_brick_that_had_proved_it_before_the_last_cut_may_be_ended(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    asked_to_end(c, "\"result\":{\"ended\":false}");
+    json_decref(done(c, FENCE "drain", DRAINED("true"), 5400 * USEC_PER_MSEC));
+    json_decref(done(c, "ha/unend/vms", OK, 5500 * USEC_PER_MSEC));
+    json_decref(actions_of(c, "{\"ev\":\"watch\",\"revision\":5600,\"puts\":[],\"dels\":[\"/mortar/v1/ended/vms\"]}",
+                           5600 * USEC_PER_MSEC));
+    cut_again(c, 6 * USEC_PER_SEC);
+    json_decref(actions_of(c, "{\"ev\":\"tick\"}", 6050 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *actions = drain_fails(c, 9100 * USEC_PER_MSEC);
+    assert_non_null(action_of(actions, CLAIM));
+}
+
+static void one_that_has_ended_is_not_ended_twice(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    asked_to_end(c, "\"result\":{\"ended\":true}");
+    json_decref(done(c, FENCE "drain", DRAINED("false"), 5400 * USEC_PER_MSEC));
+    cut_again(c, 6 * USEC_PER_SEC);
+    assert_true(act_has_succeeded(c, KILL));
+}
+
+#define DENIED                                                                                                                  \
+    "{\"ev\":\"guard\",\"status\":{\"instance\":\"g\",\"peers\":{\"host4\":{\"denied_inc\":1,\"denial_over\":true}}}}"
+
+static bool tells_that_it_has_ended(const json_t *actions)
+{
+    const json_t *puts = json_object_get(action_args(actions, "ha/put-ended/vms"), "puts");
+    return json_bool_of(json_object_get(puts, "/mortar/v1/ended/vms"), "ended", false);
+}
+
+/* Another try of the drain finds it gone. Whoever reads the acknowledgement may know by then which brick is not asked. */
+static void that_it_has_ended_is_told_when_a_drain_says_so_and_then_acknowledged(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(actions_of(c, DENIED, 5 * USEC_PER_SEC));
+    asked_to_end(c, "\"result\":{\"ended\":true}");
+    assert_true(act_find(c, FENCE "drain")->in_flight);
+    assert_null(act_find(c, "ha/put-ended/vms"));
+    _cleanup_json_ json_t *gone = done(c, FENCE "drain", DRAINED("false"), 5400 * USEC_PER_MSEC);
+    assert_true(tells_that_it_has_ended(gone));
+    assert_null(action_of(gone, FENCE "ack"));
+    json_decref(change(c, ENDED("host1", ",\"ended\":true"), 5500 * USEC_PER_MSEC));
+    assert_true(act_find(c, FENCE "ack")->in_flight);
+}
+
+/* The agent that ended it is no more: what it did is in the record, and the drain sees the rest. */
+static void an_agent_that_did_not_end_it_tells_that_it_has_ended(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(ENDED("host1", ""));
+    json_decref(actions_of(c, DENIED, 3 * USEC_PER_SEC));
+    _cleanup_json_ json_t *gone = done(c, FENCE "drain", DRAINED("false"), 4 * USEC_PER_SEC);
+    assert_true(tells_that_it_has_ended(gone));
+    assert_null(action_of(gone, FENCE "ack"));
+}
+
+static void a_brick_that_does_not_run_and_was_not_to_end_is_not_told_of(void **state)
+{
+    static const char *const others[] = {NOTHING_ELSE, ENDED("host2", ""),
+        ROW("ended/vms", "{\"host\":\"host1\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"another\"}"),
+        ROW("ended/vms", "{\"host\":\"host1\",\"foe\":\"host5\",\"inc\":1,\"uuid\":\"u-vms\"}")};
+    for (size_t i = 0; i < ELEMENTS(others); i++) {
+        _cleanup_(core_freep) struct core *c = cut(others[i]);
+        json_decref(actions_of(c, DENIED, 3 * USEC_PER_SEC));
+        _cleanup_json_ json_t *gone = done(c, FENCE "drain", DRAINED("false"), 4 * USEC_PER_SEC);
+        assert_false(tells_that_it_has_ended(gone));
+        assert_non_null(action_of(gone, FENCE "ack"));
+    }
 }
 
 /* Two tries at once would take each other's dumps. */
@@ -199,13 +264,11 @@ static void a_commit_that_comes_to_nothing_does_not_hold_the_drain_back(void **s
 static void a_brick_that_proves_it_after_all_is_not_told_of(void **state)
 {
     _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
-    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
-    json_decref(change(c, ENDED("host1", ""), 5250 * USEC_PER_MSEC));
-    json_decref(done(c, CLAIM, OK, 5250 * USEC_PER_MSEC));
-    _cleanup_json_ json_t *said = done(c, KILL, "\"result\":{\"ended\":false}", 5300 * USEC_PER_MSEC);
-    const json_t *dels = json_object_get(action_args(said, "ha/unend/vms"), "dels");
+    asked_to_end(c, "\"result\":{\"ended\":false}");
+    _cleanup_json_ json_t *runs = done(c, FENCE "drain", DRAINED("true"), 5400 * USEC_PER_MSEC);
+    const json_t *dels = json_object_get(action_args(runs, "ha/unend/vms"), "dels");
     assert_string_equal(json_string_value(json_array_get(dels, 0)), "/mortar/v1/ended/vms");
-    assert_null(action_of(said, "ha/put-ended/vms"));
+    assert_null(action_of(runs, "ha/put-ended/vms"));
 }
 
 static void nor_is_it_ended_before_three_seconds_or_a_whole_try(void **state)
@@ -410,7 +473,11 @@ int main(void)
         cmocka_unit_test(it_ends_by_a_commit_that_compares_what_it_rests_on),
         cmocka_unit_test(an_old_claim_ends_nothing),
         cmocka_unit_test(a_drain_of_before_the_last_cut_ends_nothing),
-        cmocka_unit_test(the_next_drain_waits_until_all_may_know_that_it_has_ended),
+        cmocka_unit_test(a_brick_that_had_proved_it_before_the_last_cut_may_be_ended),
+        cmocka_unit_test(one_that_has_ended_is_not_ended_twice),
+        cmocka_unit_test(that_it_has_ended_is_told_when_a_drain_says_so_and_then_acknowledged),
+        cmocka_unit_test(an_agent_that_did_not_end_it_tells_that_it_has_ended),
+        cmocka_unit_test(a_brick_that_does_not_run_and_was_not_to_end_is_not_told_of),
         cmocka_unit_test(no_drain_is_tried_while_it_is_being_ended),
         cmocka_unit_test(a_commit_that_comes_to_nothing_does_not_hold_the_drain_back),
         cmocka_unit_test(a_brick_that_proves_it_after_all_is_not_told_of),

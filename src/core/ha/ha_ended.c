@@ -105,12 +105,13 @@ static bool does_without(const struct stuck *s)
     return does;
 }
 
-/* Is there no record, or one that this host made for the same? */
-static bool is_free(const struct stuck *s)
+/* The record of the pool, if this host made it for this fence; else NULL. */
+static const json_t *own_record(const struct stuck *s)
 {
     const json_t *ended = pool_ended_brick(s->c, s->pool);
-    return !ended || (str_eq(json_text_of(ended, "host"), s->c->host) && str_eq(json_text_of(ended, "foe"), s->foe) &&
-                      json_u64_of(ended, "inc", 0) == s->inc);
+    bool is_own = str_eq(json_text_of(ended, "host"), s->c->host) && str_eq(json_text_of(ended, "foe"), s->foe) &&
+                  json_u64_of(ended, "inc", 0) == s->inc;
+    return is_own ? ended : NULL;
 }
 
 /* Until when may be done what the commit allows? Counted from the question: what it compared may be as old as that. */
@@ -123,7 +124,7 @@ static bool is_claimed(struct stuck *s, const char *id)
 {
     struct core *c = s->c;
     if (act_has_succeeded(c, id) && !core_is_past(c, claimed_until_us(c, id))) {
-        return pool_ended_brick(c, s->pool);
+        return own_record(s);
     }
     struct commit t = commit_new();
     compare_bricks(c, &t, s->pool, s->record);
@@ -143,39 +144,54 @@ static void forget_ended(struct core *c, const char *pool, struct commit *t)
     (void)commit_try(c, id, t);
 }
 
-/* From here on starts leave it out, and only then is the next drain worth anything. */
+/* From here on starts leave it out, and the fence is acknowledged. */
 static void put_ended(struct stuck *s)
 {
     struct core *c = s->c;
-    const json_t *ended = pool_ended_brick(c, s->pool);
     _cleanup_free_ char *id = str_printf("ha/put-ended/%s", s->pool);
-    _cleanup_free_ char *drain = id_of(s, "drain", "");
-    _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
-    const struct attempt *last = act_find(c, drain);
-    if (!ended || !is_free(s)) {
-        return;
-    }
-    if (json_bool_of(ended, "ended", false)) {
-        if (last && last->started_us <= act_find(c, kill)->started_us) {
-            act_end_backoffs(c, drain, last->error.code);
-        }
-        return;
-    }
-    json_t *next = json_deep_copy(ended);
+    json_t *next = json_deep_copy(own_record(s));
     struct commit t = commit_new();
     json_object_set_new(next, "ended", json_true());
     commit_put(c, &t, KEY_ENDED, s->pool, next);
     (void)commit_try(c, id, &t);
 }
 
-/* It has proved it after all, and runs: another pool's brick here is in the way. */
-static void take_back(struct stuck *s)
+/* Does a proof say of the brick of @pool that it @runs? An agent of before may have said nothing. */
+static bool is_told(const json_t *drained, const char *pool, bool runs)
 {
-    struct commit t = commit_new();
-    if (pool_ended_brick(s->c, s->pool) && is_free(s)) {
+    size_t i;
+    json_t *volume;
+    json_array_foreach(drained, i, volume) {
+        if (str_eq(json_text_of(volume, "volume"), pool)) {
+            return json_bool_of(volume, "running", !runs) == runs;
+        }
+    }
+    return false;
+}
+
+/* What has become of it the drain says, whoever ended it: the agent that was to may be no more. */
+static void settle(struct stuck *s)
+{
+    const json_t *record = own_record(s);
+    const json_t *drained = ha_drained(s->c, s->foe, s->inc);
+    if (!record || json_bool_of(record, "ended", false)) {
+        return;
+    }
+    if (is_told(drained, s->pool, false)) {
+        put_ended(s);
+    } else if (is_told(drained, s->pool, true)) { /* it has proved it after all: another pool's brick here was in the way */
+        struct commit t = commit_new();
         forget_ended(s->c, s->pool, &t);
-    } else {
-        commit_drop(&t);
+    }
+}
+
+/* What has just been ended, or has proved it at the second look, lets the drain succeed now. */
+static void drain_now(struct stuck *s, const struct attempt *kill)
+{
+    _cleanup_free_ char *id = id_of(s, "drain", "");
+    const struct attempt *last = act_find(s->c, id);
+    if (last && last->fails && last->started_us <= kill->started_us) {
+        act_end_backoffs(s->c, id, last->error.code);
     }
 }
 
@@ -185,18 +201,16 @@ static void end_brick(struct stuck *s)
     _cleanup_free_ char *claim = id_of(s, "claim/", s->pool);
     _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
     bool is_stuck = cannot_prove(s); /* asked for in each step: a clock */
+    settle(s);
     if (act_has_succeeded(c, kill)) {
-        if (json_bool_of(act_find(c, kill)->result, "ended", false)) {
-            put_ended(s);
-        } else {
-            take_back(s);
-        }
+        drain_now(s, act_find(c, kill));
         return;
     }
     if (!act_is_due(c, kill, ONCE)) {
         return;
     }
-    if (!is_stuck || c->store_is_lost || !is_free(s) || !does_without(s)) {
+    bool is_free = own_record(s) || !pool_ended_brick(c, s->pool);
+    if (!is_stuck || c->store_is_lost || !is_free || !does_without(s)) {
         act_forget(c, claim); /* what it compared is old by the time that this comes again */
         return;
     }
@@ -206,15 +220,6 @@ static void end_brick(struct stuck *s)
                                 pool_brick_of(s->record, c->host), "until_us", (json_int_t)claimed_until_us(c, claim)), ONCE);
         act_forget(c, claim);
     }
-}
-
-/* It has ended, and the record does not say so yet: an acknowledgement would come before. */
-static bool is_to_be_told(const struct core *c, const char *foe, uint64_t inc, const char *pool)
-{
-    _cleanup_free_ char *kill = str_printf("ha/fence/%s/%llu/kill/%s", foe, (unsigned long long)inc, pool);
-    const json_t *record = pool_ended_brick(c, pool);
-    return act_has_succeeded(c, kill) && json_bool_of(act_find(c, kill)->result, "ended", false) &&
-           str_eq(json_text_of(record, "host"), c->host) && !json_bool_of(record, "ended", false);
 }
 
 bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc)
@@ -227,9 +232,20 @@ bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc)
             const struct attempt *a = act_find(c, id);
             is_ending = a && a->in_flight;
         }
-        is_ending = is_ending || is_to_be_told(c, foe, inc, it.name);
     }
     return is_ending;
+}
+
+bool ha_is_untold(struct core *c, const char *foe, uint64_t inc)
+{
+    const json_t *drained = ha_drained(c, foe, inc);
+    bool is_untold = false;
+    for (struct world_iter it = {0}; !is_untold && world_next(&c->world, KEY_ENDED, &it);) {
+        const struct stuck s = {c, foe, inc, it.name, NULL};
+        const json_t *record = own_record(&s);
+        is_untold = record && !json_bool_of(record, "ended", false) && is_told(drained, it.name, false);
+    }
+    return is_untold;
 }
 
 /* Did @kill find that the brick could prove it after all? */

@@ -166,6 +166,13 @@ static bool is_drained(const struct foe *f)
            act_find(f->c, drain_id)->started_us >= act_find(f->c, cut_id)->started_us;
 }
 
+const json_t *ha_drained(struct core *c, const char *foe, uint64_t inc)
+{
+    const struct foe f = {c, foe, NULL, inc};
+    _cleanup_free_ char *id = id_of(&f, "drain");
+    return is_drained(&f) ? act_find(c, id)->result : NULL;
+}
+
 static uint64_t touched_us(const struct core *c)
 {
     return json_u64_of(smap_get(&c->seen, HA_TABLE_TOUCHED), "at_us", 0);
@@ -211,7 +218,7 @@ static void put_ack(struct foe *f, const char *instance)
     _cleanup_free_ char *mark = mark_of(f, c->host);
     _cleanup_free_ char *drained = id_of(f, "drain");
     _cleanup_free_ char *id = id_of(f, "ack");
-    if (world_get(&c->world, KEY_ACK, mark) || is_table_in_doubt(c)) {
+    if (world_get(&c->world, KEY_ACK, mark) || is_table_in_doubt(c) || ha_is_untold(c, f->name, f->inc)) {
         return;
     }
     struct commit t = commit_new();
