@@ -8,7 +8,7 @@
 #include "base/prng.h"
 #include "core/core.h"
 
-#define SIM_HOSTS_MAX 5
+#define SIM_HOSTS_MAX 6
 #define SIM_VMS_MAX 24
 
 /* Wrong turns of the design, taken by the harness instead of the core: each must be found by the

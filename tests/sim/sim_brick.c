@@ -289,11 +289,22 @@ const char *sim_brick_end(struct sim *s, size_t host)
     return s->mutant == SIM_KEEPS_BRICK ? NULL : end_process(s, host);
 }
 
+/* Which brick of a pool ends is decided by a compare. */
+static void check_alone(struct sim *s, size_t host)
+{
+    for (size_t b = 0; b < SIM_BRICKS; b++) {
+        if (b != host && ha_host(s, b)->has_no_brick) {
+            sim_violated(s, "I7: %s ends its brick while the one on %s does not run", s->hosts[host].name, s->hosts[b].name);
+        }
+    }
+}
+
 /* Alone, while its host is in good standing: what guests go on to write the others list, until it is back. */
 const char *sim_brick_end_stuck(struct sim *s, size_t host, json_t *event)
 {
     struct sim_ha_host *b = ha_host(s, host);
     if (!b->has_no_brick) {
+        check_alone(s, host);
         s->ha->ended++;
         b->healed_at_us = s->ha->heal_us ? UINT64_MAX : b->healed_at_us;
     }

@@ -26,11 +26,15 @@
 #define NODE_IS(name, role, state, inc)                                                                                         \
     ROW("node/" name, "{\"name\":\"" name "\",\"role\":\"" role "\",\"state\":\"" state "\",\"inc\":" inc ",\"boot_id\":\"b\","  \
         "\"mgmt\":\"10.0.0.9\",\"storage\":\"10.0.0.9\"}")
-#define LISTS(host, files) ROW("seen/" host "/pool/vms", "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "}}")
+#define SEES(host, files, up)                                                                                                   \
+    ROW("seen/" host "/pool/vms", "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "},\"mount\":{\"state\":"     \
+        "\"mounted\",\"quorum\":true,\"bricks_up\":" up "}}")
+#define LISTS(host, files) SEES(host, files, "7")
 #define ENDED(host, more) ROW("ended/vms", "{\"host\":\"" host "\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"u-vms\",\"at_ms\":7" more "}")
-#define OWN_LISTS(files)                                                                                                        \
+#define OWN_SEES(files, up)                                                                                                     \
     "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "},\"mount\":{\"state\":\"mounted\",\"quorum\":true,"         \
-    "\"bricks_up\":7}}"
+    "\"bricks_up\":" up "}}"
+#define OWN_LISTS(files) OWN_SEES(files, "7")
 
 /* Later records of a test have higher revisions than those of ROW. */
 static json_t *change(struct core *c, const char *rows, uint64_t at_us)
@@ -61,19 +65,28 @@ static json_t *done(struct core *c, const char *id, const char *more, uint64_t a
 #define DRAINED(running) "\"result\":[{\"volume\":\"vms\",\"running\":" running "}]"
 #define TIMEOUT "\"error\":{\"name\":\"call.timeout\",\"message\":\"still 4 operations\"}"
 
-/* host1 as it has cut host4 off, which has no brick, at 2 s; @more: what is not well by then */
-static struct core *cut(const char *more)
+#define ACK(host, drained) ROW("ack/host4/1/" host, "{\"instance\":\"g\",\"drained\":" drained "}")
+#define RUNS "[{\"volume\":\"other\",\"running\":false},{\"volume\":\"vms\",\"running\":true}]"
+#define BOTH_ACKED ACK("host2", RUNS) "," ACK("host3", RUNS)
+
+/* host1 as it has cut host4 off, which has no brick, at 2 s; @acks: the others'; @more: what is not well by then */
+static struct core *cut_with(const char *acks, const char *more)
 {
     struct core *c = well();
     see(c, "pool/vms", OWN_LISTS("0"));
     see(c, "ha/table", "{\"open\":{\"host2\":1,\"host3\":1,\"host4\":1}}");
     _cleanup_free_ char *rows = str_printf(
-        "%s,%s", POOL_IS("ready") "," LISTS("host2", "0") "," LISTS("host3", "0") "," NODE_IS("host4", "compute", "fencing", "1") ","
-        ROW("open/host1", "{\"hosts\":{\"host2\":1,\"host3\":1},\"instance\":\"i\"}") "," ROW("cut/host4/1/host3", "{}"), more);
+        "%s,%s,%s", POOL_IS("ready") "," LISTS("host2", "0") "," LISTS("host3", "0") "," NODE_IS("host4", "compute", "fencing", "1") ","
+        ROW("open/host1", "{\"hosts\":{\"host2\":1,\"host3\":1},\"instance\":\"i\"}") "," ROW("cut/host4/1/host3", "{}"), acks, more);
     json_decref(change(c, rows, 2 * USEC_PER_SEC));
     json_decref(done(c, FENCE "cut", OK, 2 * USEC_PER_SEC));
     assert_true(act_find(c, FENCE "drain")->in_flight);
     return c;
+}
+
+static struct core *cut(const char *more)
+{
+    return cut_with(BOTH_ACKED, more);
 }
 
 #define NOTHING_ELSE ROW("silent/host1", "{\"hosts\":[\"host4\"],\"inc\":1}")
@@ -99,7 +112,8 @@ static void it_ends_by_a_commit_that_compares_what_it_rests_on(void **state)
 {
     static const char *const keys[] = {"ended/vms",  "pool/vms",           "node/host1",         "node/host2",
                                        "node/host3", "node/host4",         "seen/host2/pool/vms", "seen/host3/pool/vms",
-                                       "use/pool/vms", "seen/host2/gluster", "seen/host3/gluster"};
+                                       "use/pool/vms", "seen/host2/gluster", "seen/host3/gluster", "ack/host4/1/host2",
+                                       "ack/host4/1/host3", "silent/host1", "silent/host2", "silent/host3"};
     _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
     _cleanup_json_ json_t *claims = drain_fails(c, 5200 * USEC_PER_MSEC);
     const json_t *commit = action_args(claims, CLAIM);
@@ -297,6 +311,7 @@ static void each_try_to_end_it_has_its_own_commit(void **state)
 static void it_runs_on_while(const char *own, const char *more)
 {
     _cleanup_(core_freep) struct core *c = cut(more);
+    see(c, "reach", "{\"host2\":true,\"host3\":true,\"host5\":true}");
     if (own) {
         see(c, "pool/vms", own);
     }
@@ -315,14 +330,47 @@ static void it_runs_on_where_the_others_do_not_do_without_it(void **state)
     it_runs_on_while(NULL, NODE_IS("host3", "witness", "maintenance", "1"));
     it_runs_on_while(NULL, ROW("silent/host2", "{\"hosts\":[\"host3\"],\"inc\":1}") ","
                            ROW("silent/host1", "{\"hosts\":[\"host3\"],\"inc\":1}"));
+    it_runs_on_while(NULL, ROW("silent/host2", "{\"hosts\":[\"host3\"],\"inc\":1}"));
+    it_runs_on_while(NULL, ROW("silent/host3", "{\"hosts\":[\"host4\",\"host1\"],\"inc\":1}"));
+    it_runs_on_while(NULL, ROW("silent/host1", "{\"hosts\":[\"host2\"],\"inc\":1}"));
     it_runs_on_while(NULL, ENDED("host2", ""));
     it_runs_on_while(NULL, ENDED("host2", ",\"ended\":true"));
     it_runs_on_while(NULL, ROW("use/pool/vms", "{}")); /* perhaps its port is being cured elsewhere */
 }
 
+/* Who has drained has a brick that works, and does not need to be ended itself. */
+static void it_runs_on_until_all_others_have_proved_it_and_run(void **state)
+{
+    static const char *const acks[] = {ACK("host2", RUNS), ACK("host3", RUNS), ROW("ack/host4/2/host3", "{}") "," ACK("host2", RUNS),
+        ACK("host2", RUNS) "," ACK("host3", "[{\"volume\":\"vms\",\"running\":false}]"), ACK("host2", RUNS) "," ACK("host3", "[]"),
+        ACK("host3", RUNS) "," ROW("ack/host4/1/host2", "{\"instance\":\"g\"}")};
+    for (size_t i = 0; i < ELEMENTS(acks); i++) {
+        _cleanup_(core_freep) struct core *c = cut_with(acks[i], NOTHING_ELSE);
+        _cleanup_json_ json_t *actions = drain_fails(c, 5200 * USEC_PER_MSEC);
+        assert_null(action_of(actions, CLAIM));
+    }
+}
+
+/* Hosts that are out write nothing, and their mounts see nothing. */
+static void it_runs_on_while_a_mount_needs_it(void **state)
+{
+    it_runs_on_while(OWN_SEES("0", "3"), NOTHING_ELSE);
+    it_runs_on_while("{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":0},\"mount\":{\"state\":\"absent\"}}", NOTHING_ELSE);
+    it_runs_on_while(NULL, NODE_IS("host5", "compute", "online", "1"));
+    it_runs_on_while(NULL, NODE_IS("host5", "compute", "online", "1") "," ROW("seen/host5/host", "{}") "," SEES("host5", "0", "5"));
+    static const char *const spares[] = {NODE_IS("host5", "compute", "fenced", "1"),
+        NODE_IS("host5", "compute", "online", "1") "," ROW("seen/host5/host", "{}") "," SEES("host5", "0", "6")};
+    for (size_t i = 0; i < ELEMENTS(spares); i++) {
+        _cleanup_(core_freep) struct core *c = cut(spares[i]);
+        see(c, "reach", "{\"host2\":true,\"host3\":true,\"host5\":true}");
+        _cleanup_json_ json_t *actions = drain_fails(c, 5200 * USEC_PER_MSEC);
+        assert_non_null(action_of(actions, CLAIM));
+    }
+}
+
 static void what_the_others_list_keeps_it(void **state)
 {
-    static const char *const rows[] = {LISTS("host2", "1"), LISTS("host3", "1"),
+    static const char *const rows[] = {LISTS("host2", "1"), LISTS("host3", "1"), SEES("host2", "0", "3"),
                                        ROW("seen/host2/pool/vms", "{\"brick\":{\"state\":\"ready\"}}")};
     for (size_t i = 0; i < ELEMENTS(rows); i++) {
         _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
@@ -484,6 +532,8 @@ int main(void)
         cmocka_unit_test(nor_is_it_ended_before_three_seconds_or_a_whole_try),
         cmocka_unit_test(each_try_to_end_it_has_its_own_commit),
         cmocka_unit_test(it_runs_on_where_the_others_do_not_do_without_it),
+        cmocka_unit_test(it_runs_on_until_all_others_have_proved_it_and_run),
+        cmocka_unit_test(it_runs_on_while_a_mount_needs_it),
         cmocka_unit_test(what_the_others_list_keeps_it),
         cmocka_unit_test(an_earlier_pool_of_that_name_does_not_count),
         cmocka_unit_test(it_is_started_after_the_fence_and_told_of_until_all_is_whole),

@@ -59,6 +59,8 @@ bool ha_node_is_rejoining(const json_t *node);
 bool ha_node_is_flushing(const json_t *node);
 /** ha_is_reported - do enough fencers say that they hear nothing of @host? Then T1 is due. */
 bool ha_is_reported(const struct core *c, const char *host);
+/** ha_is_doubted - does any other fencer say so, be it but one? */
+bool ha_is_doubted(const struct core *c, const char *host);
 /**
  * ha_put_fencing - add T1 of @host to @t, which has to compare what that rests on
  * @why: for people, said of the host ("it …"). @is_fault: counts for the flapping guard, unless it is a drill's

@@ -38,6 +38,11 @@ static char *id_of(const struct stuck *s, const char *what, const char *pool)
     return str_printf("ha/fence/%s/%llu/%s%s", s->foe, (unsigned long long)s->inc, what, pool);
 }
 
+static char *mark_of(const struct stuck *s, const char *by)
+{
+    return str_printf("%s/%llu/%s", s->foe, (unsigned long long)s->inc, by);
+}
+
 static const json_t *brick_seen(const struct core *c, const char *pool, const char *host)
 {
     _cleanup_free_ char *what = str_printf("pool/%s", pool);
@@ -65,6 +70,25 @@ static void compare_bricks(struct core *c, struct commit *t, const char *pool, c
     }
 }
 
+/* The claim rests on more: on who has proved it, whom nobody hears, and what all mounts see that shall do without it. */
+static void compare_all(const struct stuck *s, struct commit *t)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(s->c, fencers);
+    compare_bricks(s->c, t, s->pool, s->record);
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_free_ char *mark = mark_of(s, fencers[i]);
+        commit_guard(s->c, t, KEY_ACK, mark);
+        commit_guard(s->c, t, KEY_SILENT, fencers[i]);
+    }
+    for (struct world_iter it = {0}; world_next(&s->c->world, KEY_NODE, &it);) {
+        _cleanup_free_ char *seen = str_printf("%s/pool/%s", it.name, s->pool);
+        if (!pool_brick_of(s->record, it.name) && !node_is_out(it.value)) {
+            commit_guard(s->c, t, KEY_SEEN, seen);
+        }
+    }
+}
+
 /* Cut off, and not drained: since HA_ACK_US, and a whole try has failed that began after the cut, which may have been made
  * once more. While one runs nothing is ended: it may succeed. */
 static bool cannot_prove(const struct stuck *s)
@@ -80,11 +104,38 @@ static bool cannot_prove(const struct stuck *s)
            drain->started_us >= act_find(s->c, cut)->started_us;
 }
 
+/* Does a proof say of the brick of @pool that it @runs? An agent of before may have said nothing. */
+static bool is_told(const json_t *drained, const char *pool, bool runs)
+{
+    size_t i;
+    json_t *volume;
+    json_array_foreach(drained, i, volume) {
+        if (str_eq(json_text_of(volume, "volume"), pool)) {
+            return json_bool_of(volume, "running", !runs) == runs;
+        }
+    }
+    return false;
+}
+
+/* A brick that works has drained; one that hangs, or another that was ended, looks well for as long as a look is old. */
+static bool have_others_proved_it(const struct stuck *s)
+{
+    const char *fencers[HA_FENCERS_MAX];
+    size_t n = ha_fencers(s->c, fencers);
+    bool have = n == HA_FENCERS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_free_ char *mark = mark_of(s, fencers[i]);
+        const json_t *ack = world_get(&s->c->world, KEY_ACK, mark);
+        have = have && (str_eq(fencers[i], s->c->host) || is_told(json_object_get(ack, "drained"), s->pool, true));
+    }
+    return have;
+}
+
 static bool is_good(struct core *c, const char *pool, const char *host)
 {
     const json_t *node = node_get(c, host);
     bool is_own = str_eq(host, c->host);
-    bool stands = node_is_online(node) && !ha_node_is_flushing(node) && !ha_is_reported(c, host) &&
+    bool stands = node_is_online(node) && !ha_node_is_flushing(node) && !ha_is_doubted(c, host) &&
                   (is_own || (!node_is_silent(c, host) && pool_brick_is_online(c, pool, host)));
     return stands && lists_nothing(c, pool, host);
 }
@@ -98,7 +149,8 @@ static bool does_without(const struct stuck *s)
     size_t i;
     json_t *brick;
     bool does = json_array_size(bricks) >= BRICKS_MIN && str_eq(json_text_of(s->record, "state"), "ready") &&
-                (!used || core_is_past(s->c, used->changed_us + USE_US));
+                (!used || core_is_past(s->c, used->changed_us + USE_US)) && pool_does_without(s->c, s->pool, s->c->host) &&
+                have_others_proved_it(s);
     json_array_foreach(bricks, i, brick) {
         does = does && is_good(s->c, s->pool, json_text_of(brick, "host"));
     }
@@ -127,7 +179,7 @@ static bool is_claimed(struct stuck *s, const char *id)
         return own_record(s);
     }
     struct commit t = commit_new();
-    compare_bricks(c, &t, s->pool, s->record);
+    compare_all(s, &t);
     commit_guard(c, &t, KEY_NODE, s->foe);
     commit_guard(c, &t, KEY_USE "pool/", s->pool);
     commit_put(c, &t, KEY_ENDED, s->pool,
@@ -154,19 +206,6 @@ static void put_ended(struct stuck *s)
     json_object_set_new(next, "ended", json_true());
     commit_put(c, &t, KEY_ENDED, s->pool, next);
     (void)commit_try(c, id, &t);
-}
-
-/* Does a proof say of the brick of @pool that it @runs? An agent of before may have said nothing. */
-static bool is_told(const json_t *drained, const char *pool, bool runs)
-{
-    size_t i;
-    json_t *volume;
-    json_array_foreach(drained, i, volume) {
-        if (str_eq(json_text_of(volume, "volume"), pool)) {
-            return json_bool_of(volume, "running", !runs) == runs;
-        }
-    }
-    return false;
 }
 
 /* What has become of it the drain says, whoever ended it: the agent that was to may be no more. */

@@ -43,6 +43,12 @@ bool ha_is_reported(const struct core *c, const char *host)
     return reporters(c, host, by) >= REPORTS_NEEDED;
 }
 
+bool ha_is_doubted(const struct core *c, const char *host)
+{
+    const char *by[HA_FENCERS_MAX];
+    return reporters(c, host, by) > 0;
+}
+
 bool ha_node_may_be_fenced(const json_t *node)
 {
     return node_may_run_vms(node) || ha_node_is_rejoining(node);

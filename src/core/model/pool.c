@@ -196,7 +196,8 @@ bool pool_does_without(const struct core *c, const char *name, const char *host)
         does = does && (i == index || (!node_is_silent(c, other) && pool_brick_is_online(c, name, other)));
     }
     for (struct world_iter it = {0}; does && world_next(&c->world, KEY_NODE, &it);) {
-        does = !pool_wants_mount(c, pool, it.name) || mount_does_without(c, name, it.name, index);
+        does = node_is_out(it.value) || !pool_wants_mount(c, pool, it.name) ||
+               mount_does_without(c, name, it.name, index);
     }
     return does;
 }

@@ -51,7 +51,7 @@ bool pool_brick_is_ended(const struct core *c, const char *name, const char *hos
 bool pool_misses(const struct core *c, const char *name, const char *host);
 /**
  * pool_does_without - may the brick on @host end for a moment? All others are online, every mount that there shall be
- * is well and connected to them, and that host's list of what is left to heal is empty: what it has, they have.
+ * on a host that is not out is well and connected to them, and that host's list of what is left to heal is empty: what it has, they have.
  */
 bool pool_does_without(const struct core *c, const char *name, const char *host);
 /**
