@@ -446,7 +446,7 @@ void sim_start_agent(struct sim *s, size_t host)
 {
     struct sim_host *h = &s->hosts[host];
     struct err e = {0};
-    char instance[32];
+    char instance[64];
     char boot_id[32];
     assert(!h->is_up);
     (void)snprintf(instance, sizeof(instance), "%s-%u", h->name, h->life);
@@ -466,7 +466,8 @@ void sim_start_agent(struct sim *s, size_t host)
 void sim_init(struct sim *s, uint64_t seed, size_t n)
 {
     *s = (struct sim){.seed = seed, .prng = {seed}, .clock_prng = {~seed}, .hosts_n = n, .delay_max_ms = 20,
-                      .memory_bytes = 64 * GIB, .deaf_percent = 2, .now_us = USEC_PER_SEC};
+                      .memory_bytes = 64 * GIB, .deaf_percent = 2, .now_us = USEC_PER_SEC,
+                      .hosts = xcalloc(SIM_HOSTS_MAX, sizeof(struct sim_host))};
     s->trace = getenv("MORTAR_TRACE") ? stderr : NULL;
     s->highest.free_value = free;
     s->acked.free_value = free;
@@ -502,6 +503,8 @@ void sim_done(struct sim *s)
         json_decref(s->hosts[i].old_domains);
         free(s->hosts[i].brick_of);
     }
+    free(s->hosts);
+    s->hosts = NULL;
     smap_done(&s->highest);
     smap_done(&s->births);
     smap_done(&s->acked);

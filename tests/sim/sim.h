@@ -65,7 +65,7 @@ struct sim_domain {
 };
 
 struct sim_host {
-    char name[16];
+    char name[32];
     struct core *core;
     struct core *twin;   /* with SIM_TWINS */
     bool is_up;          /* the agent's process */
@@ -109,7 +109,7 @@ struct sim {
     uint64_t now_us;
     struct smap store; /* key → struct sim_record */
     uint64_t revision;
-    struct sim_host hosts[SIM_HOSTS_MAX];
+    struct sim_host *hosts; /* SIM_HOSTS_MAX of them */
     size_t hosts_n;
     char vms[SIM_VMS_MAX][32];
     size_t vms_n;
