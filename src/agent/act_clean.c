@@ -11,6 +11,7 @@
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/systemd/systemd.h"
 #include "agent/brick_dir.h"
+#include "agent/brick_index.h"
 #include "agent/env.h"
 #include "agent/lab_unsafe.h"
 #include "agent/remote.h"
@@ -44,14 +45,13 @@ int act_fence_index(const struct env *env, const json_t *args, struct act_ctx *c
     return json_parse(text, strlen(text), ret, e);
 }
 
-static int ask_brick(const struct env *env, const json_t *args, const json_t *brick, json_t **ret,
-                     struct err *e)
+int brick_index(const struct env *env, const char *volume, const json_t *brick, json_t **ret, struct err *e)
 {
     const char *host = json_text_of(brick, "host");
     if (str_eq(host, json_text_of(env->config, "host"))) {
         return act_fence_index(env, brick, NULL, ret, e);
     }
-    _cleanup_free_ char *path = str_printf("/v1/local/index/%s", json_text_of(args, "volume"));
+    _cleanup_free_ char *path = str_printf("/v1/local/index/%s", volume);
     int r = remote_get(json_text_of(brick, "mgmt"), path, ASK_US, ret, e);
     err_prepend(e, "the brick on %s", host);
     return r;
@@ -69,7 +69,7 @@ static int look(const struct env *env, const json_t *args, const char *gfid, uin
     ret->healing[0] = ret->open[0] = '\0';
     json_array_foreach(json_object_get(args, "bricks"), i, brick) {
         _cleanup_json_ json_t *index = NULL;
-        int r = ask_brick(env, args, brick, &index, e);
+        int r = brick_index(env, json_text_of(args, "volume"), brick, &index, e);
         if (r < 0) {
             return r;
         }

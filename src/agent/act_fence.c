@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * This host's part of a fence: fence(host, incarnation) → proof (design.md D4, facts/ha.md 3.4). One lane
  * with one thread runs all that changes the table, in the order that the core asked for it. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,9 +10,11 @@
 #include "adapters/fence/fence_cut.h"
 #include "adapters/fence/fence_drain.h"
 #include "adapters/fence/fence_record.h"
+#include "adapters/fence/fence_spare.h"
 #include "adapters/guard/guard_link.h"
 #include "adapters/systemd/systemd.h"
 #include "agent/brick_dir.h"
+#include "agent/brick_index.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "agent/lab_unsafe.h"
@@ -25,8 +28,9 @@
 #define GUARD_UNIT "mortar-guard.service"
 #define CUT_US (3 * USEC_PER_SEC) /* measured: some tens of milliseconds */
 #define WARN_AGAIN_US (10 * USEC_PER_SEC)
-#define DRAIN_AGAIN_US (1 * USEC_PER_SEC)
 #define END_US (10 * USEC_PER_SEC)
+#define BRICKS_MAX 8 /* beside one, of a pool; there are two */
+#define SPARE_AGAIN_MS 500
 #define DRAIN_US (3 * USEC_PER_SEC) /* facts/ha.md 3.9 case 19; then it is asked for again */
 
 /* The table for all hosts of the cluster, @open: {host: inc}. */
@@ -160,13 +164,13 @@ int act_fence_cut(const struct env *env, const json_t *args, struct act_ctx *ctx
 }
 
 /* A brick that does not run holds nothing, and one that starts later starts behind the closed table. */
-static int drain_one(const json_t *volume, const char *host, uint64_t for_us, json_t *proofs, struct err *e)
+static int drain_one(const json_t *volume, const char *host, json_t *proofs, struct err *e)
 {
     const char *name = json_text_of(volume, "volume");
     _cleanup_free_ char *dir = brick_dir_of(json_object_get(volume, "brick"), false);
     struct fence_proof proof = {0};
     struct err why = {0};
-    int r = fence_drain(FENCE_RUN_DIR, name, dir, host, clock_boottime_us() + for_us, &proof, &why);
+    int r = fence_drain(FENCE_RUN_DIR, name, dir, host, clock_boottime_us() + DRAIN_US, &proof, &why);
     if (r < 0 && r != -ERR_NOT_FOUND) {
         return err_copy(e, &why);
     }
@@ -185,7 +189,7 @@ int act_fence_drain(const struct env *env, const json_t *args, struct act_ctx *c
     int r = 0;
     bool is_off = lab_unsafe_has("fence") || lab_unsafe_has("drain");
     json_array_foreach(json_object_get(args, "volumes"), i, volume) {
-        r = r < 0 || is_off ? r : drain_one(volume, json_text_of(args, "host"), DRAIN_US, proofs, e);
+        r = r < 0 || is_off ? r : drain_one(volume, json_text_of(args, "host"), proofs, e);
     }
     if (r < 0) {
         json_decref(proofs);
@@ -195,25 +199,62 @@ int act_fence_drain(const struct env *env, const json_t *args, struct act_ctx *c
     return 0;
 }
 
-/* It is asked once more for a moment: of several bricks here only one may be in the way. What no longer runs has ended,
- * whoever did it. A thread that is within a write to a hung disk keeps the process, and there is no proof. */
+/* What the core was told may be a minute old: all other bricks are asked now, and who does not answer may be dead. */
+static int check_spare(const struct env *env, const json_t *args, struct err *e)
+{
+    struct fence_look looks[BRICKS_MAX] = {0};
+    const json_t *others = json_object_get(args, "others");
+    size_t n = json_array_size(others);
+    int r = n <= BRICKS_MAX ? 0 : ERR_SET(e, LIMIT, "a volume of more than %d bricks", BRICKS_MAX + 1);
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const json_t *brick = json_array_get(others, i);
+        looks[i].host = json_text_of(brick, "host");
+        looks[i].is_arbiter = str_eq(json_text_of(json_object_get(brick, "brick"), "role"), "arbiter");
+        r = brick_index(env, json_text_of(args, "volume"), brick, &looks[i].index, e);
+    }
+    r = r < 0 ? r : fence_spare(looks, n, (unsigned)json_u64_of(args, "index", UINT_MAX), e);
+    for (size_t i = 0; i < n && i < BRICKS_MAX; i++) {
+        json_decref(looks[i].index);
+    }
+    return r;
+}
+
+/* Guests write all the time: two that are asked one after the other may differ for a moment. */
+static int await_spare(const struct env *env, const json_t *args, struct err *e)
+{
+    for (;;) {
+        struct err said = {0};
+        int r = check_spare(env, args, &said);
+        if (r != -ERR_BUSY || clock_left_ms(json_u64_of(args, "until_us", 0)) <= SPARE_AGAIN_MS) {
+            return r < 0 ? err_copy(e, &said) : 0;
+        }
+        clock_sleep_ms(SPARE_AGAIN_MS);
+    }
+}
+
+/* It is asked once more, as long as before: of several bricks here only one may be in the way. What no longer runs has
+ * ended, whoever did it. A thread that is within a write to a hung disk keeps the process, and there is no proof. */
 int act_brick_end(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret, struct err *e)
 {
     const char *name = json_text_of(args, "volume");
     _cleanup_json_ json_t *proofs = json_array();
     _cleanup_free_ char *dir = brick_dir_of(json_object_get(args, "brick"), false);
     unsigned killed = 0;
-    if (drain_one(args, json_text_of(args, "host"), DRAIN_AGAIN_US, proofs, NULL) == 0) {
+    if (drain_one(args, json_text_of(args, "host"), proofs, NULL) == 0) {
         bool runs = json_bool_of(json_array_get(proofs, 0), "running", true);
         *ret = json_pack("{s:b,s:i}", "ended", !runs, "killed", 0);
         return 0;
+    }
+    int r = await_spare(env, args, e);
+    if (r < 0) {
+        return r;
     }
     if (clock_boottime_us() > json_u64_of(args, "until_us", 0)) {
         return ERR_SET(e, TIMEOUT, "brick %s was to be ended earlier", dir);
     }
     log_warning("a brick cannot prove that nothing of a fenced host is left in it; the others do without it: it is ended",
                 "pool=%s brick=%s host=%s", name, dir, json_text_of(args, "host"));
-    int r = fence_kill_brick(name, dir, clock_boottime_us() + END_US, &killed, e);
+    r = fence_kill_brick(name, dir, clock_boottime_us() + END_US, &killed, e);
     if (r < 0) {
         return r;
     }

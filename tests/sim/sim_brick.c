@@ -299,8 +299,21 @@ static void check_alone(struct sim *s, size_t host)
     }
 }
 
+/* Does each other brick host answer, and list nothing that another brick than @host's lacks? */
+static bool is_spare(const struct sim *s, size_t host)
+{
+    for (size_t b = 0; b < SIM_BRICKS; b++) {
+        bool is_whole = ha_host(s, b)->healed_at_us <= s->now_us;
+        bool answers = s->hosts[b].is_up && sim_ha_is_alive(s, b) && sim_ha_is_linked(s, SIM_MGMT, host, b);
+        if (b != host && !(is_whole && answers)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Alone, while its host is in good standing: what guests go on to write the others list, until it is back. */
-const char *sim_brick_end_stuck(struct sim *s, size_t host, json_t *event)
+static const char *end_stuck(struct sim *s, size_t host, json_t *event)
 {
     struct sim_ha_host *b = ha_host(s, host);
     if (!b->has_no_brick) {
@@ -313,6 +326,26 @@ const char *sim_brick_end_stuck(struct sim *s, size_t host, json_t *event)
         json_object_set_new(event, "result", json_pack("{s:b}", "ended", 1));
     }
     return bad;
+}
+
+const char *sim_brick_end_stuck(struct sim *s, size_t host, const json_t *action, json_t *event)
+{
+    const json_t *args = json_object_get(action, "args");
+    size_t foe = sim_host_index(s, json_text_of(args, "host"));
+    const struct sim_ha_host *b = ha_host(s, host);
+    uint64_t asked_until_us = json_u64_of(action, "asked_until_us", s->now_us + DRAIN_US);
+    if (!b->queued[foe] && !b->ending) {
+        json_object_set_new(event, "result", json_pack("{s:b}", "ended", b->has_no_brick));
+        return NULL;
+    }
+    if (s->now_us >= asked_until_us) {
+        bool is_late = s->now_us > json_u64_of(args, "until_us", 0);
+        return is_late || !is_spare(s, host) ? "object.busy" : end_stuck(s, host, event);
+    }
+    json_t *again = json_copy((json_t *)action);
+    json_object_set_new(again, "asked_until_us", json_integer((json_int_t)asked_until_us));
+    sim_push(s, AGAIN_US, host, NULL, again);
+    return SIM_LATER;
 }
 
 /* "volume start force" starts what does not run where glusterd does: of this host here. */

@@ -504,7 +504,7 @@ bool sim_ha_execute(struct sim *s, size_t host, const json_t *action, json_t *ev
     } else if (str_eq(what, "host.end_bricks")) {
         *ret_bad = sim_brick_end(s, host);
     } else if (str_eq(what, "brick.end")) {
-        *ret_bad = sim_brick_end_stuck(s, host, event);
+        *ret_bad = sim_brick_end_stuck(s, host, action, event);
     } else if (str_eq(what, "gluster.start")) {
         sim_brick_start_ended(s, host);
     } else if (str_eq(what, "host.start_bricks")) {

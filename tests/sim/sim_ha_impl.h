@@ -40,8 +40,8 @@ void sim_brick_done(struct sim *s);
 const char *sim_brick_drain(struct sim *s, size_t host, const json_t *action, json_t *event);
 /** sim_brick_end - "host.end_bricks". Return: NULL, or the error's name while a thread does not end */
 const char *sim_brick_end(struct sim *s, size_t host);
-/** sim_brick_end_stuck - "brick.end". Return: NULL (@event gets the result), or the error's name while a thread does not end */
-const char *sim_brick_end_stuck(struct sim *s, size_t host, json_t *event);
+/** sim_brick_end_stuck - "brick.end". Return: NULL (@event gets the result), SIM_LATER, or the error's name */
+const char *sim_brick_end_stuck(struct sim *s, size_t host, const json_t *action, json_t *event);
 /** sim_brick_start_ended - "gluster.start" */
 void sim_brick_start_ended(struct sim *s, size_t host);
 /** sim_brick_asked - what the core asks for; a "vm.clean" with the epoch it is asked under. New reference */

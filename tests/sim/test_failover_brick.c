@@ -154,6 +154,50 @@ static void case_19_two_that_end_without_a_compare_would_be_found(void **state)
     assert_true(is_found);
 }
 
+/* Something is to be healed between the other two, and no agent has been told of it yet: each brick host is asked before the end. */
+static void case_19_old_looks_end_nothing(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        f.s.ha->heal_us = 20 * USEC_PER_SEC;
+        for (size_t h = 0; h < SIM_BRICKS; h++) {
+            f.s.ha->hosts[h].look_us = 25 * USEC_PER_SEC;
+        }
+        sim_run(&f.s, 30 * USEC_PER_SEC);
+        f.s.ha->hosts[1 + i % 2].healed_at_us = f.s.now_us + 60 * USEC_PER_SEC;
+        kill_owner_with_wedged(&f, 0, 0);
+        sim_run(&f.s, 50 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 0);
+        assert_string_equal(kit_state(&f.s, f.old), "fencing");
+        assert_true(time_until_moved(&f) <= 90 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 1);
+        assert_true(kit_until(&f.s, is_whole_again, NULL, KIT_LIMIT_US));
+        end(&f);
+    }
+}
+
+/* Its agent does not answer, and it may be dead in truth. */
+static void case_19_a_brick_host_that_does_not_answer_keeps_the_others(void **state)
+{
+    for (int i = 0; i < kit_schedules(20); i++) {
+        struct fix f;
+        begin_with_compute_host(&f, i);
+        kill_owner_with_wedged(&f, 0, 0);
+        (void)kit_until(&f.s, is_out, &f.old, KIT_LIMIT_US);
+        sim_run(&f.s, 4 * USEC_PER_SEC); /* before anybody has acknowledged */
+        for (int net = 0; net < SIM_NETS; net++) {
+            f.s.ha->cut[net][0][1] = f.s.ha->cut[net][1][0] = net == SIM_MGMT;
+        }
+        sim_run(&f.s, 40 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 0);
+        sim_ha_heal(&f.s);
+        assert_true(time_until_moved(&f) <= 60 * USEC_PER_SEC);
+        assert_int_equal(f.s.ha->ended, 1);
+        end(&f);
+    }
+}
+
 static void case_19_with_another_brick_host_dead_none_is_ended(void **state)
 {
     for (int i = 0; i < kit_schedules(20); i++) {
@@ -334,6 +378,8 @@ int main(void)
         cmocka_unit_test(case_19_of_two_bricks_that_prove_nothing_none_is_ended_and_the_fence_waits),
         cmocka_unit_test(case_19_of_two_bricks_that_hold_up_two_fences_one_is_ended_at_a_time),
         cmocka_unit_test(case_19_two_that_end_without_a_compare_would_be_found),
+        cmocka_unit_test(case_19_old_looks_end_nothing),
+        cmocka_unit_test(case_19_a_brick_host_that_does_not_answer_keeps_the_others),
         cmocka_unit_test(case_19_with_another_brick_host_dead_none_is_ended),
         cmocka_unit_test(case_19_a_brick_that_does_not_end_proves_nothing),
         cmocka_unit_test(case_19_a_brick_that_does_not_end_is_left_out_with_its_host),

@@ -130,6 +130,13 @@ static void it_ends_by_a_commit_that_compares_what_it_rests_on(void **state)
     const json_t *args = action_args(kills, KILL);
     assert_string_equal(json_text_of(args, "volume"), "vms");
     assert_string_equal(json_text_of(json_object_get(args, "brick"), "host"), "host1");
+    assert_int_equal(json_u64_of(args, "index", 9), 0);
+    const json_t *others = json_object_get(args, "others");
+    assert_int_equal(json_array_size(others), 2);
+    assert_string_equal(json_text_of(json_array_get(others, 1), "host"), "host3");
+    assert_string_equal(json_text_of(json_array_get(others, 1), "mgmt"), "10.0.0.3");
+    assert_string_equal(json_text_of(json_object_get(json_array_get(others, 1), "brick"), "role"), "arbiter");
+    assert_int_equal(json_u64_of(json_array_get(others, 1), "index", 0), 2);
     assert_int_equal(json_u64_of(args, "until_us", 0), 15200 * USEC_PER_MSEC); /* of what the commit compared */
     assert_null(action_find(kills, "do", "fence.drain"));
 }

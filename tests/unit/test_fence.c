@@ -17,6 +17,7 @@
 #include "adapters/fence/fence_index.h"
 #include "adapters/fence/fence_launder.h"
 #include "adapters/fence/fence_pieces.h"
+#include "adapters/fence/fence_spare.h"
 #include "adapters/fence/fence_record.h"
 #include "adapters/fence/fence_table_parse.h"
 #include "adapters/fence/fence_watch_parse.h"
@@ -580,6 +581,54 @@ static void a_laundering_of_before_is_found_until_it_has_ended_and_a_reader_is_n
     }
 }
 
+/* ---- may a brick end? ---- */
+
+#define LISTED(gfid, kind, dirty, blames)                                                          \
+    "{\"gfid\":\"" gfid "\",\"kind\":\"" kind "\",\"dirty\":" dirty ",\"blamed\":false,\"blames\":[" blames "]}"
+#define ALL(entries) "{\"entries\":[" entries "],\"truncated\":false}"
+
+/* Brick 0 is to end; brick 1 has the other copy, brick 2 is the arbiter. */
+static int spare(const char *data, const char *arbiter, struct err *e)
+{
+    _cleanup_json_ json_t *first = json_loads(data, 0, NULL);
+    _cleanup_json_ json_t *second = json_loads(arbiter, 0, NULL);
+    const struct fence_look looks[] = {{"host3", true, second}, {"host2", false, first}};
+    return fence_spare(looks, ELEMENTS(looks), 0, e);
+}
+
+static void a_brick_may_end_when_the_others_have_all_that_it_has(void **state)
+{
+    static const struct {
+        const char *data;
+        const char *arbiter;
+        const char *why; /* NULL: it may */
+    } cases[] = {
+        {ALL(""), ALL(""), NULL},
+        {ALL(LISTED("a", "file", "true", "")), ALL(LISTED("a", "file", "true", "")), NULL}, /* its guest waits for brick 0 */
+        {ALL(LISTED("a", "file", "true", "0")), ALL(LISTED("a", "file", "true", "0")), NULL},
+        {ALL(LISTED("a", "file", "true", "")), ALL(""), NULL}, /* more than the arbiter */
+        {ALL(""), ALL(LISTED("a", "gone", "true", "")), NULL},
+        {ALL(""), ALL(LISTED("a", "file", "true", "")), "host3 lists a for heal, which host2 does not"},
+        {ALL(LISTED("b", "file", "true", "")), ALL(LISTED("a", "file", "true", "")), "which host2 does not"},
+        {ALL(LISTED("a", "file", "false", "0")), ALL(LISTED("a", "file", "true", "")), "which host2 does not"},
+        {ALL(""), ALL(LISTED("a", "file", "false", "0")), "which host2 does not"},
+        {ALL(LISTED("a", "file", "false", "0")), ALL(LISTED("a", "file", "false", "0")), NULL},
+        {ALL(""), "{\"entries\":[{\"gfid\":\"a\",\"blames\":[]}],\"truncated\":false}", "which host2 does not"}, /* it does not say */
+        {ALL(""), ALL(LISTED("a", "file", "false", "1")), "host3 says that another copy of a has to be healed"},
+        {ALL(LISTED("a", "file", "false", "2")), ALL(""), "host2 says that another copy of a has to be healed"},
+        {ALL(LISTED("a", "dir", "false", "0,2")), ALL(LISTED("a", "dir", "false", "0")), "host2 says that another copy of a"},
+        {"{\"entries\":[],\"truncated\":true}", ALL(""), "host2 has more to heal than can be looked through"},
+        {ALL(""), "{}", "host3 has more to heal than can be looked through"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        int r = spare(cases[i].data, cases[i].arbiter, &e);
+        if (r != (cases[i].why ? -ERR_BUSY : 0) || (cases[i].why && !strstr(e.msg, cases[i].why))) {
+            fail_msg("case %zu: %d, '%s'", i, r, e.msg);
+        }
+    }
+}
+
 /* ---- what the kernel tells of changes ---- */
 
 /* nlmsghdr, nfgenmsg, and one attribute: "table 'mortar_fence' is deleted", as Linux 6.1 sends it on a little-endian machine. */
@@ -616,6 +665,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_pieces_than_fit_are_never_taken_for_all),
+        cmocka_unit_test(a_brick_may_end_when_the_others_have_all_that_it_has),
         cmocka_unit_test(each_piece_that_is_listed_counts_once_and_says_what_it_lacks),
         cmocka_unit_test(record_survives_the_way_to_disk_and_back),
         cmocka_unit_test(one_bad_record_fails_the_whole),

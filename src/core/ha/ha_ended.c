@@ -234,6 +234,24 @@ static void drain_now(struct stuck *s, const struct attempt *kill)
     }
 }
 
+static json_t *end_args(const struct stuck *s, uint64_t until_us)
+{
+    json_t *args = json_pack("{s:s,s:s,s:I}", "host", s->foe, "volume", s->pool, "until_us", (json_int_t)until_us);
+    json_t *others = json_array();
+    size_t i;
+    json_t *brick;
+    json_array_foreach(json_object_get(s->record, "bricks"), i, brick) {
+        if (str_eq(json_text_of(brick, "host"), s->c->host)) {
+            json_object_set(args, "brick", brick);
+            json_object_set_new(args, "index", json_integer((json_int_t)i));
+        } else {
+            json_array_append_new(others, pool_brick_to_ask(s->c, brick, i));
+        }
+    }
+    json_object_set_new(args, "others", others);
+    return args;
+}
+
 static void end_brick(struct stuck *s)
 {
     struct core *c = s->c;
@@ -254,9 +272,7 @@ static void end_brick(struct stuck *s)
         return;
     }
     if (is_claimed(s, claim)) {
-        (void)act_try(c, kill, "brick.end",
-                      json_pack("{s:s,s:s,s:O,s:I}", "host", s->foe, "volume", s->pool, "brick",
-                                pool_brick_of(s->record, c->host), "until_us", (json_int_t)claimed_until_us(c, claim)), ONCE);
+        (void)act_try(c, kill, "brick.end", end_args(s, claimed_until_us(c, claim)), ONCE);
         act_forget(c, claim);
     }
 }

@@ -159,6 +159,13 @@ bool pool_brick_is_ended(const struct core *c, const char *name, const char *hos
     return json_bool_of(ended, "ended", false) && str_eq(json_text_of(ended, "host"), host);
 }
 
+json_t *pool_brick_to_ask(const struct core *c, json_t *brick, size_t index)
+{
+    const json_t *node = node_get(c, json_text_of(brick, "host"));
+    return json_pack("{s:O,s:O,s:I,s:O}", "host", json_object_get(brick, "host"), "mgmt", json_object_get(node, "mgmt"),
+                     "index", (json_int_t)index, "brick", brick);
+}
+
 /* Is the mount on @host as it should be, and connected to all bricks but @index? */
 static bool mount_does_without(const struct core *c, const char *name, const char *host, size_t index)
 {

@@ -47,6 +47,11 @@ bool pool_brick_has_no_port(const struct core *c, const char *name, const char *
 const json_t *pool_ended_brick(const struct core *c, const char *name);
 /** pool_brick_is_ended - has the brick on @host ended for that, and is not known to be whole again? */
 bool pool_brick_is_ended(const struct core *c, const char *name, const char *host);
+/**
+ * pool_brick_to_ask - {"host","mgmt","index","brick"}: where what @brick, the @index-th of its pool, lists is asked for
+ * Return: new reference
+ */
+json_t *pool_brick_to_ask(const struct core *c, json_t *brick, size_t index);
 /** pool_misses - has a mount lost the brick on @host, or do others list for long what may be for it? */
 bool pool_misses(const struct core *c, const char *name, const char *host);
 /**

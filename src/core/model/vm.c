@@ -307,10 +307,7 @@ json_t *vm_clean_args(const struct core *c, const char *name)
         const char *name_of_pool = json_text_of(pool, "name");
         bool is_ended = pool_brick_is_ended(c, name_of_pool, host) && !pool_brick_is_online(c, name_of_pool, host);
         if (node_may_run_vms(node) && !is_ended) {
-            json_array_append_new(bricks, json_pack("{s:O,s:O,s:I,s:O}", "host",
-                                                    json_object_get(brick, "host"), "mgmt",
-                                                    json_object_get(node, "mgmt"), "index",
-                                                    (json_int_t)i, "brick", brick));
+            json_array_append_new(bricks, pool_brick_to_ask(c, brick, i));
         }
     }
     return json_pack("{s:s,s:O,s:O,s:o}", "name", name, "spec", spec, "volume",
