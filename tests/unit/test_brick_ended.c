@@ -189,9 +189,9 @@ static void a_brick_that_had_proved_it_before_the_last_cut_may_be_ended(void **s
     _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
     asked_to_end(c, "\"result\":{\"ended\":false}");
     json_decref(done(c, FENCE "drain", DRAINED("true"), 5400 * USEC_PER_MSEC));
-    json_decref(done(c, "ha/unend/vms", OK, 5500 * USEC_PER_MSEC));
     json_decref(actions_of(c, "{\"ev\":\"watch\",\"revision\":5600,\"puts\":[],\"dels\":[\"/mortar/v1/ended/vms\"]}",
                            5600 * USEC_PER_MSEC));
+    json_decref(done(c, "ha/unend/vms", OK, 5600 * USEC_PER_MSEC));
     cut_again(c, 6 * USEC_PER_SEC);
     json_decref(actions_of(c, "{\"ev\":\"tick\"}", 6050 * USEC_PER_MSEC));
     _cleanup_json_ json_t *actions = drain_fails(c, 9100 * USEC_PER_MSEC);
@@ -300,6 +300,44 @@ static void nor_is_it_ended_before_three_seconds_or_a_whole_try(void **state)
     _cleanup_json_ json_t *still = actions_of(tries, "{\"ev\":\"tick\"}", 9 * USEC_PER_SEC);
     assert_null(action_of(early, CLAIM));
     assert_null(action_of(still, CLAIM));
+}
+
+#define REFUSED "\"error\":{\"name\":\"object.busy\",\"message\":\"the brick on host3 lists a for heal, which host2 does not\"}"
+
+/* Nothing was ended, and what the record rests on was not so: should the brick end by itself it counts as any other. */
+static void a_record_is_taken_back_when_the_other_bricks_lists_refuse_it(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(drain_fails(c, 5200 * USEC_PER_MSEC));
+    json_decref(change(c, ENDED("host1", ""), 5250 * USEC_PER_MSEC));
+    json_decref(done(c, CLAIM, OK, 5250 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *refused = done(c, KILL, REFUSED, 8300 * USEC_PER_MSEC);
+    const json_t *dels = json_object_get(action_args(refused, "ha/unend/vms"), "dels");
+    assert_string_equal(json_string_value(json_array_get(dels, 0)), "/mortar/v1/ended/vms");
+    assert_null(action_of(refused, CLAIM));
+    json_decref(actions_of(c, "{\"ev\":\"watch\",\"revision\":8400,\"puts\":[],\"dels\":[\"/mortar/v1/ended/vms\"]}",
+                           8400 * USEC_PER_MSEC));
+    json_decref(done(c, "ha/unend/vms", OK, 8400 * USEC_PER_MSEC));
+    assert_true(act_find(c, FENCE "drain")->in_flight);
+    _cleanup_json_ json_t *again = drain_fails(c, 11400 * USEC_PER_MSEC);
+    assert_non_null(action_of(again, CLAIM));
+}
+
+/* A fence does not wait for a back-off of a minute. */
+static void it_is_tried_again_each_ten_seconds(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    uint64_t at_us = 5 * USEC_PER_SEC;
+    for (int i = 0; i < 8; i++) {
+        json_decref(drain_fails(c, at_us + 200 * USEC_PER_MSEC));
+        json_decref(change(c, ENDED("host1", ""), at_us + 250 * USEC_PER_MSEC));
+        json_decref(done(c, CLAIM, OK, at_us + 250 * USEC_PER_MSEC));
+        const struct attempt *kill = act_find(c, KILL);
+        assert_true(kill && kill->in_flight);
+        json_decref(done(c, KILL, TIMEOUT, at_us + 3300 * USEC_PER_MSEC));
+        at_us += 11 * USEC_PER_SEC;
+        json_decref(actions_of(c, "{\"ev\":\"tick\"}", at_us - 2 * USEC_PER_SEC)); /* the drain is on its way */
+    }
 }
 
 /* A brick whose kill had no end is tried again, by another commit: what the first one compared is old. */
@@ -537,6 +575,8 @@ int main(void)
         cmocka_unit_test(a_commit_that_comes_to_nothing_does_not_hold_the_drain_back),
         cmocka_unit_test(a_brick_that_proves_it_after_all_is_not_told_of),
         cmocka_unit_test(nor_is_it_ended_before_three_seconds_or_a_whole_try),
+        cmocka_unit_test(a_record_is_taken_back_when_the_other_bricks_lists_refuse_it),
+        cmocka_unit_test(it_is_tried_again_each_ten_seconds),
         cmocka_unit_test(each_try_to_end_it_has_its_own_commit),
         cmocka_unit_test(it_runs_on_where_the_others_do_not_do_without_it),
         cmocka_unit_test(it_runs_on_until_all_others_have_proved_it_and_run),

@@ -208,6 +208,15 @@ static void put_ended(struct stuck *s)
     (void)commit_try(c, id, &t);
 }
 
+/* The other bricks' own lists refused the last try, and there is no claim for another one. */
+static bool was_refused(const struct stuck *s)
+{
+    _cleanup_free_ char *claim = id_of(s, "claim/", s->pool);
+    _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
+    const struct attempt *last = act_find(s->c, kill);
+    return last && !last->in_flight && last->error.code == ERR_BUSY && !act_find(s->c, claim);
+}
+
 /* What has become of it the drain says, whoever ended it: the agent that was to may be no more. */
 static void settle(struct stuck *s)
 {
@@ -218,7 +227,7 @@ static void settle(struct stuck *s)
     }
     if (is_told(drained, s->pool, false)) {
         put_ended(s);
-    } else if (is_told(drained, s->pool, true)) { /* it has proved it after all: another pool's brick here was in the way */
+    } else if (is_told(drained, s->pool, true) || was_refused(s)) { /* or it has proved it: another pool's brick was in the way */
         struct commit t = commit_new();
         forget_ended(s->c, s->pool, &t);
     }
@@ -252,6 +261,22 @@ static json_t *end_args(const struct stuck *s, uint64_t until_us)
     return args;
 }
 
+/* A fence does not wait for a back-off of a minute. But first the drain is tried once more, and a record that is being taken
+ * back has gone. */
+static bool may_try(const struct stuck *s, const char *kill)
+{
+    _cleanup_free_ char *back = str_printf("ha/unend/%s", s->pool);
+    _cleanup_free_ char *id = id_of(s, "drain", "");
+    const struct attempt *going = act_find(s->c, back);
+    const struct attempt *drain = act_find(s->c, id);
+    const struct attempt *last = act_find(s->c, kill);
+    if (last && last->fails && core_is_past(s->c, last->started_us + ACT_WITHIN_US)) {
+        act_end_backoffs(s->c, kill, last->error.code);
+    }
+    bool has_drained_since = !last || (drain && drain->started_us > last->started_us);
+    return has_drained_since && act_is_due(s->c, kill, ONCE) && !(going && going->in_flight);
+}
+
 static void end_brick(struct stuck *s)
 {
     struct core *c = s->c;
@@ -263,7 +288,7 @@ static void end_brick(struct stuck *s)
         drain_now(s, act_find(c, kill));
         return;
     }
-    if (!act_is_due(c, kill, ONCE)) {
+    if (!may_try(s, kill)) {
         return;
     }
     bool is_free = own_record(s) || !pool_ended_brick(c, s->pool);
