@@ -62,7 +62,7 @@ static void ended_changed(const struct change *h)
 {
     const json_t *ended = h->value ? h->value : h->old;
     const char *host = json_text_of(ended, "host");
-    if (!h->value) {
+    if (!h->value && json_bool_of(h->old, "ended", false)) {
         say(h, "notice", h->name, str_printf("the brick of pool '%s' on %s is whole again", h->name, host));
     } else if (json_bool_of(h->value, "ended", false)) {
         say(h, "warning", h->name, str_printf("the brick of pool '%s' on %s was ended: it did not prove that nothing of %s was "

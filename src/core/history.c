@@ -248,8 +248,8 @@ static void pool_changed(const struct change *h)
 static void ended_changed(const struct change *h)
 {
     static const char *const told[] = {"host", "foe", NULL};
-    bool has_ended = json_bool_of(h->value, "ended", false);
-    const char *what = !h->value ? "whole" : has_ended ? "ended" : !h->old ? "ending" : NULL;
+    bool has_ended = json_bool_of(h->value ? h->value : h->old, "ended", false);
+    const char *what = !h->value ? (has_ended ? "whole" : "kept") : has_ended ? "ended" : !h->old ? "ending" : NULL;
     if (what) {
         json_t *fact = json_pack("{s:s,s:s,s:I}", "pool", h->name, "what", what, "rev", h->rev);
         copy(fact, h->value ? h->value : h->old, told);

@@ -346,6 +346,8 @@ static void tell_ended(const struct telling *t)
     } else if (is_word(t, "what", "ended")) {
         SAY(t, "the brick of pool '%s' on %s has ended, with all that was left in it of %s", word(t, "pool"), host,
             word(t, "foe"));
+    } else if (is_word(t, "what", "kept")) {
+        SAY(t, "the brick of pool '%s' on %s is not to end any more for the fence of %s", word(t, "pool"), host, word(t, "foe"));
     } else {
         SAY(t, "the brick of pool '%s' on %s, which was ended for the fence of %s, is back, and nothing is left to heal",
             word(t, "pool"), host, word(t, "foe"));

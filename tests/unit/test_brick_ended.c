@@ -539,6 +539,17 @@ static void its_end_and_return_are_events(void **state)
 
 #define HOST2_IS_DOWN ROW("seen/host2/gluster", "{\"ready\":true,\"bricks\":{\"vms\":false}}")
 
+static void one_that_did_not_end_is_not_said_to_be_whole_again(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    json_decref(change(c, ENDED("host1", ""), 3 * USEC_PER_SEC));
+    size_t before = json_array_size(c->events);
+    json_decref(actions_of(c, "{\"ev\":\"watch\",\"revision\":6000,\"puts\":[],\"dels\":[\"/mortar/v1/ended/vms\"]}", 5 * USEC_PER_SEC));
+    assert_int_equal(json_array_size(c->events), before);
+    const json_t *fact = json_array_get(c->facts, json_array_size(c->facts) - 1);
+    assert_string_equal(json_text_of(fact, "what"), "kept");
+}
+
 static void a_start_asks_it_for_nothing(void **state)
 {
     _cleanup_(core_freep) struct core *ends = cut(ENDED("host2", "") "," HOST2_IS_DOWN);
@@ -587,6 +598,7 @@ int main(void)
         cmocka_unit_test(while_the_fence_lasts_it_is_not_started),
         cmocka_unit_test(all_are_told_what_happens_to_it_and_what_to_do),
         cmocka_unit_test(its_end_and_return_are_events),
+        cmocka_unit_test(one_that_did_not_end_is_not_said_to_be_whole_again),
         cmocka_unit_test(a_start_asks_it_for_nothing),
         cmocka_unit_test(a_start_asks_one_that_runs_again),
     };
