@@ -32,11 +32,38 @@ static void begin_with_compute_host(struct fix *f, int i)
     begin_with_compute_hosts(f, i, 1);
 }
 
-/* Something of db1's host is queued there when it dies. */
+/* More than what its threads are within, which they end. */
+static bool keeps_some(const struct sim *s, size_t brick, size_t of)
+{
+    const struct sim_ha_host *b = &s->ha->hosts[brick];
+    return b->queued[of] > b->in_disk;
+}
+
+/* Something of @of is kept by a brick that hangs. */
+static void hang_brick(struct sim *s, size_t brick, size_t of)
+{
+    s->ha->hosts[brick].is_wedged = true;
+    for (int k = 0; k < 100 && !keeps_some(s, brick, of); k++) {
+        sim_run(s, 100 * USEC_PER_MSEC);
+    }
+    assert_true(keeps_some(s, brick, of));
+}
+
+/* A thread of it is within a write. */
+static void hang_disk(struct sim *s, size_t brick)
+{
+    s->ha->hosts[brick].is_stuck = true;
+    for (int k = 0; k < 100 && !s->ha->hosts[brick].in_disk; k++) {
+        sim_run(s, 100 * USEC_PER_MSEC);
+    }
+    assert_true(s->ha->hosts[brick].in_disk > 0);
+}
+
+/* Something of db1's host is queued in both when it dies. */
 static void kill_owner_with_wedged(struct fix *f, size_t a, size_t b)
 {
-    f->s.ha->hosts[a].is_wedged = f->s.ha->hosts[b].is_wedged = true;
-    sim_run(&f->s, USEC_PER_SEC);
+    hang_brick(&f->s, a, f->old);
+    hang_brick(&f->s, b, f->old);
     sim_ha_power_off(&f->s, f->old);
 }
 
@@ -112,8 +139,8 @@ static void kill_two_owners(struct fix *f, int i, enum sim_mutant mutant)
     sim_run(s, 15 * USEC_PER_SEC);
     sim_ha_cut_between(s, 0, SECOND); /* what it writes is queued in the other brick alone */
     sim_ha_cut_between(s, 1, COMPUTE);
-    s->ha->hosts[0].is_wedged = s->ha->hosts[1].is_wedged = true;
-    sim_run(s, USEC_PER_SEC);
+    hang_brick(s, 0, COMPUTE);
+    hang_brick(s, 1, SECOND);
     sim_ha_power_off(s, COMPUTE);
     sim_ha_power_off(s, SECOND);
     s->mutant = mutant;
@@ -220,9 +247,8 @@ static void case_19_a_brick_that_does_not_end_proves_nothing(void **state)
     for (int i = 0; i < kit_schedules(20); i++) {
         struct fix f;
         begin_with_compute_host(&f, i);
-        f.s.ha->hosts[0].is_stuck = true;
-        kill_owner_with_wedged(&f, 0, 0);
-        f.s.ha->hosts[0].is_wedged = false;
+        hang_disk(&f.s, 0);
+        sim_ha_power_off(&f.s, f.old);
         sim_run(&f.s, 60 * USEC_PER_SEC);
         assert_string_equal(kit_state(&f.s, f.old), "fencing");
         assert_int_equal(epoch_of(&f.s, "db1"), f.epoch);
@@ -239,8 +265,7 @@ static void case_19_a_brick_that_does_not_end_is_left_out_with_its_host(void **s
     for (int i = 0; i < kit_schedules(20); i++) {
         struct fix f;
         begin_with_compute_host(&f, i);
-        f.s.ha->hosts[0].is_stuck = true;
-        sim_run(&f.s, USEC_PER_SEC);
+        hang_disk(&f.s, 0);
         sim_ha_power_off(&f.s, f.old);
         sim_run(&f.s, 30 * USEC_PER_SEC);
         assert_string_equal(kit_state(&f.s, f.old), "fencing");
@@ -368,7 +393,7 @@ static void case_19_with_anything_at_once_stays_safe_and_comes_to_rest(void **st
         ended += run_anything(i);
     }
     print_message("# %d schedules, %llu bricks ended\n", n, (unsigned long long)ended);
-    assert_true(ended > 0 || n < 40);
+    assert_true(ended > 0 || n < 200); /* one in seven ends a brick */
 }
 
 int main(void)
