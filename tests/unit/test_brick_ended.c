@@ -198,6 +198,19 @@ static void a_brick_that_had_proved_it_before_the_last_cut_may_be_ended(void **s
     assert_non_null(action_of(actions, CLAIM));
 }
 
+/* The same before any drain could tell of it. */
+static void what_proved_it_before_the_last_cut_is_forgotten_without_a_drain(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+    asked_to_end(c, "\"result\":{\"ended\":false}");
+    cut_again(c, 5400 * USEC_PER_MSEC);
+    _cleanup_json_ json_t *old = drain_fails(c, 8300 * USEC_PER_MSEC);
+    assert_null(action_of(old, CLAIM));
+    json_decref(actions_of(c, "{\"ev\":\"tick\"}", 10400 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *next = drain_fails(c, 13400 * USEC_PER_MSEC);
+    assert_non_null(action_of(next, CLAIM));
+}
+
 static void one_that_has_ended_is_not_ended_twice(void **state)
 {
     _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
@@ -578,6 +591,7 @@ int main(void)
         cmocka_unit_test(an_old_claim_ends_nothing),
         cmocka_unit_test(a_drain_of_before_the_last_cut_ends_nothing),
         cmocka_unit_test(a_brick_that_had_proved_it_before_the_last_cut_may_be_ended),
+        cmocka_unit_test(what_proved_it_before_the_last_cut_is_forgotten_without_a_drain),
         cmocka_unit_test(one_that_has_ended_is_not_ended_twice),
         cmocka_unit_test(that_it_has_ended_is_told_when_a_drain_says_so_and_then_acknowledged),
         cmocka_unit_test(an_agent_that_did_not_end_it_tells_that_it_has_ended),

@@ -155,8 +155,6 @@ bool ha_is_ending(const struct core *c, const char *foe, uint64_t inc);
 bool ha_is_untold(struct core *c, const char *foe, uint64_t inc);
 /** ha_drained - what the drain of this fence says of each volume here, if it was begun after the last cut; else NULL. Borrowed */
 const json_t *ha_drained(struct core *c, const char *foe, uint64_t inc);
-/** ha_forget_spared - who proved it at the last look has to prove it once more: this fence was cut again. What has ended stays so */
-void ha_forget_spared(struct core *c, const char *foe, uint64_t inc);
 /** ha_node_is_open - may other hosts exchange storage traffic with it? */
 bool ha_node_is_open(const json_t *node);
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A brick here that cannot prove a fence (facts/ha.md 3.9 case 19): while its drain fails, no machine of the fenced host is
  * started. So its process ends, where the rest of its pool does without it; then there is nothing in flight. Which brick
- * of a pool ends is decided by a commit that creates ended/POOL and compares what it rests on (I7): two never end for one
- * pool, and the remaining data brick is whole. In a cluster of three whose dead host had a brick that is never so.
+ * of a pool ends is decided by a commit that creates ended/POOL and compares what it rests on (I7), so that two never end at
+ * once: what all hosts see of the pool, and the acknowledgements of all other fencers, who say that their bricks run and have
+ * drained. What the others list for heal the action asks again before it ends anything. In a cluster of three whose dead host
+ * had a brick nothing is ended.
  *
+ * That a brick has ended the next drain says, whichever agent ended it; the record is told so before the fence is acknowledged.
  * When the fence is over its host starts it again, and takes the record away when all bricks are online and nothing was
- * left to heal for a while. Until then a start does not ask it what is to be laundered (vm_clean_args()).
+ * left to heal for a while. Until it is online a start does not ask it what is to be laundered (vm_clean_args()).
  *
- * Not handled: a process that does not end, a thread of it being within a write to a disk that hangs. There is no proof
- * then, and everything waits. A list of what is left to heal that a brick host tells late counts as if it were new. */
+ * Not handled: a process that does not end, a thread of it being within a write to a disk that hangs; a second brick that
+ * comes to hang after it has acknowledged. There is no proof then, or no quorum, and everything waits. */
 #include "base/str.h"
 #include "core/act.h"
 #include "core/ha/ha.h"
@@ -277,6 +280,24 @@ static bool may_try(const struct stuck *s, const char *kill)
     return has_drained_since && act_is_due(s->c, kill, ONCE) && !(going && going->in_flight);
 }
 
+/* This fence was cut again: who had proved it at the last look has to prove it once more, and what was compared before does
+ * not count. What has ended stays so. */
+static void forget_before_cut(struct stuck *s, const char *claim, const char *kill)
+{
+    struct core *c = s->c;
+    _cleanup_free_ char *id = id_of(s, "cut", "");
+    const struct attempt *cut = act_find(c, id);
+    const struct attempt *claimed = act_find(c, claim);
+    const struct attempt *tried = act_find(c, kill);
+    if (cut && claimed && !claimed->in_flight && claimed->started_us < cut->started_us) {
+        (void)smap_del(&c->attempts, claim);
+    }
+    if (cut && act_has_succeeded(c, kill) && !json_bool_of(tried->result, "ended", true) &&
+        tried->started_us < cut->started_us) {
+        (void)smap_del(&c->attempts, kill);
+    }
+}
+
 static void end_brick(struct stuck *s)
 {
     struct core *c = s->c;
@@ -284,6 +305,7 @@ static void end_brick(struct stuck *s)
     _cleanup_free_ char *kill = id_of(s, "kill/", s->pool);
     bool is_stuck = cannot_prove(s); /* asked for in each step: a clock */
     settle(s);
+    forget_before_cut(s, claim, kill);
     if (act_has_succeeded(c, kill)) {
         drain_now(s, act_find(c, kill));
         return;
@@ -326,25 +348,6 @@ bool ha_is_untold(struct core *c, const char *foe, uint64_t inc)
         is_untold = record && !json_bool_of(record, "ended", false) && is_told(drained, it.name, false);
     }
     return is_untold;
-}
-
-/* Did @kill find that the brick could prove it after all? */
-static bool has_spared(const struct core *c, const char *kill)
-{
-    return act_has_succeeded(c, kill) && !json_bool_of(act_find(c, kill)->result, "ended", true);
-}
-
-void ha_forget_spared(struct core *c, const char *foe, uint64_t inc)
-{
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_POOL, &it);) {
-        struct stuck s = {c, foe, inc, it.name, it.value};
-        _cleanup_free_ char *claim = id_of(&s, "claim/", it.name);
-        _cleanup_free_ char *kill = id_of(&s, "kill/", it.name);
-        act_forget(c, claim);
-        if (has_spared(c, kill)) {
-            (void)smap_del(&c->attempts, kill); /* not those of pools whose names begin so */
-        }
-    }
 }
 
 /* --- and back ------------------------------------------------------------------------------- */

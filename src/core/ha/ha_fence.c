@@ -202,7 +202,6 @@ static void drain(struct foe *f)
     _cleanup_free_ char *id = id_of(f, "drain");
     if (has_succeeded(f, "drain") && !is_drained(f)) {
         act_forget(f->c, id);
-        ha_forget_spared(f->c, f->name, f->inc);
     }
     act_limit_backoff(f->c, id, DRAIN_AGAIN_US);
     if (act_is_due(f->c, id, ONCE) && !ha_is_ending(f->c, f->name, f->inc)) {
