@@ -273,9 +273,7 @@ static bool may_try(const struct stuck *s, const char *kill)
     const struct attempt *going = act_find(s->c, back);
     const struct attempt *drain = act_find(s->c, id);
     const struct attempt *last = act_find(s->c, kill);
-    if (last && last->fails && core_is_past(s->c, last->started_us + ACT_WITHIN_US)) {
-        act_end_backoffs(s->c, kill, last->error.code);
-    }
+    act_limit_backoff(s->c, kill, ACT_WITHIN_US);
     bool has_drained_since = !last || (drain && drain->started_us > last->started_us);
     return has_drained_since && act_is_due(s->c, kill, ONCE) && !(going && going->in_flight);
 }
