@@ -225,8 +225,11 @@ static int await_spare(const struct env *env, const json_t *args, struct err *e)
     for (;;) {
         struct err said = {0};
         int r = check_spare(env, args, &said);
+        if (r == 0) {
+            return 0;
+        }
         if (r != -ERR_BUSY || clock_left_ms(json_u64_of(args, "until_us", 0)) <= SPARE_AGAIN_MS) {
-            return r < 0 ? err_copy(e, &said) : 0;
+            return ERR_SET(e, BUSY, "%s", said.msg); /* whatever the cause: nothing was ended, and the record is taken back */
         }
         clock_sleep_ms(SPARE_AGAIN_MS);
     }
@@ -250,7 +253,7 @@ int act_brick_end(const struct env *env, const json_t *args, struct act_ctx *ctx
         return r;
     }
     if (clock_boottime_us() > json_u64_of(args, "until_us", 0)) {
-        return ERR_SET(e, TIMEOUT, "brick %s was to be ended earlier", dir);
+        return ERR_SET(e, BUSY, "brick %s was to be ended earlier", dir);
     }
     log_warning("a brick cannot prove that nothing of a fenced host is left in it; the others do without it: it is ended",
                 "pool=%s brick=%s host=%s", name, dir, json_text_of(args, "host"));

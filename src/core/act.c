@@ -110,6 +110,14 @@ void act_forget(struct core *c, const char *prefix)
     act_forget_others(c, prefix, NULL);
 }
 
+void act_forget_one(struct core *c, const char *id)
+{
+    const struct attempt *a = act_find(c, id);
+    if (a && !a->in_flight) {
+        (void)smap_del(&c->attempts, id);
+    }
+}
+
 void act_forget_others(struct core *c, const char *prefix, const char *keep)
 {
     for (size_t i = smap_lower(&c->attempts, prefix);

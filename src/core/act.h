@@ -44,6 +44,8 @@ bool act_has_succeeded(const struct core *c, const char *id);
 bool act_has_any(const struct core *c, const char *prefix);
 /** act_forget - drop the outcomes of all ids that start with @prefix and are not in flight */
 void act_forget(struct core *c, const char *prefix);
+/** act_forget_one - drop the outcome of @id alone: below "claim/vms" is that of "claim/vms2", too */
+void act_forget_one(struct core *c, const char *id);
 /**
  * act_end_backoffs - what failed with @code below @prefix may be tried again now: the cause has gone
  * Without it a commit that failed through a minute without the store waits for up to another one (ACT_BACKOFF_MAX_US).

@@ -222,7 +222,7 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
     if (str_starts(id, "mount/") || str_starts(id, "brick/") || str_starts(id, "unmount/") ||
         str_starts(id, "freed/")) {
         _cleanup_free_ char *again = str_printf("observe/pool/%s", strchr(id, '/') + 1);
-        act_forget(c, again); /* look at once */
+        act_forget_one(c, again); /* look at once */
         remember_failure(c, id, a);
     }
     if (str_starts(id, "ha/ended/") || (str_starts(id, "ha/fence/") && strstr(id, "/kill/"))) {

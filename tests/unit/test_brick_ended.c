@@ -19,15 +19,18 @@
 #define CLAIM FENCE "claim/vms"
 #define KILL FENCE "kill/vms"
 #define START "ha/ended/vms"
-#define POOL_IS(state)                                                                                                          \
-    ROW("pool/vms", "{\"name\":\"vms\",\"uuid\":\"u-vms\",\"kind\":\"gluster\",\"state\":\"" state "\",\"ha\":\"on\",\"copies\":2," \
+#define BACK "ha/put-back/vms"
+#define POOL_IS(state) POOL_CALLED("vms", state)
+#define POOL_CALLED(pool, state)                                                                                                \
+    ROW("pool/" pool, "{\"name\":\"" pool "\",\"uuid\":\"u-" pool "\",\"kind\":\"gluster\",\"state\":\"" state "\",\"ha\":\"on\",\"copies\":2," \
         "\"arbiter\":true,\"bricks\":[{\"host\":\"host1\",\"path\":\"/b\",\"role\":\"data\"},{\"host\":\"host2\",\"path\":"        \
         "\"/b\",\"role\":\"data\"},{\"host\":\"host3\",\"path\":\"/b\",\"role\":\"arbiter\"}]}")
 #define NODE_IS(name, role, state, inc)                                                                                         \
     ROW("node/" name, "{\"name\":\"" name "\",\"role\":\"" role "\",\"state\":\"" state "\",\"inc\":" inc ",\"boot_id\":\"b\","  \
         "\"mgmt\":\"10.0.0.9\",\"storage\":\"10.0.0.9\"}")
-#define SEES(host, files, up)                                                                                                   \
-    ROW("seen/" host "/pool/vms", "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "},\"mount\":{\"state\":"     \
+#define SEES(host, files, up) SEES_OF(host, "vms", files, up)
+#define SEES_OF(host, pool, files, up)                                                                                          \
+    ROW("seen/" host "/pool/" pool, "{\"brick\":{\"state\":\"ready\",\"heal_pending_files\":" files "},\"mount\":{\"state\":"     \
         "\"mounted\",\"quorum\":true,\"bricks_up\":" up "}}")
 #define LISTS(host, files) SEES(host, files, "7")
 #define ENDED(host, more) ROW("ended/vms", "{\"host\":\"" host "\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"u-vms\",\"at_ms\":7" more "}")
@@ -67,6 +70,8 @@ static json_t *done(struct core *c, const char *id, const char *more, uint64_t a
 
 #define ACK(host, drained) ROW("ack/host4/1/" host, "{\"instance\":\"g\",\"drained\":" drained "}")
 #define RUNS "[{\"volume\":\"other\",\"running\":false},{\"volume\":\"vms\",\"running\":true}]"
+#define BOTH_RUN "[{\"volume\":\"vms\",\"running\":true},{\"volume\":\"vms2\",\"running\":true}]"
+#define GLUSTER(host) ROW("seen/" host "/gluster", "{\"ready\":true,\"bricks\":{\"vms\":true,\"vms2\":true}}")
 #define BOTH_ACKED ACK("host2", RUNS) "," ACK("host3", RUNS)
 
 /* host1 as it has cut host4 off, which has no brick, at 2 s; @acks: the others'; @more: what is not well by then */
@@ -209,6 +214,36 @@ static void what_proved_it_before_the_last_cut_is_forgotten_without_a_drain(void
     json_decref(actions_of(c, "{\"ev\":\"tick\"}", 10400 * USEC_PER_MSEC));
     _cleanup_json_ json_t *next = drain_fails(c, 13400 * USEC_PER_MSEC);
     assert_non_null(action_of(next, CLAIM));
+}
+
+/* It had proved it at the second look, and hangs again; or it had ended, and glusterd has started another process. */
+static void one_that_cannot_prove_it_again_is_ended_again(void **state)
+{
+    static const char *const before[] = {"\"result\":{\"ended\":false}", "\"result\":{\"ended\":true}"};
+    for (size_t i = 0; i < ELEMENTS(before); i++) {
+        _cleanup_(core_freep) struct core *c = cut(NOTHING_ELSE);
+        asked_to_end(c, before[i]);
+        assert_null(act_find(c, CLAIM));
+        _cleanup_json_ json_t *next = drain_fails(c, 11 * USEC_PER_SEC);
+        assert_non_null(action_of(next, CLAIM));
+    }
+}
+
+/* A pool whose name is the beginning of another's, and that would not do without its brick. */
+static void what_keeps_one_pool_does_not_keep_another(void **state)
+{
+    _cleanup_(core_freep) struct core *c = cut_with(ACK("host2", BOTH_RUN) "," ACK("host3", BOTH_RUN),
+                                                    POOL_CALLED("vms2", "ready") "," SEES_OF("host2", "vms2", "0", "7") ","
+                                                    SEES_OF("host3", "vms2", "0", "7"));
+    see(c, "pool/vms2", OWN_LISTS("0"));
+    json_decref(change(c, LISTS("host2", "1") "," GLUSTER("host2") "," GLUSTER("host3"), 3 * USEC_PER_SEC));
+    _cleanup_json_ json_t *claims = drain_fails(c, 5200 * USEC_PER_MSEC);
+    assert_null(action_of(claims, CLAIM));
+    assert_non_null(action_of(claims, CLAIM "2"));
+    json_decref(change(c, ROW("ended/vms2", "{\"host\":\"host1\",\"foe\":\"host4\",\"inc\":1,\"uuid\":\"u-vms2\",\"at_ms\":7}"),
+                       5250 * USEC_PER_MSEC));
+    _cleanup_json_ json_t *kills = done(c, CLAIM "2", OK, 5300 * USEC_PER_MSEC);
+    assert_non_null(action_of(kills, KILL "2"));
 }
 
 static void one_that_has_ended_is_not_ended_twice(void **state)
@@ -486,7 +521,12 @@ static void it_is_started_after_the_fence_and_told_of_until_all_is_whole(void **
     _cleanup_(core_freep) struct core *c = over();
     pass(c, 4, 10);
     assert_null(act_find(c, START));
-    pass(c, 11, 15);
+    pass(c, 11, 14);
+    assert_true(act_find(c, BACK)->in_flight);
+    assert_null(act_find(c, START)); /* starts ask it again, before it is there */
+    json_decref(change(c, ENDED("host1", ",\"ended\":true,\"back\":true"), 14 * USEC_PER_SEC));
+    json_decref(done(c, BACK, OK, 14 * USEC_PER_SEC));
+    pass(c, 15, 15);
     assert_true(act_find(c, START)->in_flight);
     json_decref(done(c, START, OK, 15 * USEC_PER_SEC));
     see_brick(c, 5 * USEC_PER_SEC); /* of before */
@@ -576,9 +616,12 @@ static void a_start_asks_it_for_nothing(void **state)
     assert_int_equal(json_u64_of(json_array_get(bricks, 1), "index", 0), 2);
 }
 
-/* Somebody has started it by hand, or it is just coming back: it takes part in each write, and lists what the others do not. */
+/* Somebody has started it by hand, or it is about to come back: it takes part in each write, and lists what the others do not. */
 static void a_start_asks_one_that_runs_again(void **state)
 {
+    _cleanup_(core_freep) struct core *comes = cut(ENDED("host2", ",\"ended\":true,\"back\":true") "," HOST2_IS_DOWN);
+    _cleanup_json_ json_t *all = vm_clean_args(comes, "db1");
+    assert_int_equal(json_array_size(json_object_get(all, "bricks")), 3);
     _cleanup_(core_freep) struct core *runs = cut(ENDED("host2", ",\"ended\":true"));
     _cleanup_json_ json_t *three = vm_clean_args(runs, "db1");
     assert_int_equal(json_array_size(json_object_get(three, "bricks")), 3);
@@ -593,6 +636,8 @@ int main(void)
         cmocka_unit_test(a_brick_that_had_proved_it_before_the_last_cut_may_be_ended),
         cmocka_unit_test(what_proved_it_before_the_last_cut_is_forgotten_without_a_drain),
         cmocka_unit_test(one_that_has_ended_is_not_ended_twice),
+        cmocka_unit_test(one_that_cannot_prove_it_again_is_ended_again),
+        cmocka_unit_test(what_keeps_one_pool_does_not_keep_another),
         cmocka_unit_test(that_it_has_ended_is_told_when_a_drain_says_so_and_then_acknowledged),
         cmocka_unit_test(an_agent_that_did_not_end_it_tells_that_it_has_ended),
         cmocka_unit_test(a_brick_that_does_not_run_and_was_not_to_end_is_not_told_of),

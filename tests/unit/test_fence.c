@@ -629,6 +629,20 @@ static void a_brick_may_end_when_the_others_have_all_that_it_has(void **state)
     }
 }
 
+/* The arbiter is to end, or there is none: what one data brick has in flight has to be on its way at the other, too. */
+static void neither_of_two_copies_lacks_what_the_other_has_in_flight(void **state)
+{
+    _cleanup_json_ json_t *dirty = json_loads(ALL(LISTED("a", "file", "true", "")), 0, NULL);
+    _cleanup_json_ json_t *same = json_deep_copy(dirty);
+    _cleanup_json_ json_t *none = json_loads(ALL(""), 0, NULL);
+    const struct fence_look both[] = {{"host1", false, dirty}, {"host2", false, same}};
+    const struct fence_look one[] = {{"host1", false, dirty}, {"host2", false, none}};
+    struct err e = {0};
+    assert_int_equal(fence_spare(both, 2, 2, &e), 0);
+    assert_int_equal(fence_spare(one, 2, 2, &e), -ERR_BUSY);
+    assert_non_null(strstr(e.msg, "host1 lists a for heal, which host2 does not"));
+}
+
 /* ---- what the kernel tells of changes ---- */
 
 /* nlmsghdr, nfgenmsg, and one attribute: "table 'mortar_fence' is deleted", as Linux 6.1 sends it on a little-endian machine. */
@@ -666,6 +680,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_pieces_than_fit_are_never_taken_for_all),
         cmocka_unit_test(a_brick_may_end_when_the_others_have_all_that_it_has),
+        cmocka_unit_test(neither_of_two_copies_lacks_what_the_other_has_in_flight),
         cmocka_unit_test(each_piece_that_is_listed_counts_once_and_says_what_it_lacks),
         cmocka_unit_test(record_survives_the_way_to_disk_and_back),
         cmocka_unit_test(one_bad_record_fails_the_whole),

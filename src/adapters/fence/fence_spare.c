@@ -43,19 +43,19 @@ static json_t *by_gfid(const json_t *index)
     return all;
 }
 
-/* An operation that the arbiter knows of and the data brick does not has not reached that one. */
-static int check_lists_all(const struct fence_look *data, const struct fence_look *arbiter, struct err *e)
+/* An operation that another brick knows of and the data brick does not has not reached that one. */
+static int check_lists_all(const struct fence_look *data, const struct fence_look *other, struct err *e)
 {
     _cleanup_json_ json_t *listed = by_gfid(data->index);
     size_t i;
     json_t *entry;
-    json_array_foreach(json_object_get(arbiter->index, "entries"), i, entry) {
+    json_array_foreach(json_object_get(other->index, "entries"), i, entry) {
         const char *gfid = json_text_of(entry, "gfid");
         const json_t *its = json_object_get(listed, gfid);
         bool is_dirty = json_bool_of(entry, "dirty", true); /* unsaid: of a version that did not say it */
         bool is_gone = str_eq(json_text_of(entry, "kind"), "gone");
         if (!is_gone && (!its || (is_dirty && !json_bool_of(its, "dirty", false)))) {
-            return ERR_SET(e, BUSY, "the brick on %s lists %s for heal, which %s does not", arbiter->host, gfid, data->host);
+            return ERR_SET(e, BUSY, "the brick on %s lists %s for heal, which %s does not", other->host, gfid, data->host);
         }
     }
     return 0;
@@ -69,7 +69,7 @@ int fence_spare(const struct fence_look *looks, size_t n, unsigned own, struct e
     }
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < n && r == 0; k++) {
-            r = looks[i].is_arbiter && !looks[k].is_arbiter ? check_lists_all(&looks[k], &looks[i], e) : 0;
+            r = i != k && !looks[k].is_arbiter ? check_lists_all(&looks[k], &looks[i], e) : 0;
         }
     }
     return r;

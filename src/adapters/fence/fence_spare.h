@@ -17,7 +17,7 @@ struct fence_look {
  * @looks: of all other bricks        @own: the only one that may be blamed
  *
  * "Nothing is listed" does not say that a copy is whole: a data brick that a write has not reached lists less than the
- * arbiter, which has its mark (docs/evidence/flip.md, test_6). So it must list what the arbiter lists.
+ * arbiter, which has its mark (docs/evidence/flip.md, test_6), or than another data brick. So it must list what all list.
  * Return: 0; -ERR_BUSY, and @e says for whose list
  */
 int fence_spare(const struct fence_look *looks, size_t n, unsigned own, struct err *e);

@@ -7,8 +7,8 @@
  * had a brick nothing is ended.
  *
  * That a brick has ended the next drain says, whichever agent ended it; the record is told so before the fence is acknowledged.
- * When the fence is over its host starts it again, and takes the record away when all bricks are online and nothing was
- * left to heal for a while. Until it is online a start does not ask it what is to be laundered (vm_clean_args()).
+ * When the fence is over its host says so in the record, starts it again, and takes the record away when all bricks are online and nothing was
+ * left to heal for a while. Until it is to come back, or is online, a start does not ask it what is to be laundered (vm_clean_args()).
  *
  * Not handled: a process that does not end, a thread of it being within a write to a disk that hangs; a second brick that
  * comes to hang after it has acknowledged. There is no proof then, or no quorum, and everything waits. */
@@ -287,13 +287,23 @@ static void forget_before_cut(struct stuck *s, const char *claim, const char *ki
     const struct attempt *cut = act_find(c, id);
     const struct attempt *claimed = act_find(c, claim);
     const struct attempt *tried = act_find(c, kill);
-    if (cut && claimed && !claimed->in_flight && claimed->started_us < cut->started_us) {
-        (void)smap_del(&c->attempts, claim);
+    if (cut && claimed && claimed->started_us < cut->started_us) {
+        act_forget_one(c, claim);
     }
     if (cut && act_has_succeeded(c, kill) && !json_bool_of(tried->result, "ended", true) &&
         tried->started_us < cut->started_us) {
-        (void)smap_del(&c->attempts, kill);
+        act_forget_one(c, kill);
     }
+}
+
+/* It had proved it at the second look, or had ended: and does not prove it now. It hangs again, or is another process, which
+ * glusterd started when it was started anew itself. */
+static bool hangs_again(const struct stuck *s, const char *kill)
+{
+    _cleanup_free_ char *id = id_of(s, "drain", "");
+    const struct attempt *drain = act_find(s->c, id);
+    return act_has_succeeded(s->c, kill) && drain && drain->fails && !drain->in_flight &&
+           drain->started_us > act_find(s->c, kill)->started_us;
 }
 
 static void end_brick(struct stuck *s)
@@ -304,6 +314,9 @@ static void end_brick(struct stuck *s)
     bool is_stuck = cannot_prove(s); /* asked for in each step: a clock */
     settle(s);
     forget_before_cut(s, claim, kill);
+    if (hangs_again(s, kill)) {
+        act_forget_one(c, kill);
+    }
     if (act_has_succeeded(c, kill)) {
         drain_now(s, act_find(c, kill));
         return;
@@ -313,12 +326,12 @@ static void end_brick(struct stuck *s)
     }
     bool is_free = own_record(s) || !pool_ended_brick(c, s->pool);
     if (!is_stuck || c->store_is_lost || !is_free || !does_without(s)) {
-        act_forget(c, claim); /* what it compared is old by the time that this comes again */
+        act_forget_one(c, claim); /* what it compared is old by the time that this comes again */
         return;
     }
     if (is_claimed(s, claim)) {
         (void)act_try(c, kill, "brick.end", end_args(s, claimed_until_us(c, claim)), ONCE);
-        act_forget(c, claim);
+        act_forget_one(c, claim);
     }
 }
 
@@ -357,6 +370,23 @@ static bool is_fence_over(const struct core *c, const json_t *ended)
 }
 
 /* By a look at glusterd that began after the start: one of before saw another process, or none. */
+/* From now on starts ask it again: it comes back while a machine of the fenced host may still wait for its start, and what it
+ * has more than the others would be healed to them after the pieces were written anew (docs/evidence/flip.md). */
+static bool is_said_to_come_back(struct core *c, const char *pool)
+{
+    const json_t *ended = pool_ended_brick(c, pool);
+    _cleanup_free_ char *id = str_printf("ha/put-back/%s", pool);
+    if (json_bool_of(ended, "back", false)) {
+        return true;
+    }
+    json_t *next = json_deep_copy(ended);
+    struct commit t = commit_new();
+    json_object_set_new(next, "back", json_true());
+    commit_put(c, &t, KEY_ENDED, pool, next);
+    (void)commit_try(c, id, &t);
+    return false;
+}
+
 static bool is_started(struct core *c, const char *id, const char *pool)
 {
     const json_t *look = smap_get(&c->seen, HA_BRICKS_LOOK);
@@ -372,7 +402,7 @@ static void bring_back(struct core *c, const char *pool, const json_t *record)
     size_t i;
     json_t *brick;
     bool is_whole = true;
-    if (ha_since_us(c, rest) < REST_US) {
+    if (ha_since_us(c, rest) < REST_US || !is_said_to_come_back(c, pool)) {
         return;
     }
     if (!is_started(c, id, pool)) {

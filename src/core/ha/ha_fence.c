@@ -201,7 +201,7 @@ static void drain(struct foe *f)
 {
     _cleanup_free_ char *id = id_of(f, "drain");
     if (has_succeeded(f, "drain") && !is_drained(f)) {
-        act_forget(f->c, id);
+        act_forget_one(f->c, id);
     }
     act_limit_backoff(f->c, id, DRAIN_AGAIN_US);
     if (act_is_due(f->c, id, ONCE) && !ha_is_ending(f->c, f->name, f->inc)) {
@@ -349,7 +349,7 @@ void ha_forget_cuts(struct core *c, const char *but)
         struct foe f = {c, it.name, it.value, inc - (ha_node_is_flushing(it.value) ? 1 : 0)};
         _cleanup_free_ char *id = id_of(&f, "cut");
         if (!str_eq(id, but)) {
-            act_forget(c, id);
+            act_forget_one(c, id);
         }
     }
 }

@@ -301,12 +301,13 @@ json_t *vm_clean_args(const struct core *c, const char *name)
     json_t *brick;
     json_array_foreach(json_object_get(pool, "bricks"), i, brick) {
         const json_t *node = node_get(c, json_text_of(brick, "host"));
-        /* One that was ended has nothing that the others do not list: a write follows its marks on all bricks that
-         * live. Its disk may hang, and who asks it would wait. Whoever has started it again: then it counts. */
+        /* One that was ended has nothing that none of the others lists: a write follows its marks on a quorum of bricks, and
+         * two of three have one in common. Its disk may hang, and who asks it would wait. Then it comes back: it counts. */
         const char *host = json_text_of(brick, "host");
         const char *name_of_pool = json_text_of(pool, "name");
-        bool is_ended = pool_brick_is_ended(c, name_of_pool, host) && !pool_brick_is_online(c, name_of_pool, host);
-        if (node_may_run_vms(node) && !is_ended) {
+        bool is_back = json_bool_of(pool_ended_brick(c, name_of_pool), "back", false) ||
+                       pool_brick_is_online(c, name_of_pool, host);
+        if (node_may_run_vms(node) && (is_back || !pool_brick_is_ended(c, name_of_pool, host))) {
             json_array_append_new(bricks, pool_brick_to_ask(c, brick, i));
         }
     }

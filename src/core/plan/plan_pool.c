@@ -68,7 +68,7 @@ static void plan_mount(struct core *c, const char *name, const json_t *pool)
         return;
     }
     if (!ha_node_is_open(node_get(c, c->host))) {
-        act_forget(c, id); /* no brick lets it in; when one does, nothing is to wait for a back-off */
+        act_forget_one(c, id); /* no brick lets it in; when one does, nothing is to wait for a back-off */
         return;
     }
     (void)act_try(c, id, "mount.ensure",
@@ -82,7 +82,7 @@ static void end_old_look(struct core *c, const char *id)
     const struct attempt *last = act_find(c, id);
     const json_t *changed = smap_get(&c->seen, POOL_FILES_CHANGED);
     if (last && !last->in_flight && last->started_us < json_u64_of(changed, "at_us", 0)) {
-        act_forget(c, id);
+        act_forget_one(c, id);
     }
 }
 

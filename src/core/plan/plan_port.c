@@ -82,7 +82,7 @@ void plan_port(struct core *c, const char *name, const json_t *pool)
     const struct attempt *last = act_find(c, id);
     bool was_just_now = last && (last->in_flight || !core_is_past(c, last->started_us + AGAIN_US));
     if (!may_restart(c, name, pool) || ha_since_us(c, clock) < LACKS_US || was_just_now) {
-        act_forget(c, claim); /* what it compared is old by the time that this comes again */
+        act_forget_one(c, claim); /* what it compared is old by the time that this comes again */
         return;
     }
     bool is_free = act_has_succeeded(c, claim) || is_unclaimed(c, name);
@@ -91,6 +91,6 @@ void plan_port(struct core *c, const char *name, const json_t *pool)
         (void)act_seldom(c, id, "brick.restart",
                          json_pack("{s:O,s:O,s:b,s:I}", "pool", pool, "brick", pool_brick_of(pool, c->host), "mount",
                                    pool_wants_mount(c, pool, c->host), "until_us", (json_int_t)until_us), AGAIN_US);
-        act_forget(c, claim);
+        act_forget_one(c, claim);
     }
 }
