@@ -137,7 +137,7 @@ def main():
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.default_int_handler)
     runner = Runner(TREE, WORK / "logs", seed, args.level == "full")
-    settings = suites.Settings(TREE, args.level, args.daemons)
+    settings = suites.Settings(TREE, args.level, args.daemons, memory)
     total = results.Tally()
     try:
         total = run_all(choose(args), runner, settings, memory)

@@ -10,7 +10,7 @@ import results
 
 
 class Memory:
-    """Suites that passed, with their counts. Not in use: remembers and recalls nothing."""
+    """Suites and files of the lab that passed, with their counts. Not in use: remembers and recalls nothing."""
 
     def __init__(self, path, tree, in_use):
         self.path = path
@@ -32,14 +32,14 @@ class Memory:
         self._save()
 
     def recall(self, name):
-        """The Tally of a suite that passed before, or None."""
-        if name in ("packages", "build") or name not in self.done:
+        """The Tally of what passed before, or None."""
+        if not self.in_use or name in ("packages", "build") or name not in self.done:
             return None
         passed, skips = self.done[name]
         return results.Tally(passed, (), skips)
 
     def remember(self, name, tally):
-        """This suite passed."""
+        """This one passed."""
         self.done[name] = [tally.passed, tally.skips]
         self._save()
 

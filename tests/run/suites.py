@@ -10,6 +10,7 @@ import sys
 import typing
 
 import results
+import resume
 
 LEVELS = ["quick", "all", "full"]
 # A class of machine may lack what a suite needs; then the suite says so and is counted as skipped.
@@ -25,6 +26,7 @@ class Settings:
     tree: pathlib.Path
     level: str
     daemons: bool
+    memory: resume.Memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +186,20 @@ def left_out(seed):
     return FULL_ONLY | set(SAMPLED) - set(chosen)
 
 
+def run_lab_file(runner, settings, tally, path, budget_s):
+    """One of many that take up to an hour each: a run that was stopped goes on with the file it was at."""
+    label = f"lab-{path.stem[5:]}"
+    one = settings.memory.recall(label)
+    if one is None:
+        one = results.Tally()
+        run_pytest(runner, settings, one, label, path.relative_to(settings.tree), budget_s)
+        if not one.failures:
+            settings.memory.remember(label, one)
+    else:
+        print(f"   {path.name}: done before, {one.line()}", flush=True)
+    tally.add(one)
+
+
 def run_lab(runner, settings, tally):
     """Our packages first: a failure there is not a failure of a host."""
     if not run_step(runner, tally, "debs", [settings.tree / "packaging/build-debs"], 900):
@@ -195,8 +211,7 @@ def run_lab(runner, settings, tally):
             print(f"   {path.name} runs with --full" + (" or another seed" if path.name in SAMPLED else ""),
                   flush=True)
             continue
-        run_pytest(runner, settings, tally, f"lab-{path.stem[5:]}",
-                   path.relative_to(settings.tree), budget_s)
+        run_lab_file(runner, settings, tally, path, budget_s)
 
 
 SUITES = [
