@@ -51,6 +51,7 @@ struct sim_domain {
     bool is_running;
     uint64_t epoch;
     bool is_incoming; /* copy of a migration that is not complete */
+    bool is_late;     /* copy that began after T8 */
     bool is_copying;  /* source of a migration that is under way */
     bool is_aborting; /* its migration was asked to stop */
     bool is_broken;   /* its migration has lost the other end, or the libvirtd that drove it */

@@ -133,6 +133,14 @@ static uint64_t copy_epoch(const json_t *args)
     return json_u64_of(json_object_get(json_object_get(args, "own"), "mig"), "epoch", 0);
 }
 
+/* By an agent that is no more: libvirtd begins what was asked of it when its turn comes (seed 98018114). */
+static bool is_undone_before(struct sim *s, const char *name, uint64_t epoch)
+{
+    _cleanup_free_ char *key = str_printf("%s%s/own", KEY_VM, name);
+    const json_t *mig = json_object_get(sim_get(s, key), "mig");
+    return json_u64_of(mig, "epoch", 0) == epoch && str_eq(json_text_of(mig, "phase"), "aborted");
+}
+
 static void push_again(struct sim *s, size_t host, const json_t *action, const char *what,
                        uint64_t in_us)
 {
@@ -166,7 +174,8 @@ static const char *begin_copy(struct sim *s, size_t host, const json_t *action)
     from->is_aborting = false;
     from->is_broken = false;
     *to = (struct sim_domain){.exists = true, .is_incoming = true, .mount = mount_of(s, dst),
-                              .epoch = copy_epoch(args), .is_freezable = from->is_freezable};
+                              .epoch = copy_epoch(args), .is_freezable = from->is_freezable,
+                              .is_late = is_undone_before(s, name, copy_epoch(args))};
     memcpy(to->uuid, from->uuid, sizeof(to->uuid));
     push_again(s, host, action, "sim.end_copy", prng_below(&s->prng, COPY_MAX_US));
     if (s->mutant == SIM_REPORTS_COPY_EARLY) {
