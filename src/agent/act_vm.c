@@ -41,6 +41,31 @@ static int save_epoch(const char *uuid, uint64_t epoch, struct err *e)
     return r < 0 ? r : json_file_save(path, j, 0600, e);
 }
 
+int act_vm_keep_gen(uint64_t gen, struct err *e)
+{
+    json_t *j = NULL;
+    int r = json_file_load(PATH_GEN, &j, e);
+    uint64_t known = json_u64_of(j, "n", 0);
+    json_decref(j);
+    if (r < 0 || known >= gen) {
+        return r;
+    }
+    _cleanup_json_ json_t *next = json_pack("{s:I}", "n", (json_int_t)gen);
+    return json_file_save(PATH_GEN, next, 0600, e);
+}
+
+/* Nothing begins under an epoch of a store that was restored since, although this machine may never have run here. */
+static int check_gen(uint64_t epoch, struct err *e)
+{
+    json_t *j = NULL;
+    int r = json_file_load(PATH_GEN, &j, e);
+    uint64_t least = json_u64_of(j, "n", 0);
+    json_decref(j);
+    return r < 0 || epoch_restore_gen(epoch) >= least
+               ? r
+               : ERR_SET(e, STATE, "epoch %llu is of a store that was restored since", (unsigned long long)epoch);
+}
+
 /**
  * take_epoch - persist @epoch for this machine unless it is too old
  * @may_repeat: the same epoch again is fine (resume after a migration), else it must be higher
@@ -48,7 +73,8 @@ static int save_epoch(const char *uuid, uint64_t epoch, struct err *e)
 static int take_epoch(const char *uuid, uint64_t epoch, bool may_repeat, struct err *e)
 {
     uint64_t highest = 0;
-    int r = read_epoch(uuid, &highest, e);
+    int r = may_repeat ? 0 : check_gen(epoch, e);
+    r = r < 0 ? r : read_epoch(uuid, &highest, e);
     if (r < 0) {
         return r;
     }

@@ -11,6 +11,11 @@ void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, u
                       uint64_t epoch);
 /** act_vm_epoch_of - the epoch in a domain's metadata as the one number that records hold */
 uint64_t act_vm_epoch_of(const struct dom_meta *m);
+/**
+ * act_vm_keep_gen - durably: from now on no machine is started here under an epoch of an earlier store than the @gen-th
+ * Return: 0, -ERR_IO or -ERR_PARSE
+ */
+int act_vm_keep_gen(uint64_t gen, struct err *e);
 /** act_migrate_hush - a guest was suspended: for half a second nobody asks libvirt how its copy gets on. Any thread */
 void act_migrate_hush(void);
 /** act_guard_froze - do the guests that failover covers stand still on this host, by order? */

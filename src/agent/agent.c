@@ -84,6 +84,11 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
     json_t *action;
     json_array_foreach(actions, i, action) {
         log_debug("action", "id=%s do=%s", json_text_of(action, "id"), json_text_of(action, "do"));
+        if (str_eq(json_text_of(action, "do"), "agent.restart")) { /* systemd starts it anew */
+            log_warning("the store was restored from a snapshot: the agent begins anew", "instance=%s", a->env.instance);
+            loop_quit(a->loop);
+            break;
+        }
         dispatch(a->dispatcher, action);
     }
     recorder_add(a->recorder, a->core, packed, actions); /* files come last: a guest may wait for what was asked */

@@ -11,6 +11,7 @@
 #define PATH_STATE "/var/lib/mortar"
 #define PATH_TASK PATH_STATE "/local-task.json"
 #define PATH_EPOCHS PATH_STATE "/epoch"
+#define PATH_GEN PATH_STATE "/restore-gen.json" /* {n}: of epochs that begin here, at least (core/restore.h) */
 #define PATH_RUN "/run/mortar"
 #define PATH_SOCKET PATH_RUN "/agent.sock"
 #define API_PORT 8843

@@ -59,6 +59,7 @@ static const struct action_row {
     {"virt.setup", LANE_HOST, act_virt_setup},
     {"join.enrol", LANE_HOST, act_join_enrol},
     {"host.restore", LANE_HOST, act_host_restore},
+    {"restore.look", LANE_LIST, act_restore_look},
     {"host.sweep", LANE_HOST, act_host_sweep},
     {"observe.host", LANE_HOST, act_observe_host},
     {"observe.domains", LANE_LIST, act_observe_domains},

@@ -92,6 +92,8 @@ int act_brick_remove(const struct env *, const json_t *, struct act_ctx *, json_
 int act_mount_ensure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+/* act_restore.c */
+int act_restore_look(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_sweep.c */
 int act_host_sweep(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_uplink.c */

@@ -210,17 +210,22 @@ void commit_drop(struct commit *t)
     json_decref(t->dels);
 }
 
-static json_t *commit_args(struct commit *t)
+/* Once the store was restored, nobody commits what the one of before has led to. Until then its record must not be
+ * there, which whoever makes the commit compares (agent/act_store.c). */
+static json_t *commit_args(struct core *c, struct commit *t)
 {
+    if (world_mod(&c->world, KEY_RESTORE_GEN, "")) {
+        commit_guard(c, t, KEY_RESTORE_GEN, "");
+    }
     return json_pack("{s:o,s:o,s:o}", "compares", t->compares, "puts", t->puts, "dels", t->dels);
 }
 
 bool commit_try(struct core *c, const char *id, struct commit *t)
 {
-    return act_try(c, id, "store.commit", commit_args(t), 0);
+    return act_try(c, id, "store.commit", commit_args(c, t), 0);
 }
 
 struct attempt *commit_once(struct core *c, const char *id, struct commit *t)
 {
-    return act_once(c, id, "store.commit", commit_args(t));
+    return act_once(c, id, "store.commit", commit_args(c, t));
 }

@@ -10,6 +10,7 @@
 #include "core/model/pool.h"
 #include "core/model/vm.h"
 #include "core/plan/plan.h"
+#include "core/restore.h"
 
 /* Alarms that have the same name and object are told apart by @detail. Takes @text. */
 struct alarm {
@@ -146,6 +147,12 @@ static void host_alarms(const struct core *c, const char *host, const json_t *no
                                                  "it is left alone", json_string_value(name))});
     }
     json_object_foreach((json_t *)node_seen_now(c, host, "domains"), vm, domain) {
+        const char *uuid = json_text_of(domain, "uuid");
+        if (restore_gen(c) && (!vm_spec(c, vm) || (uuid && !str_eq(uuid, json_text_of(vm_spec(c, vm), "uuid"))))) {
+            raise(c, list, (struct alarm){"domain.unknown", "error", host, vm,
+                                          str_printf("domain '%s' is a machine of Mortar's that the store does not know, since it "
+                                                     "was restored: it is left alone", vm)});
+        }
         if (!json_bool_of(domain, "in_slice", true)) {
             raise(c, list, (struct alarm){"vm.outside_slice", "error", vm, host,
                                           str_printf("its QEMU on %s runs outside its slice: failover would "
@@ -279,6 +286,15 @@ json_t *alarms_list(const struct core *c)
         raise(c, list, (struct alarm){"store.lost", "error", "store", NULL,
                                       str_dup("it does not answer: what is shown here is old, and nothing "
                                               "can be changed")});
+    }
+    char *waits = restore_waits(c);
+    if (waits) {
+        raise(c, list, (struct alarm){
+            "store.restored", "error", "store", NULL,
+            str_printf("it was restored from a snapshot: what runs goes on, nothing is started, moved or changed until it is "
+                       "known what runs where. %s", waits),
+            json_u64_of(world_get(&c->world, KEY_RESTORE_GEN, ""), "at_ms", 0)});
+        free(waits);
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         host_alarms(c, it.name, it.value, list);

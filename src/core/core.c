@@ -17,6 +17,7 @@
 #include "core/op/op.h"
 #include "core/plan/plan.h"
 #include "core/request.h"
+#include "core/restore.h"
 
 #define BACKOFF_FIRST_US (500 * USEC_PER_MSEC)
 #define CONFLICTS_FREE 3 /* in a row: a commit that never fits must not turn into a busy loop */
@@ -207,6 +208,9 @@ static void learn(struct core *c, const char *id, const struct attempt *a, bool 
          str_eq(id, "ha/config")) && a->result) {
         remember(c, id, a->result);
     }
+    if (str_eq(id, "restore/look") && a->result) {
+        remember(c, RESTORE_LOOK, a->result);
+    }
     if (str_eq(id, DRILL_LISTEN) && a->result) {
         drill_heard(c, a->result);
     }
@@ -312,6 +316,9 @@ static void on_domain(struct core *c, const json_t *event)
 static int dispatch(struct core *c, const json_t *event, struct err *e)
 {
     const char *kind = json_text_of(event, "ev");
+    if (str_eq(kind, "list") && restore_is_former(c, event)) {
+        return 0;
+    }
     if (str_eq(kind, "list")) {
         history_store(c, false);
         history_list(c, json_object_get(event, "rows"));
@@ -349,6 +356,38 @@ static int dispatch(struct core *c, const json_t *event, struct err *e)
     return 0;
 }
 
+/* What may run while it is not known what runs where: looks, the membership of the store, fences that are due. */
+static void plan_restored(struct core *c)
+{
+    if (c->host && c->world.is_listed) {
+        plan_host(c);
+        restore_plan(c);
+        ha_plan(c);
+    }
+}
+
+static void plan_all(struct core *c)
+{
+    basis_run(c, PLAN_OPS, op_run_all);
+    if (c->host && c->world.is_listed) {
+        plan_host(c);
+        basis_run(c, PLAN_POOLS, plan_pools);
+        ha_plan(c);
+        basis_run(c, PLAN_VMS, plan_vms);
+        basis_run(c, PLAN_DRILL, plan_drill);
+        basis_run(c, PLAN_SWEEP, plan_sweep);
+    }
+}
+
+/* All that this core knows is of a store that is no more: its agent ends, and begins anew. */
+static int step_superseded(struct core *c, const json_t *event, json_t **ret_actions, struct err *e)
+{
+    c->is_superseded = true;
+    (void)act_once(c, "restart", "agent.restart", json_object());
+    *ret_actions = TAKE(c->actions);
+    return str_eq(json_text_of(event, "ev"), "request") ? request_refuse_without_store(e) : 0;
+}
+
 int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wall_us,
               json_t **ret_actions, struct err *e)
 {
@@ -359,16 +398,15 @@ int core_step(struct core *c, const json_t *event, uint64_t now_us, uint64_t wal
     c->actions = json_array();
     json_decref(c->facts);
     c->facts = json_array();
+    if (c->is_superseded || restore_supersedes(c, event)) {
+        return step_superseded(c, event, ret_actions, e);
+    }
     int r = dispatch(c, event, e);
     basis_look(c);
-    basis_run(c, PLAN_OPS, op_run_all);
-    if (c->host && c->world.is_listed) {
-        plan_host(c);
-        basis_run(c, PLAN_POOLS, plan_pools);
-        ha_plan(c);
-        basis_run(c, PLAN_VMS, plan_vms);
-        basis_run(c, PLAN_DRILL, plan_drill);
-        basis_run(c, PLAN_SWEEP, plan_sweep);
+    if (restore_stage(c) == RESTORE_NONE) {
+        plan_all(c);
+    } else {
+        plan_restored(c);
     }
     if (c->host && str_eq(json_text_of(event, "ev"), "tick")) {
         basis_run(c, PLAN_ALARMS, alarms_note);

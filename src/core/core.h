@@ -50,6 +50,7 @@ struct core {
     struct ledger *ledger; /* what each planner rests on; see basis.h */
     uint64_t domains_at_us; /* the newest list of domains was asked for at this time; 0 = none */
     bool domains_stale;   /* something happened to a domain: list again as soon as possible */
+    bool is_superseded;   /* the store was restored: nothing here holds, see restore.h */
     bool store_is_lost;   /* since its last list: changes are refused at once */
     uint64_t files_at_us; /* files of removed machines are looked for not before; 0 = not known yet */
     uint64_t sweep_at_us; /* old records are looked for not before */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/model/keys.h"
 
 /* --- saving -------------------------------------------------------------------------------- */
 
@@ -73,6 +74,9 @@ json_t *flight_save(const struct core *c)
     json_object_set_new(j, "wake_us", number(c->wake_us));
     json_object_set_new(j, "now_us", number(c->now_us));
     json_object_set_new(j, "wall_us", number(c->wall_us));
+    if (c->is_superseded) {
+        json_object_set_new(j, "is_superseded", json_true());
+    }
     if (c->host) {
         json_object_set_new(j, "host", json_string(c->host));
     }
@@ -148,6 +152,7 @@ static void load_rest(struct core *c, const json_t *state)
     c->domains_at_us = json_u64_of(state, "domains_at_us", 0);
     c->domains_stale = json_bool_of(state, "domains_stale", false);
     c->store_is_lost = json_bool_of(state, "store_is_lost", false);
+    c->is_superseded = json_bool_of(state, "is_superseded", false);
     c->files_at_us = json_u64_of(state, "files_at_us", 0);
     c->sweep_at_us = json_u64_of(state, "sweep_at_us", 0);
     c->wake_us = json_u64_of(state, "wake_us", 0);
@@ -197,7 +202,8 @@ json_t *flight_pack(const struct core *c, json_t *event)
         if (key && mod > 0) {
             smap_put(&present, key, row);
         }
-        if (key && mod > 0 && (!r || r->mod < (uint64_t)mod)) { /* others change nothing */
+        bool is_of_restore = str_eq(key, KEY_RESTORE_GEN) && r && r->mod != (uint64_t)mod; /* another store has other revisions */
+        if (key && mod > 0 && (!r || r->mod < (uint64_t)mod || is_of_restore)) { /* others change nothing */
             json_array_append(changed, row);
         }
     }

@@ -15,6 +15,7 @@
 #include "core/request_hint.h"
 #include "core/request_parts.h"
 #include "core/request_uplink.h"
+#include "core/restore.h"
 
 #define TOKEN_VALID_S 3600
 
@@ -327,7 +328,7 @@ static int req_host_admit(struct req *q)
 
 static int req_host_fence(struct req *q)
 {
-    return ask_ha(q, ha_request_fence);
+    return ask_ha(q, restore_stage(q->c) == RESTORE_HOSTS ? restore_request_fence : ha_request_fence);
 }
 
 static int req_task_cancel(struct req *q)
@@ -404,6 +405,18 @@ int request_refuse_without_store(struct err *e)
     return -ERR_UNAVAILABLE;
 }
 
+/* May it be asked for while it is not known yet what runs where? */
+static bool is_free_of_restore(const char *verb)
+{
+    static const char *const verbs_free[] = {"host.fence", "uplink.confirm", "uplink.remove"};
+    for (size_t i = 0; i < ELEMENTS(verbs_free); i++) {
+        if (str_eq(verb, verbs_free[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int request_take(struct core *c, const json_t *event, struct err *e)
 {
     const char *name = json_text_of(event, "verb");
@@ -428,6 +441,7 @@ int request_take(struct core *c, const json_t *event, struct err *e)
             return -ERR_NO_CLUSTER;
         }
         int r = request_check(q.args, e);
+        r = r < 0 || is_free_of_restore(name) ? r : restore_refuse(c, e);
         r = r < 0 ? r : verbs[i].take(&q);
         if (r < 0) {
             request_hint(name, q.args, e);

@@ -140,7 +140,7 @@ def pytest_file(label, path, deadline_s):
     return run
 
 
-# Random schedules of the simulator, both kinds together; so many seconds of two cores at most.
+# Random schedules of the simulator, of all kinds; so many seconds of two cores at most.
 SCHEDULES = {"quick": (1000, 60), "all": (20000, 1500), "full": (100000, 5400)}
 
 

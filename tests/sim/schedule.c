@@ -381,6 +381,45 @@ static const struct fault hurts[] = {
     {NULL, 0, NULL},
 };
 
+/* --- restore ------------------------------------------------------------------------------- */
+
+static void save_store(struct sim *s, size_t victim)
+{
+    json_decref(s->snapshot);
+    s->snapshot = sim_snapshot(s);
+}
+
+/* Nobody reaches it for a while, or hardly: agents may hear of it late. */
+static void restore_store(struct sim *s, size_t victim)
+{
+    if (s->snapshot) {
+        s->store_is_down = true;
+        sim_run(s, prng_below(&s->prng, 8 * USEC_PER_SEC));
+        sim_restore(s, s->snapshot);
+        s->store_is_down = false;
+    }
+}
+
+static const struct fault puts_back[] = {
+    {"cut storage one way", 1, cut_one_way},
+    {"power off", 3, sim_ha_power_off},
+    {"power off and on", 2, power_cycle},
+    {"hang", 3, sim_ha_hang},
+    {"cut management", 2, cut_management},
+    {"cut storage", 1, cut_storage},
+    {"cut both networks", 3, cut_both},
+    {"restart guard", 2, sim_ha_crash_guard},
+    {"restart agent", 3, restart_agent},
+    {"migrate", 4, migrate_from},
+    {"store on or off", 1, toggle_store},
+    {"suspend", 1, suspend},
+    {"keep a write", 1, keep_write},
+    {"restart elsewhere", 3, restart_elsewhere},
+    {"save the store", 4, save_store},
+    {"restore the store", 6, restore_store},
+    {NULL, 0, NULL},
+};
+
 static void mend_all(struct sim *s)
 {
     sim_note(s, "--- all is mended");
@@ -405,7 +444,7 @@ void schedule_failover_prepare(struct sim *s, uint64_t seed)
     sim_run(s, USEC_PER_SEC + prng_below(&s->prng, 4 * USEC_PER_SEC));
 }
 
-static void hurt(struct sim *s, struct schedule_result *r)
+static void hurt(struct sim *s, const struct fault *faults, struct schedule_result *r)
 {
     bool is_mutant = !is_sound(s);
     s->delay_max_ms = some_delay_ms(s);
@@ -416,7 +455,7 @@ static void hurt(struct sim *s, struct schedule_result *r)
     s->ha->slow_percent = is_mutant ? 2 : 1;
     int n = 2 + (int)prng_below(&s->prng, 6);
     for (int k = 0; k < n && !s->violation[0]; k++) {
-        do_something(s, hurts, r->faults);
+        do_something(s, faults, r->faults);
         sim_run(s, prng_below(&s->prng, 15 * USEC_PER_SEC));
         if (prng_below(&s->prng, 3) == 0) {
             mend_all(s);
@@ -460,13 +499,29 @@ static void expect_tidy(struct sim *s)
     }
 }
 
-static void run_failover(struct sim *s, struct schedule_result *r)
+static bool is_settled(struct sim *s, const void *arg)
+{
+    return !sim_store_is_open(s);
+}
+
+static void expect_settled(struct sim *s)
+{
+    if (!is_settled(s, NULL) && !kit_until(s, is_settled, NULL, KIT_LIMIT_US)) {
+        sim_violated(s, "after a restore nobody knows what runs where");
+    }
+}
+
+static void run_failover(struct sim *s, enum schedule_kind kind, struct schedule_result *r)
 {
     kit_add_vm(s, "web");
-    hurt(s, r);
+    if (kind == SCHEDULE_RESTORE) {
+        save_store(s, 0);
+    }
+    hurt(s, kind == SCHEDULE_RESTORE ? puts_back : hurts, r);
     if (!is_sound(s)) {
         sim_run(s, 20 * USEC_PER_SEC);
     } else if (!s->violation[0]) {
+        expect_settled(s);
         kit_all_online(s);
         want_running(s);
         (void)kit_until(s, do_both_run, NULL, KIT_LIMIT_US);
@@ -494,7 +549,7 @@ void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mu
 {
     struct sim s;
     *ret = (struct schedule_result){0};
-    if (kind == SCHEDULE_FAILOVER) {
+    if (kind != SCHEDULE_MOVES) {
         schedule_failover_prepare(&s, seed);
     } else {
         sim_init(&s, seed, 3);
@@ -507,8 +562,8 @@ void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mu
     if (mutant == SIM_NO_WATCHDOG || mutant == SIM_OPEN_BOOT) { /* where nothing but the filter protects */
         s.ha->has_watchdog = false;
     }
-    if (kind == SCHEDULE_FAILOVER) {
-        run_failover(&s, ret);
+    if (kind != SCHEDULE_MOVES) {
+        run_failover(&s, kind, ret);
         ret->writes = s.ha->writes;
         ret->resets = s.ha->resets;
         ret->freezes = s.ha->freezes;
@@ -523,13 +578,25 @@ void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mu
     sim_done(&s);
 }
 
+static const struct {
+    const char *name;
+    const struct fault *faults;
+} kinds[SCHEDULE_KINDS] = {
+    [SCHEDULE_MOVES] = {"moves", moves},
+    [SCHEDULE_FAILOVER] = {"failover", hurts},
+    [SCHEDULE_RESTORE] = {"restore", puts_back},
+};
+
 const char *schedule_kind_name(enum schedule_kind kind)
 {
-    return kind == SCHEDULE_MOVES ? "moves" : "failover";
+    return kinds[kind].name;
 }
 
 const char *schedule_fault_name(enum schedule_kind kind, size_t i)
 {
-    size_t n = kind == SCHEDULE_MOVES ? ELEMENTS(moves) : ELEMENTS(hurts);
-    return i < n ? (kind == SCHEDULE_MOVES ? moves : hurts)[i].name : NULL;
+    size_t n = 0;
+    while (kinds[kind].faults[n].name) {
+        n++;
+    }
+    return i < n ? kinds[kind].faults[i].name : NULL;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Random schedules: a cluster is made, hurt at random, mended, and must come to rest. The seed decides
- * everything. Two kinds: moves (what users, agents and migrations do to each other; no failover) and
- * failover (power, hangs, networks, guards, disks; real guards and bricks). */
+ * everything. Three kinds: moves (what users, agents and migrations do to each other; no failover),
+ * failover (power, hangs, networks, guards, disks; real guards and bricks) and restore (the same, and the store is put back
+ * to an earlier moment). */
 #pragma once
 
 #include "sim_kit.h"
 
-enum schedule_kind { SCHEDULE_MOVES, SCHEDULE_FAILOVER, SCHEDULE_KINDS };
+enum schedule_kind { SCHEDULE_MOVES, SCHEDULE_FAILOVER, SCHEDULE_RESTORE, SCHEDULE_KINDS };
 
 /* A name for each thing that is done to a cluster; a schedule counts what it has done. */
 #define SCHEDULE_FAULTS_MAX 32
@@ -28,7 +29,7 @@ void schedule_run(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant
 /** schedule_run_for - the same, where only what begins with @by counts as violation; NULL: all does */
 void schedule_run_for(enum schedule_kind kind, uint64_t seed, enum sim_mutant mutant, const char *by,
                       struct schedule_result *ret);
-/** schedule_kind_name - "moves" or "failover" */
+/** schedule_kind_name - "moves", "failover" or "restore" */
 const char *schedule_kind_name(enum schedule_kind kind);
 /** schedule_fault_name - of a place in faults[]; NULL after the last one */
 const char *schedule_fault_name(enum schedule_kind kind, size_t i);

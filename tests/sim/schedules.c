@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Runs random schedules, one after the other, by seed, and says what they came to in one line of JSON:
  *
- *     schedules moves|failover FIRST COUNT [SECONDS]
+ *     schedules moves|failover|restore FIRST COUNT [SECONDS]
  *
  * It ends early after SECONDS, or at SIGTERM; "next" is the first seed that was not run. Exit code 1 when
  * something was violated; a failed assertion ends it with SIGABRT, after a line that names the seed. */

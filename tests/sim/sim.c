@@ -164,7 +164,13 @@ static void execute(struct sim *s, size_t host, const json_t *action, unsigned l
     json_t *event = json_object();
     json_object_set(event, "ev", s->done);
     json_object_set(event, "id", json_object_get(action, "id"));
-    if (sim_ha_execute(s, host, action, event, &bad)) {
+    if (str_eq(what, "agent.restart")) {
+        sim_note(s, "the agent of %s begins anew", h->name);
+        sim_kill_agent(s, host);
+        sim_start_agent(s, host);
+    } else if (str_eq(what, "restore.look")) {
+        json_object_set_new(event, "result", sim_vm_look(s, host, args));
+    } else if (sim_ha_execute(s, host, action, event, &bad)) {
         /* of failover */
     } else if (str_eq(what, "store.commit")) {
         bad = sim_store_commit(s, host, args, event);
@@ -510,6 +516,7 @@ void sim_done(struct sim *s)
     smap_done(&s->acked);
     sim_queue_done(&s->queue);
     sim_store_done(s);
+    json_decref(s->snapshot);
     json_decref(s->tick);
     json_decref(s->wake);
     json_decref(s->done);

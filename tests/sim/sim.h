@@ -42,6 +42,8 @@ enum sim_mutant {
     SIM_WALL_CLOCK,       /* guards compare on wall clocks: jumps ahead move theirs (I7) */
     SIM_ENDS_AT_ONCE,     /* a QEMU is gone while its writes are on their way (A4) */
     SIM_OVERLOOKS,        /* lists of domains on a fenced host say that there is none (I6) */
+    SIM_RESTORE_BELIEVED, /* after a restore all is planned at once on what the store says (I1) */
+    SIM_LATE_STARTS,      /* a start that was asked for before a restore may still be done after the report (I1) */
     SIM_TRUE_CLOCKS,      /* none: wall clocks do not jump */
     SIM_TWINS,            /* none: beside each core one that leaves no planner out has to ask for the same */
 };
@@ -82,6 +84,7 @@ struct sim_host {
     uint64_t wake_us;    /* a step is due then, 0 = none was asked for */
     uint64_t listed_us;  /* when it last asked for a whole list */
     uint64_t migrated[SIM_VMS_MAX]; /* epoch of the copy that left last, as libvirt's log has it */
+    uint64_t least_gen;  /* of epochs that begin here, on its disk: see sim_restore() */
     char *brick_of;      /* uuid of the pool that its brick was prepared for */
 };
 
@@ -138,6 +141,7 @@ struct sim {
     bool keeps_going;   /* note violations instead of ending the program */
     const char *only;    /* violations that begin otherwise do not count: by what a mutant is found; NULL: all count */
     char violation[200]; /* the first one, or "" */
+    json_t *snapshot;   /* of the store, to which it may be put back, or NULL */
     json_t *old_list;   /* some list of the past */
     struct smap highest; /* uuid → uint64_t: highest epoch that has executed */
     struct smap births; /* "uuid/epoch": has begun to execute */
@@ -176,5 +180,9 @@ void sim_end_guest(struct sim *s, const char *name, const char *reason);
 size_t sim_copies(const struct sim *s, const char *name);
 /** sim_get - value of a key, borrowed, or NULL */
 const json_t *sim_get(const struct sim *s, const char *key);
+/** sim_snapshot - the store as it is. New reference */
+json_t *sim_snapshot(const struct sim *s);
+/** sim_restore - the store is what it was at @snapshot, with its number raised, as 'mortar store restore' does it */
+void sim_restore(struct sim *s, const json_t *snapshot);
 /** sim_running - hosts on which domain @name executes */
 size_t sim_running(const struct sim *s, const char *name);

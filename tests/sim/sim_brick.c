@@ -73,9 +73,12 @@ static void end_write(struct sim *s, const struct write *w)
     s->ha->writers[w->writer].laundering[w->from] -= w->is_laundering;
 }
 
-static bool is_excluded(const struct sim *s, size_t brick)
+bool sim_brick_is_left_out(const struct sim *s, size_t brick)
 {
     char key[64];
+    if (sim_store_is_open(s) && !json_bool_of(sim_get(s, KEY_RESTORE_GEN), "hosts", false)) {
+        return ha_host(s, brick)->was_left_out;
+    }
     (void)snprintf(key, sizeof(key), "%s%s", KEY_NODE, s->hosts[brick].name);
     const char *state = json_text_of(sim_get(s, key), "state");
     return str_eq(state, "fencing") || str_eq(state, "fenced") || str_eq(state, "rejoining");
@@ -85,7 +88,7 @@ static void check_s1(struct sim *s, size_t brick, const struct write *w)
 {
     const struct sim_writer *i = &s->ha->writers[w->writer];
     const uint64_t *highest = smap_get(&s->highest, i->uuid);
-    if (highest && i->epoch < *highest && !is_excluded(s, brick)) {
+    if (highest && i->epoch < *highest && !sim_brick_is_left_out(s, brick)) {
         sim_violated(s, "S1: a write of '%s' under epoch %llu from %s reaches the brick on %s after epoch %llu began",
                      s->vms[i->vm], (unsigned long long)i->epoch, s->hosts[w->from].name,
                      s->hosts[brick].name, (unsigned long long)*highest);
@@ -462,7 +465,7 @@ void sim_brick_launder_by_all(struct sim *s, const char *lost)
         const json_t *own = sim_get(s, own_key);
         const char *uuid = json_text_of(sim_get(s, spec_key), "uuid");
         for (size_t h = 0; h < s->hosts_n && uuid; h++) {
-            if (str_eq(json_text_of(own, "owner"), lost) && s->hosts[h].is_up && !is_excluded(s, h)) {
+            if (str_eq(json_text_of(own, "owner"), lost) && s->hosts[h].is_up && !sim_brick_is_left_out(s, h)) {
                 write_all(s, h, writer_of(s, vm, uuid, json_u64_of(own, "epoch", 0)), true);
             }
         }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/model/epoch.h"
 #include "core/model/keys.h"
 #include "sim_ha.h"
 #include "sim_impl.h"
@@ -60,6 +61,28 @@ static bool is_handed_over(const struct change *c)
     const json_t *is = json_object_get(c->next, "mig");
     return str_eq(json_text_of(was, "phase"), "active") && str_eq(json_text_of(is, "phase"), "done") &&
            str_eq(json_text_of(was, "id"), json_text_of(is, "id"));
+}
+
+/* After a restore an owner is not taken over from, but found. What goes on is the newest instance that has ever executed,
+ * and is there; for a new one nothing executes, but what its next owner ends first. */
+static bool is_found_again(const struct sim *s, const struct change *c)
+{
+    uint64_t gen = json_u64_of(c->next, "restored", 0);
+    return sim_store_is_open(s) && gen == json_u64_of(sim_get(s, KEY_RESTORE_GEN), "n", 0);
+}
+
+static void check_found(struct sim *s, const struct change *c)
+{
+    const char *owner = json_text_of(c->next, "owner");
+    const struct sim_domain *d = domain_of(s, c->vm, sim_host_index(s, owner));
+    const uint64_t *highest = smap_get(&s->highest, json_text_of(vm_part(s, c->vm, "spec"), "uuid"));
+    bool goes_on = epoch_restore_gen(epoch_in(c->next)) < json_u64_of(c->next, "restored", 0);
+    if (goes_on && highest && epoch_in(c->next) != *highest) {
+        sim_violated(s, "I1: '%s' is to go on under epoch %llu on %s, and has executed under %llu", c->vm,
+                     (unsigned long long)epoch_in(c->next), owner, (unsigned long long)*highest);
+    } else if (!goes_on && sim_running(s, c->vm) > (d && d->is_running)) {
+        sim_violated(s, "I2: '%s' is given to %s to begin anew, and executes", c->vm, owner);
+    }
 }
 
 /* I1: every cold start and every owner has an epoch of its own, and epochs grow. */
@@ -205,6 +228,10 @@ void sim_check_guests(struct sim *s, size_t host)
         if (!d->exists) {
             continue;
         }
+        if (sim_store_is_open(s)) { /* nobody knows yet what is whose */
+            d->foreign_us = 0;
+            continue;
+        }
         node = node ? node : node_of(s, s->hosts[host].name);
         if (!is_away(node) && !is_foreign(s, host, s->vms[vm], d)) {
             d->foreign_us = 0;
@@ -265,7 +292,7 @@ static void check_node(struct sim *s, const char *host, const json_t *next)
             sim_violated(s, "I3: %s is fenced, and was %s", host, was);
         }
         check_acks(s, host, inc, 2);
-    } else if (json_bool_of(old, "flush", false) && !json_bool_of(next, "flush", false) && !str_eq(is, "fencing") &&
+    } else if (json_bool_of(old, "flush", false) && inc == json_u64_of(next, "inc", 0) && !json_bool_of(next, "flush", false) && !str_eq(is, "fencing") &&
                sim_get(s, KEY_HA) && json_object_size(sim_get(s, KEY_HA))) {
         check_acks(s, host, inc - 1, 1);
     } else if (str_eq(is, "rejoining") && !str_eq(was, "rejoining")) {
@@ -279,7 +306,9 @@ static void check_own(struct sim *s, size_t by, const char *key, const json_t *n
     struct change c = {.old = sim_get(s, key), .next = next, .by = by};
     const char *name = key + strlen(KEY_VM);
     (void)snprintf(c.vm, sizeof(c.vm), "%.*s", (int)strcspn(name, "/"), name);
-    if (c.old) {
+    if (is_found_again(s, &c)) {
+        check_found(s, &c);
+    } else if (c.old) {
         check_epoch(s, &c);
         if (is_handed_over(&c)) {
             check_handover(s, &c);
@@ -317,6 +346,9 @@ void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct si
     const json_t *act = vm_part(s, vm, "act");
     const char *name = s->hosts[host].name;
     bool is_claimed = str_eq(json_text_of(act, "state"), "starting") && epoch_in(act) == d->epoch;
+    if (s->hosts[host].least_gen < json_u64_of(sim_get(s, KEY_RESTORE_GEN), "n", 0)) {
+        return; /* it was asked for before the restore, by what the store said then; the host has not reported yet */
+    }
     if (epoch_in(own) < d->epoch || (epoch_in(own) == d->epoch && !str_eq(json_text_of(own, "owner"), name))) {
         sim_violated(s, "I5: '%s' starts on %s under epoch %llu, which is not its own", vm, name, (unsigned long long)d->epoch);
     }

@@ -49,6 +49,7 @@ struct sim_ha_host {
     bool has_no_brick;     /* no process of its brick runs: it was ended and not started again */
     uint64_t look_us;      /* what its brick lists is told so much later than it was read */
     uint64_t healed_at_us; /* its copy lacks what others list until then, see heal_us */
+    bool was_left_out;     /* its brick did not count when the store was restored, whatever that says of it now */
     bool is_away;          /* it is no full member */
     unsigned brick_life;   /* of that process */
     unsigned in_disk;      /* writes that its threads are within; they end before it does, killed or not */

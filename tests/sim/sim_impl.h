@@ -62,6 +62,8 @@ void sim_store_done(struct sim *s);
  * Return: NULL, or the error's name; then it may have happened all the same
  */
 const char *sim_store_commit(struct sim *s, size_t host, const json_t *args, json_t *event);
+/** sim_store_is_open - was it restored, and is not known yet what runs where? */
+bool sim_store_is_open(const struct sim *s);
 /** sim_store_list - a "list" event, now and then an old one; one reference owned by the caller */
 json_t *sim_store_list(struct sim *s);
 
@@ -81,6 +83,8 @@ bool sim_check_is_tidy(const struct sim *s);
 bool sim_brick_is_any_laundering(const struct sim *s, size_t host);
 /** sim_brick_is_laundered - has @host rewritten the machine's pieces under @epoch, with nothing on its way? */
 bool sim_brick_is_laundered(const struct sim *s, size_t host, const char *uuid, uint64_t epoch);
+/** sim_brick_is_left_out - does what reaches @host's brick not count, since its host is out or on its way back? */
+bool sim_brick_is_left_out(const struct sim *s, size_t host);
 /** sim_brick_holds - requests that @host's brick has not done, or a thread that is within one */
 bool sim_brick_holds(const struct sim *s, size_t host);
 
@@ -92,5 +96,7 @@ size_t sim_vm_index(struct sim *s, const char *name);
 size_t sim_vm_find(const struct sim *s, const char *name);
 /** sim_vm_action - "vm.…" and "sim.end_copy". Return: NULL, the error's name, or SIM_LATER */
 const char *sim_vm_action(struct sim *s, size_t host, const json_t *action);
+/** sim_vm_look - "restore.look": from now on no start of before is done; what there is. New reference */
+json_t *sim_vm_look(struct sim *s, size_t host, const json_t *args);
 /** sim_vm_list - what "observe.domains" gives; one reference owned by the caller */
 json_t *sim_vm_list(struct sim *s, size_t host);

@@ -46,7 +46,7 @@ const json_t *sim_get(const struct sim *s, const char *key)
     return r ? json_array_get(r->row, 2) : NULL;
 }
 
-static json_t *list_event(struct sim *s)
+json_t *sim_snapshot(const struct sim *s)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < s->store.n; i++) {
@@ -55,9 +55,38 @@ static json_t *list_event(struct sim *s)
     return json_pack("{s:s,s:I,s:o}", "ev", "list", "revision", (json_int_t)s->revision, "rows", rows);
 }
 
+/* Revisions go back as well. What was known of them is of no use to anybody. */
+void sim_restore(struct sim *s, const json_t *snapshot)
+{
+    uint64_t gen = json_u64_of(sim_get(s, KEY_RESTORE_GEN), "n", 0);
+    size_t i;
+    json_t *row;
+    for (size_t h = 0; s->ha && h < s->hosts_n; h++) {
+        s->ha->hosts[h].was_left_out = sim_brick_is_left_out(s, h);
+    }
+    sim_store_done(s);
+    s->old_list = NULL;
+    s->store = (struct smap){.free_value = record_free};
+    json_array_foreach(json_object_get(snapshot, "rows"), i, row) {
+        s->revision = (uint64_t)json_integer_value(json_array_get(row, 1));
+        sim_store_set(s, json_string_value(json_array_get(row, 0)), json_array_get(row, 2));
+    }
+    s->revision = json_u64_of(snapshot, "revision", 0) + 1;
+    json_t *record = json_pack("{s:I,s:b}", "n", (json_int_t)gen + 1, "settled", s->mutant == SIM_RESTORE_BELIEVED);
+    sim_store_set(s, KEY_RESTORE_GEN, record);
+    json_decref(record);
+    sim_note(s, "--- the store was restored to revision %llu", (unsigned long long)s->revision - 1);
+}
+
+bool sim_store_is_open(const struct sim *s)
+{
+    const json_t *record = sim_get(s, KEY_RESTORE_GEN);
+    return record && !json_bool_of(record, "settled", false);
+}
+
 json_t *sim_store_list(struct sim *s)
 {
-    json_t *now = list_event(s);
+    json_t *now = sim_snapshot(s);
     if (s->old_list && sim_chance(s, s->stale_percent)) {
         json_decref(now);
         return json_incref(s->old_list);
@@ -140,6 +169,19 @@ static void note_put(struct sim *s, const char *key, const json_t *value)
     }
 }
 
+/* Does whoever commits know that the store was restored? */
+static bool names_restore(const json_t *args)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(args, "compares"), i, row) {
+        if (str_eq(json_string_value(json_array_get(row, 0)), KEY_RESTORE_GEN)) {
+            return true;
+        }
+    }
+    return json_object_get(json_object_get(args, "puts"), KEY_RESTORE_GEN) != NULL;
+}
+
 /* What a core would not do, one of @host's does after @args was committed. */
 static void go_wrong(struct sim *s, size_t host, const json_t *args);
 
@@ -161,6 +203,10 @@ static json_t *commit(struct sim *s, size_t host, const json_t *args, bool *ret_
         } else {
             json_array_append_new(dels, json_string(k));
         }
+    }
+    if (sim_get(s, KEY_RESTORE_GEN) && !names_restore(args)) { /* as agent/act_store.c does */
+        *ret_ok = *ret_ok && s->mutant == SIM_DECIDES_ON_READS;
+        json_array_append(puts, ((struct sim_record *)smap_get(&s->store, KEY_RESTORE_GEN))->row);
     }
     if (!json_object_size(json_object_get(args, "puts")) &&
         !json_array_size(json_object_get(args, "dels"))) {

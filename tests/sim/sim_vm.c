@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapters/guard/guard_text.h"
 #include "base/str.h"
+#include "core/model/epoch.h"
 #include "core/model/keys.h"
 #include "sim_ha.h"
 #include "sim_impl.h"
@@ -58,6 +60,9 @@ static const char *take_epoch(const struct sim *s, struct sim_host *h, const cha
 {
     uint64_t *seen = smap_get(&h->epochs, uuid);
     bool is_known = seen && s->mutant != SIM_NO_EPOCH_FILE;
+    if (!may_repeat && epoch_restore_gen(epoch) < h->least_gen && s->mutant != SIM_LATE_STARTS) {
+        return "object.state";
+    }
     if (is_known && (epoch < *seen || (epoch == *seen && !may_repeat))) {
         return "object.state";
     }
@@ -316,7 +321,7 @@ static void tell_gone(struct sim *s, size_t host, const char *name, const char *
 }
 
 /* A guest that was stated to run is killed only because somebody wants that. */
-static void check_destroy(struct sim *s, const struct sim_domain *d, const char *name)
+static void check_destroy(struct sim *s, size_t host, const struct sim_domain *d, const char *name)
 {
     _cleanup_free_ char *key = str_printf("%s%s/spec", KEY_VM, name);
     _cleanup_free_ char *own_key = str_printf("%s%s/own", KEY_VM, name);
@@ -325,6 +330,10 @@ static void check_destroy(struct sim *s, const struct sim_domain *d, const char 
     if (s->ha && (json_u64_of(own, "epoch", 0) > d->epoch ||
                   str_starts(json_text_of(sim_get(s, node_key), "state"), "fenc"))) {
         return; /* taken away from its host, or about to be */
+    }
+    const uint64_t *highest = smap_get(&s->highest, d->uuid);
+    if (sim_get(s, KEY_RESTORE_GEN) && ((highest && *highest > d->epoch) || sim_check_is_out(s, host))) {
+        return; /* by a record of the store of before, which that one has forgotten */
     }
     const uint64_t *acked = smap_get(&s->acked, name);
     if (d->is_running && acked && *acked == d->epoch &&
@@ -367,7 +376,7 @@ static const char *model_end(struct sim *s, size_t host, const json_t *action, b
     }
     if (is_forced) {
         s->hosts[host].destroys++;
-        check_destroy(s, d, name);
+        check_destroy(s, host, d, name);
     }
     d->is_dying = true;
     d->is_running = false;
@@ -435,6 +444,26 @@ json_t *sim_vm_list(struct sim *s, size_t host)
         h->old_domains = json_incref(now);
     }
     return now;
+}
+
+json_t *sim_vm_look(struct sim *s, size_t host, const json_t *args)
+{
+    struct sim_host *h = &s->hosts[host];
+    json_t *domains = domains_json(s, h);
+    json_t *cut = json_object();
+    h->least_gen = json_u64_of(args, "gen", 0);
+    for (size_t i = 0; i < s->vms_n; i++) {
+        if (h->domains[i].exists) {
+            json_object_set_new(json_object_get(domains, s->vms[i]), "uuid", json_string(h->domains[i].uuid));
+        }
+    }
+    for (size_t i = 0; s->ha && i < s->ha->hosts[host].records.n; i++) {
+        const struct smap_item *r = &s->ha->hosts[host].records.items[i];
+        json_object_set_new(cut, r->key, json_integer((json_int_t)*(const uint64_t *)r->value));
+    }
+    const char *guard = s->ha ? s->ha->hosts[host].guard.file : NULL;
+    return json_pack("{s:O,s:I,s:o,s:o}", "gen", json_object_get(args, "gen"), "inc",
+                     (json_int_t)(guard ? guard_config_inc(guard) : 0), "domains", domains, "cut", cut);
 }
 
 size_t sim_running(const struct sim *s, const char *name)

@@ -63,6 +63,7 @@ MUTANT(a_freeze_in_vain_is_found, SCHEDULE_FAILOVER, SIM_FREEZES_IN_VAIN, "I4: "
 MUTANT(promises_by_the_wall_clock_are_found, SCHEDULE_FAILOVER, SIM_WALL_CLOCK, "I4: ", 400)
 MUTANT(a_hang_without_watchdog_is_found, SCHEDULE_FAILOVER, SIM_NO_WATCHDOG, "S3: ", 400)
 MUTANT(clocks_that_stop_in_a_hang_are_found, SCHEDULE_FAILOVER, SIM_CLOCK_STOPS, "S3: ", 400)
+MUTANT(a_restored_store_that_is_believed_is_found, SCHEDULE_RESTORE, SIM_RESTORE_BELIEVED, "S", 50)
 
 int main(void)
 {
@@ -95,6 +96,7 @@ int main(void)
         cmocka_unit_test(promises_by_the_wall_clock_are_found),
         cmocka_unit_test(a_hang_without_watchdog_is_found),
         cmocka_unit_test(clocks_that_stop_in_a_hang_are_found),
+        cmocka_unit_test(a_restored_store_that_is_believed_is_found),
     };
     if (getenv("MORTAR_ONLY")) {
         cmocka_set_test_filter(getenv("MORTAR_ONLY"));

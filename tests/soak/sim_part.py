@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulator's part of a soak: random schedules of both kinds, by seed, in processes side by side."""
+"""The simulator's part of a soak: random schedules of all kinds, by seed, in processes side by side."""
 
 import concurrent.futures
 import json
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-KINDS = ("failover", "moves")
+KINDS = ("failover", "moves", "restore")
 PIECE = 250  # schedules of one process: some seconds
 ADDED = ("schedules", "simulated_hours", "events", "core_steps", "guest_writes", "watchdog_resets",
          "freezes", "cpu_seconds")
@@ -80,7 +80,7 @@ def begin(state):
 
 
 def ranges(state, total):
-    """Pieces that are still to be run, both kinds in turn, so that each has its share of the time."""
+    """Pieces that are still to be run, all kinds in turn, so that each has its share of the time."""
     left = {kind: total // len(KINDS) + (total % len(KINDS) if kind == KINDS[0] else 0) for kind in KINDS}
     at = {kind: state.data["sim"][kind]["next"] for kind in KINDS}
     while any(left.values()):

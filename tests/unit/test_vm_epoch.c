@@ -10,20 +10,30 @@
 #include "core/model/vm.h"
 #include "core_well.h"
 
-#define RESTORED(n) "[\"/mortar/v1/restore_gen\",12,{\"n\":" n "}]"
 #define OWN_DB1 "/mortar/v1/vm/db1/own"
 #define ACT_DB1 "/mortar/v1/vm/db1/act"
 /* db1 is to run; epoch 3 is granted to host1, which has not claimed it. */
 #define UNCLAIMED                                                                             \
     "[\"" ACT_DB1 "\",12,{\"state\":\"stopped\",\"host\":\"host1\",\"epoch\":2}]"
 
-/* What host1 wants to write to @key when it hears of @puts and no domain is there. New reference. */
-static json_t *written(const char *puts, const char *key)
+/* Its agent began after the @n-th restore, when it was known again what runs where. */
+static void restored(struct core *c, int n)
+{
+    _cleanup_json_ json_t *record = json_pack("{s:i,s:b}", "n", n, "settled", 1);
+    world_put(&c->world, "/mortar/v1/restore_gen", record, 11, USEC_PER_SEC);
+}
+
+/* What host1 wants to write to @key when it hears of @puts and no domain is there, in a store that was restored @n times.
+ * New reference. */
+static json_t *written(const char *puts, int n, const char *key)
 {
     struct err e = {0};
     json_t *actions = NULL;
     _cleanup_(core_freep) struct core *c = well();
     see(c, "domains", "{}");
+    if (n) {
+        restored(c, n);
+    }
     c->domains_at_us = 3 * USEC_PER_SEC;
     _cleanup_free_ char *text = str_printf("{\"ev\":\"watch\",\"revision\":12,\"puts\":[%s],\"dels\":[]}", puts);
     _cleanup_json_ json_t *event = json_loads(text, 0, NULL);
@@ -53,16 +63,16 @@ static void pairs_are_ordered_by_restore_first(void **state)
 
 static void an_epoch_that_was_granted_is_claimed(void **state)
 {
-    _cleanup_json_ json_t *act = written(UNCLAIMED, ACT_DB1);
+    _cleanup_json_ json_t *act = written(UNCLAIMED, 0, ACT_DB1);
     assert_string_equal(json_text_of(act, "state"), "starting");
     assert_true(vm_epoch(act) == 3);
 }
 
 static void an_epoch_of_before_a_restore_is_never_claimed(void **state)
 {
-    _cleanup_json_ json_t *act = written(UNCLAIMED "," RESTORED("1"), ACT_DB1);
+    _cleanup_json_ json_t *act = written(UNCLAIMED, 1, ACT_DB1);
     assert_string_equal(json_text_of(act, "state"), "stopped");
-    _cleanup_json_ json_t *own = written(UNCLAIMED "," RESTORED("1"), OWN_DB1);
+    _cleanup_json_ json_t *own = written(UNCLAIMED, 1, OWN_DB1);
     assert_true(vm_epoch(own) == epoch_of(1, 1));
     assert_string_equal(json_text_of(own, "owner"), "host1");
 }
@@ -70,9 +80,7 @@ static void an_epoch_of_before_a_restore_is_never_claimed(void **state)
 static void after_a_restore_epochs_begin_anew_above_all_former_ones(void **state)
 {
     _cleanup_(core_freep) struct core *c = well();
-    struct err e = {0};
-    assert_int_equal(core_world_step(c, "{\"ev\":\"watch\",\"revision\":12,\"puts\":[" RESTORED("2")
-                                        "],\"dels\":[]}", 2 * USEC_PER_SEC, &e), 0);
+    restored(c, 2);
     _cleanup_json_ json_t *old = json_pack("{s:I}", "epoch", (json_int_t)epoch_of(1, 900));
     _cleanup_json_ json_t *now = json_pack("{s:I}", "epoch", (json_int_t)epoch_of(2, 5));
     assert_true(vm_next_epoch(c, NULL) == epoch_of(2, 1));

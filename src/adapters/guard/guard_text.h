@@ -15,6 +15,12 @@
 char *format_guard_config(const json_t *config, uint64_t generation, const char *slice);
 
 /**
+ * guard_config_inc - the incarnation under which this host's guard may hold promises, by its configuration
+ * Return: 0 when it was told to deny that one: this host is out, or has not come back
+ */
+uint64_t guard_config_inc(const char *text);
+
+/**
  * parse_guard_status - a status datagram without what changes all the time, so that equal ones are equal
  * @ret: {instance, generation, enforce, run_right, frozen, watchdog, would_fire, peers: {host: {silent, held,
  *       denied_inc, denial_over}}}; new reference, set on success. held: there is a promise of it

@@ -1,7 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "adapters/guard/guard_text.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/str.h"
+
+/* @line: "WORD HOST INC" */
+static uint64_t inc_of(const char *line)
+{
+    const char *space = strchr(line, ' ');
+    space = space ? strchr(space + 1, ' ') : NULL;
+    return space ? strtoull(space + 1, NULL, 10) : 0; /* our own text, from format_guard_config() */
+}
+
+uint64_t guard_config_inc(const char *text)
+{
+    const char *self = strstr(text, "\nself ");
+    uint64_t inc = self ? inc_of(self + 1) : 0;
+    const char *name = self ? self + strlen("\nself ") : "";
+    int n = (int)strcspn(name, " \n");
+    _cleanup_free_ char *deny = str_printf("\ndeny %.*s ", n, name);
+    for (const char *at = strstr(text, deny); at; at = strstr(at + 1, deny)) {
+        inc = inc_of(at + 1) >= inc ? 0 : inc;
+    }
+    return inc;
+}
 
 static json_t *peer_of(const json_t *said)
 {

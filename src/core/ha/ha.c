@@ -9,6 +9,7 @@
 #include "core/model/keys.h"
 #include "core/model/node.h"
 #include "core/model/pool.h"
+#include "core/restore.h"
 
 #define OLD_LAUNDERING_US USEC_PER_SEC /* it is asked for again; one that hangs may take for ever */
 #define CLOCK "ha/since/"
@@ -324,17 +325,24 @@ bool ha_is_my_turn(struct core *c, const char *what)
 
 void ha_plan(struct core *c)
 {
+    enum restore_stage stage = restore_stage(c);
+    if (stage == RESTORE_HOSTS) { /* what guards and filters do is truer than any record */
+        forget_clocks(c);
+        return;
+    }
     basis_run(c, PLAN_HA_ENDED, ha_plan_ended); /* before the next drain is asked for */
     if (ha_is_used(c) && node_get(c, c->host)) {
         basis_run(c, PLAN_HA_GUARD, ha_plan_guard);
         basis_run(c, PLAN_HA_FENCE, ha_plan_fence);
         if (!c->store_is_lost && ha_is_on(c)) {
             basis_run(c, PLAN_HA_NODES, ha_plan_nodes);
+        }
+        if (!c->store_is_lost && ha_is_on(c) && stage == RESTORE_NONE) {
             basis_run(c, PLAN_HA_STRANDED, ha_plan_stranded);
             basis_run(c, PLAN_HA_TAKE, ha_plan_take);
         }
         basis_run(c, PLAN_HA_SELF, ha_plan_self);
-    } else {
+    } else if (stage == RESTORE_NONE) {
         basis_run(c, PLAN_HA_OFF, ha_plan_off);
     }
     forget_clocks(c);

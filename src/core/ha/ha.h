@@ -171,6 +171,8 @@ void ha_find_lost(const struct core *c, const char *host, uint64_t inc, struct s
  * Return: borrowed name, or NULL when there is no room (@e says why)
  */
 const char *ha_seat(const struct core *c, const char *vm, const char *lost, json_t *rooms, struct err *e);
+/** ha_was_freezable - does no instance run by these records that was born where no guard freezes it? */
+bool ha_was_freezable(const json_t *own, const json_t *act);
 /** ha_waiting - {vm: why} of those that should run and wait, since their host is fenced. New reference. */
 json_t *ha_waiting(const struct core *c);
 /**

@@ -24,7 +24,7 @@ static bool is_wanted(const struct core *c, const char *vm)
 
 /* An instance that was born outside the slice which the guard freezes may still execute somewhere: its
  * writes are cut off, but it could answer the network. It waits for its host. */
-static bool was_freezable(const json_t *own, const json_t *act)
+bool ha_was_freezable(const json_t *own, const json_t *act)
 {
     bool may_have_run = vm_epoch(act) == vm_epoch(own) && !str_eq(json_text_of(act, "state"), "stopped");
     return !may_have_run || json_bool_of(act, "ha", false);
@@ -41,7 +41,7 @@ static const char *hindrance(const struct core *c, const char *vm)
     if (!ha_pool_is_on(c, pool)) {
         return "failover of its pool is off";
     }
-    if (!was_freezable(vm_own(c, vm), vm_act(c, vm))) {
+    if (!ha_was_freezable(vm_own(c, vm), vm_act(c, vm))) {
         return "it was started before failover was on, and may still run there";
     }
     return policy_of(spec) == POLICY_STAY ? POLICY_STAYS : NULL;

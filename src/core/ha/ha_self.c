@@ -12,6 +12,7 @@
 #include "core/model/node.h"
 #include "core/model/pool.h"
 #include "core/model/vm.h"
+#include "core/restore.h"
 
 #define START_AGAIN_US (10 * USEC_PER_SEC)
 #define WASH "ha/wash/"
@@ -378,6 +379,8 @@ void ha_plan_self(struct core *c)
         }
     } else {
         forget_fences(c);
-        plan_others_return(c);
+        if (restore_stage(c) == RESTORE_NONE) { /* else whose machines are at rest is not known */
+            plan_others_return(c);
+        }
     }
 }

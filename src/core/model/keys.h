@@ -8,7 +8,8 @@
 #define KEY_ROOT "/mortar/v1/"
 #define KEY_HA KEY_ROOT "ha"                    /* {POOL: true}: failover is on, or being switched on */
 #define KEY_CLUSTER KEY_ROOT "cluster"          /* {name, uuid, created, emulation} */
-#define KEY_RESTORE_GEN KEY_ROOT "restore_gen" /* {n}: how often the store was restored (facts/ha.md 2.7) */
+#define KEY_RESTORE_GEN KEY_ROOT "restore_gen" /* {n, hosts, settled}: n: how often the store was restored (facts/ha.md 2.7) */
+#define KEY_RESTORED KEY_ROOT "restored/"       /* + HOST: what runs there, after a restore; core/restore.h */
 #define KEY_NODE KEY_ROOT "node/"               /* + HOST: who may run what; written by CAS only */
 #define KEY_SEEN KEY_ROOT "seen/"               /* + HOST/...: what that host's agent observes */
 #define KEY_POOL KEY_ROOT "pool/"               /* + NAME */

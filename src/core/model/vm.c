@@ -8,6 +8,7 @@
 #include "core/model/node.h"
 #include "core/model/policy.h"
 #include "core/model/pool.h"
+#include "core/restore.h"
 
 static const json_t *part(const struct core *c, const char *name, const char *which)
 {
@@ -92,11 +93,6 @@ char *vm_order(const struct core *c, const char *name)
 uint64_t vm_epoch(const json_t *record)
 {
     return json_u64_of(record, "epoch", 0);
-}
-
-static uint64_t restore_gen(const struct core *c)
-{
-    return json_u64_of(world_get(&c->world, KEY_ROOT, "restore_gen"), "n", 0);
 }
 
 uint64_t vm_next_epoch(const struct core *c, const json_t *own)
@@ -207,7 +203,9 @@ bool vm_is_given_up(const struct core *c, const char *name)
 const json_t *vm_domain(const struct core *c, const char *name)
 {
     const json_t *domains = smap_get(&c->seen, "domains");
-    return json_object_get(domains, name);
+    const json_t *dom = json_object_get(domains, name);
+    const char *uuid = json_text_of(dom, "uuid");
+    return uuid && !str_eq(uuid, json_text_of(vm_spec(c, name), "uuid")) ? NULL : dom; /* of another one that had its name */
 }
 
 static void put(struct core *c, struct commit *t, const char *name, const char *which, json_t *value)

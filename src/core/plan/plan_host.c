@@ -8,6 +8,7 @@
 #include "core/model/vm.h"
 #include "core/op/op.h"
 #include "core/plan/plan.h"
+#include "core/restore.h"
 
 /* How often this host looks at itself without being told of a change. */
 #define OBSERVE_HOST_US (30 * USEC_PER_SEC)
@@ -398,8 +399,10 @@ void plan_host(struct core *c)
     if (!node_get(c, c->host)) {
         return;
     }
-    basis_run(c, PLAN_NODE, plan_node);
-    basis_run(c, PLAN_PEERS, plan_peers);
+    if (restore_stage(c) != RESTORE_HOSTS) { /* T10 is for a record that is true */
+        basis_run(c, PLAN_NODE, plan_node);
+        basis_run(c, PLAN_PEERS, plan_peers);
+    }
     basis_run(c, PLAN_MEMBERS, plan_members);
     basis_run(c, PLAN_NETWORKS, plan_networks);
 }
