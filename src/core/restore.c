@@ -63,7 +63,9 @@ bool restore_supersedes(const struct core *c, const json_t *event)
     const json_t *store = json_object_get(event, "store");
     const json_t *rows = json_object_get(event, "rows");
     const json_t *puts = json_object_get(store ? store : event, "puts");
-    return c->world.is_listed && (gen_in(rows) > restore_gen(c) || gen_in(puts) > restore_gen(c));
+    /* Also before the first list: what a watch has told is of the store of before, and its revisions may be higher. */
+    bool is_known = c->world.is_listed || c->world.records.n;
+    return is_known && (gen_in(rows) > restore_gen(c) || gen_in(puts) > restore_gen(c));
 }
 
 bool restore_is_former(const struct core *c, const json_t *event)

@@ -70,6 +70,18 @@ static void a_core_that_meets_a_restored_store_does_nothing_but_begin_anew(void 
     }
 }
 
+/* Seed 30908 of the schedules with restores: revisions of a restored store are lower, so the record would have stayed. */
+static void what_a_watch_told_before_the_first_list_may_be_of_the_store_of_before(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_new();
+    (void)core_world_step(c, "{\"ev\":\"start\",\"host\":\"host1\",\"boot_id\":\"b\",\"instance\":\"i\"}", USEC_PER_SEC, NULL);
+    (void)core_world_step(c, "{\"ev\":\"watch\",\"revision\":99,\"puts\":[" ROW("node/host2", "{}") "],\"dels\":[]}", USEC_PER_SEC, NULL);
+    _cleanup_json_ json_t *actions =
+        actions_of(c, "{\"ev\":\"list\",\"revision\":12,\"rows\":[" GEN("1", "") "]}", 2 * USEC_PER_SEC);
+    assert_int_equal(json_array_size(actions), 1);
+    assert_string_equal(json_text_of(json_array_get(actions, 0), "do"), "agent.restart");
+}
+
 static void a_list_of_the_store_of_before_is_not_believed(void **state)
 {
     _cleanup_(core_freep) struct core *c = core_with(GEN("2", ",\"settled\":true"));
@@ -251,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_core_that_meets_a_restored_store_does_nothing_but_begin_anew),
+        cmocka_unit_test(what_a_watch_told_before_the_first_list_may_be_of_the_store_of_before),
         cmocka_unit_test(a_list_of_the_store_of_before_is_not_believed),
         cmocka_unit_test(commits_to_a_restored_store_compare_its_number),
         cmocka_unit_test(nothing_is_done_while_hosts_have_to_report),
