@@ -86,7 +86,7 @@ int agent_feed(struct agent *a, json_t *event, struct err *e)
         log_debug("action", "id=%s do=%s", json_text_of(action, "id"), json_text_of(action, "do"));
         if (str_eq(json_text_of(action, "do"), "agent.restart")) { /* systemd starts it anew */
             log_warning("the store was restored from a snapshot: the agent begins anew", "instance=%s", a->env.instance);
-            loop_quit(a->loop);
+            a->is_over = true;
             break;
         }
         dispatch(a->dispatcher, action);
@@ -157,11 +157,20 @@ static void on_mail(void *arg, void *msg)
     api_wake(a);
 }
 
+/* Whoever has restored the store here waits for the answer; a tick later it is sent. */
+static void end_if_over(struct agent *a)
+{
+    if (a->is_over && !a->asides.n && a->over_ticks++ > 0) {
+        loop_quit(a->loop);
+    }
+}
+
 static void on_tick(void *arg)
 {
     struct agent *a = arg;
     struct err e = {0};
     set_tick(a, TICK_US);
+    end_if_over(a);
     (void)agent_feed(a, json_pack("{s:s}", "ev", "tick"), &e);
     api_wake(a);
     (void)sd_notify(0, "WATCHDOG=1");

@@ -50,6 +50,8 @@ struct agent {
     struct once_answers answers; /* to requests that may come again */
     struct smap asides;       /* action id → struct httpd_req that waits for it */
     bool is_stepping;
+    bool is_over;             /* its store is no more: it ends when nobody waits for an answer */
+    unsigned over_ticks;
 };
 
 /** agent_new - everything is ready, nothing runs yet. Return: 0 or what is in the way */

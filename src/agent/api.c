@@ -316,6 +316,7 @@ struct route {
     const char *what;
     bool is_open; /* also for callers without a certificate */
     bool is_local; /* works without a cluster */
+    bool is_admins; /* root on this host alone */
 };
 
 static const struct route routes[] = {
@@ -334,6 +335,9 @@ static const struct route routes[] = {
     {"GET", "/v1/check", .fn = api_check, .is_local = true},
     {"GET", "/v1/vms/*/console", .fn = api_console},
     {"GET", "/v1/vms/*/why", .fn = api_why},
+    {"POST", "/v1/store/save", .fn = api_store_save, .is_admins = true},
+    {"POST", "/v1/store/restore", .fn = api_store_restore, .is_local = true, .is_admins = true},
+    {"POST", "/v1/store/clear", .fn = api_store_clear, .is_local = true, .is_admins = true},
     {"GET", "/v1/local/history", .fn = api_history},
     {"GET", "/v1/local/guard-key", .fn = api_guard_key},
     {"GET", "/v1/local/index/*", .fn = api_index},
@@ -395,6 +399,14 @@ static bool is_trusted(const struct agent *a, const struct httpd_req *req)
     const char *header = httpd_header(req, CALLER_HEADER);
     return caller_parse(req->peer.uid, a->env.api_uid, header, &who, NULL) == 0 &&
            who.kind != CALLER_ANONYMOUS;
+}
+
+/* Is it root, on this host? */
+static bool is_admin(const struct agent *a, const struct httpd_req *req)
+{
+    struct caller who = {0};
+    const char *header = httpd_header(req, CALLER_HEADER);
+    return caller_parse(req->peer.uid, a->env.api_uid, header, &who, NULL) == 0 && who.kind == CALLER_ADMIN;
 }
 
 /* May the caller ask for anything at all? */
@@ -460,6 +472,8 @@ void api_on_request(void *arg, struct httpd_req *req)
         } else if (!r->is_open && !is_trusted(k.a, req)) {
             (void)ERR_SET(&e, DENIED, "the caller may not do this");
             err_hint(&e, "use a certificate of this cluster, or run the command as root on a host");
+        } else if (r->is_admins && !is_admin(k.a, req)) {
+            (void)ERR_SET(&e, DENIED, "only root may do this, on the host itself");
         } else if (read_body(req, &body, &e) == 0) {
             k.name = name;
             k.body = body;

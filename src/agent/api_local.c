@@ -66,6 +66,23 @@ void api_index(struct agent *a, struct httpd_req *req, const char *name, json_t 
     agent_run_aside(a, "fence.index", json_pack("{s:s,s:O}", "volume", name, "brick", brick), req);
 }
 
+/* --- snapshots of the store ---------------------------------------------------------------- */
+
+void api_store_save(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    agent_run_aside(a, "store.save", json_incref(body), req);
+}
+
+void api_store_restore(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    agent_run_aside(a, "store.restore", json_incref(body), req);
+}
+
+void api_store_clear(struct agent *a, struct httpd_req *req, const char *name, json_t *body)
+{
+    agent_run_aside(a, "store.clear", json_object(), req);
+}
+
 /* --- what happened ------------------------------------------------------------------------- */
 
 static int number_in_query(const struct httpd_req *req, const char *name, uint64_t max, uint64_t fallback, uint64_t *ret,

@@ -21,6 +21,10 @@ void api_join(struct agent *a, struct httpd_req *req, const char *name, json_t *
 void api_reply_admitted(struct agent *a, struct httpd_req *req, const json_t *admit);
 /** api_console - the serial console as a raw stream */
 void api_console(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+/** api_store_save, _restore - the store's snapshot: {path}; api_store_clear - this host's part of it is put aside */
+void api_store_save(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+void api_store_restore(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
+void api_store_clear(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_guard_key - the key of the guards' messages, for hosts of the cluster and root */
 void api_guard_key(struct agent *a, struct httpd_req *req, const char *name, json_t *body);
 /** api_history - this host's facts, for 'vm why' of another host: ?since_ms=N[&vm=NAME] */

@@ -92,6 +92,9 @@ int act_brick_remove(const struct env *, const json_t *, struct act_ctx *, json_
 int act_mount_ensure(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_mount_remove(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 int act_net_apply(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_store_save(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_store_restore(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
+int act_store_clear(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_restore.c */
 int act_restore_look(const struct env *, const json_t *, struct act_ctx *, json_t **, struct err *);
 /* act_sweep.c */

@@ -17,6 +17,7 @@ int run_change(struct cli *c, const struct verb *v, struct args *a, struct err *
 int run_check(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_token_create(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_status(struct cli *c, const struct verb *v, struct args *a, struct err *e);
+int run_store(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_host_fence(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_pool_create(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 int run_image_import(struct cli *c, const struct verb *v, struct args *a, struct err *e);

@@ -94,6 +94,38 @@ int run_host_fence(struct cli *c, const struct verb *v, struct args *a, struct e
     return r < 0 ? r : run_change(c, v, a, e);
 }
 
+#define STORE_TIMEOUT_US (300 * USEC_PER_SEC)
+
+/* Saving harms nobody. The others are confirmed by the name of the host that is asked. */
+int run_store(struct cli *c, const struct verb *v, struct args *a, struct err *e)
+{
+    _cleanup_json_ json_t *version = NULL;
+    _cleanup_json_ json_t *reply = NULL;
+    _cleanup_sbuf_ struct sbuf out = {0};
+    int r = 0;
+    if (v->options) {
+        r = cli_get(c, "/v1/version", &version, e);
+        if (r == 0 && !c->globals.quiet) {
+            (void)fprintf(stderr, "On %s the cluster's store is %s. See 'mortar help store restore'.\n",
+                          json_text_of(version, "host"),
+                          str_ends(v->path, "/clear") ? "stopped, and its data put aside" : "put back to the snapshot");
+        }
+        r = r < 0 ? r : confirm_host(a, json_text_of(version, "host"), "this", e);
+    }
+    r = r < 0 ? r : client_call(c->client, v->method, v->path, json_object_size(a->values) ? a->values : NULL, STORE_TIMEOUT_US,
+                                &reply, e);
+    if (r < 0 || c->globals.quiet) {
+        return r;
+    }
+    if (c->globals.json) {
+        return cli_print_json(reply, e);
+    }
+    const char *hole = strstr(v->done, "{}");
+    sbuf_printf(&out, "%.*s%s%s\n", (int)(hole ? (size_t)(hole - v->done) : strlen(v->done)), v->done, hole ? a->pos[0] : "",
+                hole ? hole + 2 : "");
+    return cli_print(&out, e);
+}
+
 int run_pool_create(struct cli *c, const struct verb *v, struct args *a, struct err *e)
 {
     bool mirrored = str_eq(json_text_of(a->values, "kind"), "gluster");

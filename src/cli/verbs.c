@@ -237,6 +237,24 @@ static const struct verb verbs[] = {
     {.words = "status", .help = "show cluster, networks, hosts, pools, virtual machines and alarms",
      .run = run_status, .path = "/v1/status"},
 
+    {.words = "store save", .args = {{.name = "FILE", .kind = VAL_PATH, .field = "path", .needed = true}},
+     .help = "save a snapshot of the cluster's store", .run = run_store, .method = "POST", .path = "/v1/store/save",
+     .done = "the store is saved in {}",
+     .more = "What the cluster knows of its hosts, pools and virtual machines; no disks. The file is written on this host: keep "
+             "it elsewhere. It holds cloud-init data and hashes of tokens."},
+    {.words = "store restore", .args = {{.name = "FILE", .kind = VAL_PATH, .field = "path", .needed = true}},
+     .options = fence_options, .help = "begin the cluster's store anew from a snapshot", .run = run_store, .method = "POST",
+     .path = "/v1/store/restore", .done = "the store is restored from {}; 'mortar status' tells what is waited for",
+     .more = "For a store whose members are lost, or whose data is bad. Run it on one host, after 'mortar store clear' on all "
+             "others that carried a part of the store. A host that does not answer is taken for off: if it is only cut off, its "
+             "part must be cleared before it is reached again. Running virtual machines go on; nothing is started, moved or changed until "
+             "every host has said what runs there, or was fenced because it does not answer. What was made after the "
+             "snapshot is not known any more; what runs of it is left alone. The data that is replaced is put aside."},
+    {.words = "store clear", .options = fence_options, .help = "put this host's part of the cluster's store aside",
+     .run = run_store, .method = "POST", .path = "/v1/store/clear",
+     .done = "etcd is stopped here, its data is beside /var/lib/etcd/mortar; it is made a member again after a restore",
+     .more = "Only before 'mortar store restore' on another host: with most parts gone the store does not answer any more."},
+
     {.words = "host ls", .help = "list the hosts", .run = run_list, .path = "/v1/hosts",
      .view = &view_host},
     {.words = "host show", .args = {OBJECT(NOUN_HOST)}, .help = "show a host", .run = run_show,

@@ -279,6 +279,17 @@ static void a_first_member_is_set_up(void **state)
     assert_string_equal(text, golden);
 }
 
+/* While a restored store is not marked as such nobody but this host may read it. */
+static void a_private_member_listens_at_nobodys_endpoint(void **state)
+{
+    struct etcd_setup s = setup;
+    _cleanup_free_ char *text = NULL;
+    s.private = true;
+    assert_int_equal(etcd_format_defaults(&s, &text, NULL), 0);
+    assert_non_null(strstr(text, "ETCD_LISTEN_CLIENT_URLS=\"" ETCD_PRIVATE_URL "\"\n"));
+    assert_non_null(strstr(text, "ETCD_CLIENT_CERT_AUTH=\"true\"\n"));
+}
+
 static void a_later_member_joins_the_existing_ones(void **state)
 {
     struct store_member v[] = {
@@ -351,6 +362,7 @@ int main(void)
         cmocka_unit_test(every_step_is_safe_and_they_end),
         cmocka_unit_test(every_step_is_safe_with_many_hosts),
         cmocka_unit_test(a_first_member_is_set_up),
+        cmocka_unit_test(a_private_member_listens_at_nobodys_endpoint),
         cmocka_unit_test(a_later_member_joins_the_existing_ones),
         cmocka_unit_test(a_value_that_would_break_the_file_is_refused),
         cmocka_unit_test(six_has_its_brackets),

@@ -293,9 +293,13 @@ int etcd_format_defaults(const struct etcd_setup *s, char **ret, struct err *e)
     sbuf_printf(&b, "# Written by Mortar; changes are overwritten.\n"
                     "ETCD_NAME=\"%s\"\nETCD_DATA_DIR=\"%s\"\n",
                 s->name, s->data_dir ? s->data_dir : ETCD_DATA_DIR);
-    sbuf_printf(&b, "ETCD_LISTEN_CLIENT_URLS=\"%s%s%s\"\nETCD_ADVERTISE_CLIENT_URLS=\"%s\"\n",
-                client, str_eq(client, local) ? "" : ",", str_eq(client, local) ? "" : local,
-                client);
+    if (s->private) {
+        sbuf_printf(&b, "ETCD_LISTEN_CLIENT_URLS=\"https://127.0.0.1:%d\"\nETCD_ADVERTISE_CLIENT_URLS=\"%s\"\n",
+                    ETCD_PRIVATE_PORT, client);
+    } else {
+        sbuf_printf(&b, "ETCD_LISTEN_CLIENT_URLS=\"%s%s%s\"\nETCD_ADVERTISE_CLIENT_URLS=\"%s\"\n", client,
+                    str_eq(client, local) ? "" : ",", str_eq(client, local) ? "" : local, client);
+    }
     sbuf_printf(&b, "ETCD_LISTEN_PEER_URLS=\"%s\"\nETCD_INITIAL_ADVERTISE_PEER_URLS=\"%s\"\n", peer,
                 peer);
     sbuf_printf(&b, "ETCD_INITIAL_CLUSTER=\"%s\"\nETCD_INITIAL_CLUSTER_STATE=\"%s\"\n"

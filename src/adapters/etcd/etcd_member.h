@@ -6,6 +6,8 @@
 
 #define ETCD_CLIENT_PORT 2379
 #define ETCD_PEER_PORT 2380
+#define ETCD_PRIVATE_PORT 23790 /* nobody's endpoint */
+#define ETCD_PRIVATE_URL "https://127.0.0.1:23790"
 #define ETCD_DATA_DIR "/var/lib/etcd/mortar"
 
 /* In this order hosts are taken: a witness is there to vote, a compute host for other things. */
@@ -46,6 +48,7 @@ struct etcd_setup {
     const char *key_file;
     const char *cluster_token;         /* id of this cluster; members of another refuse it */
     const struct store_members *join;  /* members after this one was added; NULL: a new cluster */
+    bool private;                      /* clients on this host only, at ETCD_PRIVATE_PORT of 127.0.0.1 */
     bool slow_disk;                    /* WAL on a shared or slow device */
     const char *data_dir;              /* NULL means ETCD_DATA_DIR */
     unsigned client_port;              /* 0 means ETCD_CLIENT_PORT; others are for tests */

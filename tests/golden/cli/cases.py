@@ -256,6 +256,15 @@ CASES = {
                  ["leave"], ["host", "evacuate", "host1"], ["host", "admit", "host1"],
                  ["host", "fence", "host1", "--yes"], ["host", "fence", "host1"]],
     },
+    "store": {
+        "answers": {
+            "POST /v1/store/save": ok({"hash": 1, "revision": 99, "totalKey": 80, "totalSize": 4096}),
+            "POST /v1/store/restore": ok({"hash": 1, "revision": 99, "totalKey": 80, "totalSize": 4096, "gen": 1}),
+            "POST /v1/store/clear": ok(None), "GET /v1/version": ok({"version": "0.1", "host": "host1"})},
+        "runs": [["store", "save", "/root/store.snap"], ["store", "save"], ["store", "restore", "/root/store.snap"],
+                 ["store", "restore", "/root/store.snap", "--yes"], ["store", "restore", "/root/s", "--yes", "--json"],
+                 ["store", "clear", "--yes", "--quiet"], ["store", "clear", "--yes"]],
+    },
     "uplink": {
         "answers": {
             "POST /v1/init": [STARTED], "POST /v1/join": [STARTED], "POST /v1/uplink": [STARTED],
