@@ -375,14 +375,13 @@ static int start_as(const struct env *env, bool is_private, struct err *e)
 int act_store_restore(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret, struct err *e)
 {
     const char *path = json_text_of(args, "path");
-    json_t *status = NULL;
+    _cleanup_json_ json_t *status = NULL;
     uint64_t gen = 0;
     if (!path || path[0] != '/' || !env->config || !env->feed_store) {
         return !path || path[0] != '/' ? ERR_SET(e, USAGE, "the snapshot needs an absolute path")
                                        : ERR_SET(e, NO_CLUSTER, "this host is not part of a cluster");
     }
     int r = observe_snapshot(path, &status, e);
-    _cleanup_json_ json_t *held = status;
     r = r < 0 ? r : check_others(env, e);
     r = r < 0 ? r : unpack(env, path, e);
     r = r < 0 ? r : unit_stop("etcd.service", 0, e);
