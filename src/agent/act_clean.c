@@ -10,6 +10,7 @@
 #include "adapters/gluster/gluster_drive.h"
 #include "adapters/gluster/gluster_unit.h"
 #include "adapters/systemd/systemd.h"
+#include "agent/act_vm.h"
 #include "agent/brick_dir.h"
 #include "agent/brick_index.h"
 #include "agent/env.h"
@@ -181,7 +182,7 @@ int act_vm_clean(const struct env *env, const json_t *args, struct act_ctx *ctx,
     uint64_t laundered = 0;
     size_t i;
     json_t *disk;
-    int r = 0;
+    int r = act_vm_check_files(json_object_get(args, "spec"), e); /* what is another's may be in use */
     bool is_off = lab_unsafe_has("launder");
     json_array_foreach(json_object_get(json_object_get(args, "spec"), "disks"), i, disk) {
         r = r < 0 || is_off ? r : clean_image(env, args, json_text_of(disk, "path"), &laundered, e);

@@ -193,6 +193,8 @@ int act_etcd_first(const struct env *env, const json_t *args, struct act_ctx *ct
 #define ANSWER_US USEC_PER_SEC
 #define BEGIN_US (30 * USEC_PER_SEC) /* a member that has just started has to elect itself */
 #define AGAIN_MS 200
+#define GEN_EPOCH_S 1767225600ULL /* 2026-01-01 */
+#define GEN_MAX 8191 /* epoch_of() */
 
 /* {hash, revision, totalKey, totalSize}: refuses what is no snapshot, or was changed since it was saved. */
 static int observe_snapshot(const char *path, json_t **ret, struct err *e)
@@ -322,6 +324,9 @@ static int raise_gen_now(struct store *store, uint64_t deadline_us, uint64_t *re
     uint64_t known = known_gen();
     uint64_t n = json_u64_of(old, "n", 0);
     n = (n > known ? n : known) + 1;
+    /* This host may not have heard of the last restore, and the same number twice is one store to all others. */
+    uint64_t days = (clock_wall_us() / USEC_PER_SEC - GEN_EPOCH_S) / 86400;
+    n = days <= GEN_MAX && days > n ? days : n;
     json_decref(old);
     _cleanup_json_ json_t *next = json_pack("{s:I,s:I}", "n", (json_int_t)n, "at_ms",
                                             (json_int_t)(clock_wall_us() / USEC_PER_MSEC));

@@ -26,6 +26,11 @@ static int see_domains(const struct env *env, json_t *domains, struct err *e)
     _cleanup_virt_list_ struct virt_list list = {0};
     int r = virt_observe(env->virt, &list, e);
     for (size_t i = 0; r == 0 && i < list.n; i++) {
+        if (list.v[i].info.ours == DOM_OURS_UNCLEAR && list.v[i].state != VIRT_OFF) { /* it may be any machine */
+            (void)ERR_SET(e, STATE, "whose machine the domain '%s' is cannot be read", list.v[i].info.name);
+            err_hint(e, "shut it down: until then it is not known what runs on this host");
+            return -ERR_STATE;
+        }
         if (list.v[i].info.ours == DOM_OURS_YES && list.v[i].state != VIRT_OFF) {
             json_object_set_new(domains, list.v[i].info.name, domain_json(&list.v[i]));
         }

@@ -10,16 +10,19 @@
 #include "adapters/virt/domxml_format.h"
 #include "adapters/virt/virt_drive.h"
 #include "adapters/virt/virt_host.h"
+#include "adapters/virt/vm_files.h"
 #include "agent/act_vm.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "core/model/epoch.h"
+#include "io/cmd.h"
 #include "io/file.h"
 
 #define VMS_MAX_NICS 8
 #define DISKS_MAX 8
+#define FILES_US (10 * USEC_PER_SEC)
 
 /* --- epochs -------------------------------------------------------------------------------- */
 
@@ -47,7 +50,11 @@ int act_vm_keep_gen(uint64_t gen, struct err *e)
     int r = json_file_load(PATH_GEN, &j, e);
     uint64_t known = json_u64_of(j, "n", 0);
     json_decref(j);
-    if (r < 0 || known >= gen) {
+    if (r == 0 && known > gen) {
+        return ERR_SET(e, STATE, "the store was restored as number %llu, and this host knows of number %llu: it needs a higher one",
+                       (unsigned long long)gen, (unsigned long long)known);
+    }
+    if (r < 0 || known == gen) {
         return r;
     }
     _cleanup_json_ json_t *next = json_pack("{s:I}", "n", (json_int_t)gen);
@@ -231,6 +238,26 @@ static int check_slice(const struct env *env, const char *name, bool freezable, 
     return r;
 }
 
+int act_vm_check_files(const json_t *spec, struct err *e)
+{
+    const struct cmd_opts opts = {.timeout_us = FILES_US};
+    const char *disk = json_text_of(json_array_get(json_object_get(spec, "disks"), 0), "path");
+    const char *slash = disk ? strrchr(disk, '/') : NULL;
+    _cleanup_free_ char *path = slash ? str_printf("%.*s/" VM_FILE_OWNER, (int)(slash - disk), disk) : NULL;
+    _cleanup_free_ char *owner = NULL;
+    struct err why = {0};
+    int r = path ? cmd_check(CMD("cat", "--", path), &opts, &owner, &why) : -ERR_COMMAND;
+    if (r < 0) {
+        return r == -ERR_COMMAND ? 0 : err_copy(e, &why); /* not there: whatever is wrong, QEMU will meet it, too */
+    }
+    if (str_eq(owner, json_text_of(spec, "uuid"))) {
+        return 0;
+    }
+    (void)ERR_SET(e, FOREIGN, "the files at %s are another machine's that has the name '%s'", path, json_text_of(spec, "name"));
+    err_hint(e, "remove this machine: the other one's files are left as they are");
+    return -ERR_FOREIGN;
+}
+
 int act_vm_create(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
                   struct err *e)
 {
@@ -244,7 +271,8 @@ int act_vm_create(const struct env *env, const json_t *args, struct act_ctx *ctx
     if (r < 0 || is_adopted) {
         return r;
     }
-    r = choose_emulation(args, &emulate, e);
+    r = act_vm_check_files(json_object_get(args, "spec"), e);
+    r = r < 0 ? r : choose_emulation(args, &emulate, e);
     r = r < 0 ? r : format_domain(args, emulate, &xml, e);
     r = r < 0 ? r : take_epoch(uuid, epoch, false, e);
     r = r < 0 ? r : virt_host_dirs(e);

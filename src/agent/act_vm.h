@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "adapters/virt/domxml_format.h"
+#include "base/json.h"
 
 /** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
 void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,
@@ -16,6 +17,12 @@ uint64_t act_vm_epoch_of(const struct dom_meta *m);
  * Return: 0, -ERR_IO or -ERR_PARSE
  */
 int act_vm_keep_gen(uint64_t gen, struct err *e);
+/**
+ * act_vm_check_files - are the files of @spec's first disk its own? After a restore another machine may have its name, and so
+ * its directory, whose file "uuid" says whose it is. The mount may hang: a child looks, for 10 s at most
+ * Return: 0, also without that file; -ERR_FOREIGN; -ERR_TIMEOUT
+ */
+int act_vm_check_files(const json_t *spec, struct err *e);
 /** act_migrate_hush - a guest was suspended: for half a second nobody asks libvirt how its copy gets on. Any thread */
 void act_migrate_hush(void);
 /** act_guard_froze - do the guests that failover covers stand still on this host, by order? */

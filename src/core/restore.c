@@ -14,6 +14,7 @@
 
 #define LOOK "restore/look"
 #define LOOK_US (2 * USEC_PER_SEC)
+#define HEAR_ALL_US (30 * USEC_PER_SEC) /* agents list the store each 20 s */
 #define REPORTS_NEEDED 2 /* brick hosts: any two of three meet any two that acknowledged a fence (I3) */
 #define INC_BITS 20      /* incarnations of a restored store begin above all of before, and so have no marks of before */
 
@@ -27,13 +28,24 @@ uint64_t restore_gen(const struct core *c)
     return json_u64_of(record(c), "n", 0);
 }
 
+/* Has this core heard of the commit that gave all hosts one? An answer may tell of restore_gen alone, and the nodes of the
+ * snapshot beside it would be believed. */
+static bool has_standings(const struct core *c)
+{
+    bool has = true;
+    for (struct world_iter it = {0}; has && world_next(&c->world, KEY_NODE, &it);) {
+        has = json_u64_of(it.value, "inc", 0) >> INC_BITS >= restore_gen(c);
+    }
+    return has;
+}
+
 enum restore_stage restore_stage(const struct core *c)
 {
     const json_t *r = record(c);
     if (!json_u64_of(r, "n", 0) || json_bool_of(r, "settled", false)) {
         return RESTORE_NONE;
     }
-    return json_bool_of(r, "hosts", false) ? RESTORE_VMS : RESTORE_HOSTS;
+    return json_bool_of(r, "hosts", false) && has_standings(c) ? RESTORE_VMS : RESTORE_HOSTS;
 }
 
 const json_t *restore_report(const struct core *c, const char *host)
@@ -115,6 +127,19 @@ static void report(struct core *c)
 
 /* --- the standing of hosts ----------------------------------------------------------------- */
 
+/* A machine that failover covers is started after a drain (T10) only; what it does not cover may run before. */
+static bool runs_covered(const json_t *said)
+{
+    const char *vm;
+    json_t *dom;
+    json_object_foreach(json_object_get(said, "domains"), vm, dom) {
+        if (json_bool_of(dom, "freezable", false)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum standing { STANDING_UNKNOWN, STANDING_GOOD, STANDING_LOST };
 
 static bool claims_cut(const struct core *c, const char *by, const char *host)
@@ -122,12 +147,13 @@ static bool claims_cut(const struct core *c, const char *by, const char *host)
     return !str_eq(by, host) && json_object_get(json_object_get(restore_report(c, by), "cut"), host);
 }
 
-/* Two that have cut a host off have been let in by all others since that one was heard last: its own word is older. */
+/* Two brick hosts that have cut a host off have been let in by all others since that one was heard last: its own word is
+ * older. Of others there may be records of long ago. */
 static bool is_outvoted(const struct core *c, const char *host)
 {
     size_t n = 0;
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
-        n += claims_cut(c, it.name, host);
+        n += ha_is_fencer(c, it.name) && claims_cut(c, it.name, host);
     }
     return n >= REPORTS_NEEDED;
 }
@@ -162,7 +188,7 @@ static enum cut cut_of(const struct core *c, const char *host)
     if (json_u64_of(said, "inc", 0) <= inc) {
         return CUT_OFF;
     }
-    return json_object_size(json_object_get(said, "domains")) ? CUT_BACK_RUNS : CUT_BACK;
+    return runs_covered(said) ? CUT_BACK_RUNS : CUT_BACK;
 }
 
 /* Two brick hosts have to be left for a fence. */
@@ -204,7 +230,7 @@ static enum standing standing_of(const struct core *c, const char *host, const c
         *ret_why = "another host had it cut off when the store was restored";
         return STANDING_LOST;
     }
-    if (cut == CUT_OFF && json_object_size(json_object_get(said, "domains"))) {
+    if (cut == CUT_OFF) {
         *ret_why = "it was cut off after the snapshot, in which failover is off: reboot it";
         return STANDING_UNKNOWN;
     }
@@ -218,21 +244,22 @@ static enum standing standing_of(const struct core *c, const char *host, const c
 
 /* A host that joined after the snapshot, with a machine that the store knows. Who reports is asked; who is silent is
  * known to nobody. */
-static const char *stranger(const struct core *c)
+char *restore_stranger(const struct core *c)
 {
     for (struct world_iter it = {0}; world_next(&c->world, KEY_RESTORED, &it);) {
-        if (!node_get(c, it.name) && restore_is_listed(c, it.name)) {
-            return it.name;
+        const char *vm = node_get(c, it.name) ? NULL : restore_is_listed(c, it.name);
+        if (vm) {
+            return str_printf("%s, which joined after the snapshot, runs %s: shut that down there", it.name, vm);
         }
     }
     return NULL;
 }
 
 /* In the order of names, so that one host usually acts alone. Safety does not rest on it. */
-static bool is_my_turn(struct core *c)
+bool restore_is_my_turn(struct core *c, const char *what)
 {
     uint64_t rank = 0;
-    uint64_t since_us = ha_since_us(c, "restore/turn");
+    uint64_t since_us = ha_since_us(c, what);
     for (struct world_iter it = {0}; world_next(&c->world, KEY_RESTORED, &it) && !str_eq(it.name, c->host);) {
         rank += restore_report(c, it.name) != NULL;
     }
@@ -245,7 +272,8 @@ static json_t *well(const struct core *c, const char *host, const json_t *node)
 {
     const json_t *said = restore_report(c, host);
     const char *state = json_text_of(node, "state");
-    bool is_kept = str_eq(state, "maintenance") || str_eq(state, "joining") || str_eq(state, "leaving");
+    bool is_half = (str_eq(state, "joining") || str_eq(state, "leaving")) && !json_object_size(json_object_get(said, "domains"));
+    bool is_kept = is_half || str_eq(state, "maintenance"); /* who runs machines has joined since, or again */
     bool has_booted = !str_eq(json_text_of(node, "boot_id"), json_text_of(said, "boot_id"));
     json_t *next = json_deep_copy(node);
     json_object_set_new(next, "state", json_string(is_kept ? state : "online"));
@@ -253,7 +281,7 @@ static json_t *well(const struct core *c, const char *host, const json_t *node)
     json_object_del(next, "why");
     json_object_del(next, "clean");
     json_object_del(next, "flush");
-    if ((has_booted || cut_of(c, host) != CUT_NOT) && ha_is_used(c) && !json_object_size(json_object_get(said, "domains"))) {
+    if ((has_booted || cut_of(c, host) != CUT_NOT) && ha_is_used(c) && !runs_covered(said)) {
         json_object_set_new(next, "flush", json_true());
     }
     return next;
@@ -302,10 +330,9 @@ static char *hosts_wait(const struct core *c)
 {
     size_t fit = 0;
     size_t n_lost = 0;
-    const char *alien = stranger(c);
+    char *alien = restore_stranger(c);
     if (alien) {
-        return str_printf("%s, which joined after the snapshot, runs %s: shut that down there", alien,
-                          restore_is_listed(c, alien));
+        return alien;
     }
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         const char *why = NULL;
@@ -324,13 +351,10 @@ static char *hosts_wait(const struct core *c)
 static void plan_hosts(struct core *c)
 {
     _cleanup_free_ char *waits = hosts_wait(c);
-    bool is_mute = false;
-    for (struct world_iter it = {0}; !waits && world_next(&c->world, KEY_NODE, &it);) {
-        is_mute = is_mute || !restore_report(c, it.name);
-    }
-    /* Those that are only slow report within that time. */
-    bool is_sure = !is_mute || ha_since_us(c, "restore/mute") >= HA_STORM_WAIT_US;
-    if (!waits && node_get(c, c->host) && restore_report(c, c->host) && is_my_turn(c) && is_sure) {
+    /* Who is only slow reports within that time, and so does a host that joined after the snapshot, which no record names. */
+    bool is_sure = ha_since_us(c, "restore/heard") >= HEAR_ALL_US;
+    bool is_done = json_bool_of(record(c), "hosts", false); /* and this core is about to hear of it */
+    if (!waits && !is_done && node_get(c, c->host) && restore_report(c, c->host) && restore_is_my_turn(c, "restore/turn") && is_sure) {
         commit_hosts(c);
     }
 }

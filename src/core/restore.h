@@ -55,5 +55,9 @@ const json_t *restore_report(const struct core *c, const char *host);
 void restore_plan_vms(struct core *c);
 /** restore_vms_wait - what that waits for, for people: a fence, or a machine that two hosts have. New string, or NULL */
 char *restore_vms_wait(const struct core *c);
+/** restore_stranger - what is to be done about a host that no record names and that runs a machine of the store's. New, or NULL */
+char *restore_stranger(const struct core *c);
+/** restore_is_my_turn - of those that have reported, in the order of names; safety does not rest on it. @what: a clock */
+bool restore_is_my_turn(struct core *c, const char *what);
 /** restore_is_listed - does @host say that QEMU of a machine that the store knows is there? Its name, borrowed, or NULL */
 const char *restore_is_listed(const struct core *c, const char *host);

@@ -25,6 +25,8 @@ struct sight {
     const char *still_on; /* in good standing, stands still: the newest of them */
     const char *other_still;
     const char *away_on;  /* reported by a host that is not in good standing */
+    bool is_away_free;    /* and no guard can freeze it there */
+    bool has_namesake;    /* another machine of this name, made after the snapshot, has its files */
     const char *mute;     /* a host that could have it and has reported nothing */
     const char *other_mute;
     const json_t *run;    /* what runs */
@@ -63,6 +65,8 @@ static struct sight look_for(const struct core *c, const char *vm)
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         const json_t *said = restore_report(c, it.name);
         const json_t *dom = dom_on(c, it.name, vm);
+        s.has_namesake = s.has_namesake || (!dom && json_object_get(json_object_get(said, "domains"), vm));
+        s.is_away_free = s.is_away_free || (dom && !node_may_run_vms(it.value) && !json_bool_of(dom, "freezable", false));
         if (!node_may_run_vms(it.value)) {
             bool is_mute = node_has_vms(it.value) && (!said || json_bool_of(said, "dead", false));
             s.away_on = dom ? it.name : s.away_on;
@@ -76,9 +80,10 @@ static struct sight look_for(const struct core *c, const char *vm)
 }
 
 /* Is it cut off with its host, and stands still there, when that is fenced? Else it may still run on it. */
-static bool is_covered(const struct core *c, const char *vm)
+static bool is_covered(const struct core *c, const struct sight *s)
 {
-    return ha_pool_is_on(c, json_text_of(vm_spec(c, vm), "pool")) && ha_was_freezable(vm_own(c, vm), vm_act(c, vm));
+    return !s->is_away_free && ha_pool_is_on(c, json_text_of(vm_spec(c, s->vm), "pool")) &&
+           ha_was_freezable(vm_own(c, s->vm), vm_act(c, s->vm));
 }
 
 /* Why nobody can say yet who owns it. New string, or NULL */
@@ -92,7 +97,7 @@ static char *unclear(const struct core *c, const struct sight *s)
         return str_printf("%s stands still on %s and on %s: if that stays so, end one with 'virsh destroy %s' there", s->vm,
                           s->still_on, s->other_still, s->vm);
     }
-    if (!s->runs_on && !s->still_on && !s->away_on && s->other_mute && !is_covered(c, s->vm)) {
+    if (!s->runs_on && !s->still_on && !s->away_on && s->other_mute && !is_covered(c, s)) {
         return str_printf("%s may run on %s or on %s, which have not reported, and failover does not cover it", s->vm,
                           s->mute, s->other_mute);
     }
@@ -107,8 +112,8 @@ static bool is_known(const struct core *c, const char *vm)
 char *restore_vms_wait(const struct core *c)
 {
     char *name = NULL;
-    char *why = NULL;
-    for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
+    char *why = restore_stranger(c);
+    for (struct world_iter it = {0}; !why && world_next(&c->world, KEY_NODE, &it);) {
         if (str_eq(json_text_of(it.value, "state"), "fencing")) {
             return str_printf("%s is being fenced: %s", it.name, json_text_of(it.value, "why"));
         }
@@ -183,7 +188,7 @@ static const char *next_owner(const struct core *c, const struct sight *s)
     if (s->still_on) {
         return s->still_on;
     }
-    if (!is_covered(c, s->vm) && (s->away_on || s->mute)) {
+    if (!is_covered(c, s) && (s->away_on || s->mute)) {
         return s->away_on ? s->away_on : s->mute;
     }
     for (struct world_iter it = {0}; !node_get(c, before) && world_next(&c->world, KEY_NODE, &it);) {
@@ -197,8 +202,8 @@ static void begin_anew(struct core *c, struct commit *t, const struct sight *s, 
 {
     const char *host = next_owner(c, s);
     uint64_t epoch = vm_next_epoch(c, vm_own(c, s->vm));
-    bool may_run = !is_covered(c, s->vm) && !node_may_run_vms(node_get(c, host));
-    if (json_text_of(spec, "making")) {
+    bool may_run = !is_covered(c, s) && !node_may_run_vms(node_get(c, host));
+    if (json_text_of(spec, "making") || s->has_namesake) {
         json_object_set_new(spec, "desired", json_string("stopped"));
     }
     vm_put_own(c, t, s->vm, new_own(c, host, epoch));
@@ -274,7 +279,8 @@ static void end_stage(struct core *c, struct commit *t)
 void restore_plan_vms(struct core *c)
 {
     _cleanup_free_ char *waits = restore_vms_wait(c);
-    if (waits || !ha_is_my_turn(c, "restore/vms")) {
+    bool may_act = node_may_run_vms(node_get(c, c->host)); /* also in maintenance: there may be nobody else */
+    if (waits || !may_act || !restore_is_my_turn(c, "restore/vms")) {
         return;
     }
     struct commit t = commit_new();

@@ -101,6 +101,9 @@ def test_a_machine_that_was_moved_goes_on_where_it_is(cluster, guest):
             cluster.mortar(host, "store", "clear", "--yes")
         begun = time.monotonic()
         cluster.mortar(RESTORER, "store", "restore", path, "--yes", timeout=180)
+        cluster.wait_until("hosts are asked what runs there", lambda: any("restored" in text for text in alarms(cluster)), 60)
+        refused = cluster.answer("host3", "vm", "stop", guest.name)
+        assert refused.returncode and "restored" in refused.stderr, refused.stderr
         cluster.wait_until("it is known what runs where", lambda: not alarms(cluster), 120)
         print(f"\nknown after {time.monotonic() - begun:.1f} s")
         cluster.wait_until("all say where it runs", lambda: is_running_on(cluster, guest, new))

@@ -21,8 +21,20 @@
     "\"db1\":{\"state\":\"" state "\",\"reason\":\"x\",\"uuid\":\"u-db1\",\"epoch\":" epoch ",\"freezable\":true}"
 #define HOSTS ",\"hosts\":true"
 
-/* host1's core, whose agent began when the store had @rows beside those of core_world.h. */
-static struct core *core_with(const char *rows)
+/* As the commit that says HOSTS has done with all nodes. */
+static void give_standings(json_t *rows)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        if (str_starts(json_string_value(json_array_get(row, 0)), "/mortar/v1/node/")) {
+            json_object_set_new(json_array_get(row, 2), "inc", json_integer((1 << 20) + 1));
+        }
+    }
+}
+
+/* host1's core, whose agent began when the store had @rows beside those of core_world.h. @heard: also of HOSTS, if it is in them */
+static struct core *core_that(const char *rows, bool heard)
 {
     struct core *c = core_new();
     struct err e = {0};
@@ -34,9 +46,17 @@ static struct core *core_with(const char *rows)
     (void)core_world_step(c, "{\"ev\":\"start\",\"host\":\"host1\",\"boot_id\":\"b\",\"instance\":\"i\"}", USEC_PER_SEC, NULL);
     nothing_is_left(c);
     json_array_extend(json_object_get(list, "rows"), more);
+    if (heard && strstr(rows, HOSTS)) {
+        give_standings(json_object_get(list, "rows"));
+    }
     assert_int_equal(core_step(c, list, USEC_PER_SEC, 0, &actions, &e), 0);
     json_decref(actions);
     return c;
+}
+
+static struct core *core_with(const char *rows)
+{
+    return core_that(rows, true);
 }
 
 static json_t *actions_of(struct core *c, const char *text, uint64_t at_us)
@@ -201,10 +221,52 @@ static void what_is_waited_for_is_told(void **state)
     expect_wait(GEN("1", HOSTS) "," SAID("host1", DB1("3", "paused")) "," SAID("host2", DB1("4", "paused")) ","
                 SAID("host3", ""), "db1 stands still on host2 and on host1");
     expect_wait(GEN("1", HOSTS) "," SAID("host1", "") "," SAID("host2", ""), "has not heard yet what host3 reports");
+    expect_wait(GEN("1", HOSTS) "," SAID("host1", "") "," SAID("host2", "") "," SAID("host3", "") "," SAID("host9", DB1("4", "running")),
+                "host9, which joined after the snapshot, runs db1");
 }
 
-/* What host1 commits of db1's owner when hosts have reported so. New reference, or NULL */
-static json_t *owner_by(const char *first, const char *second)
+/* The answer to a commit may tell of restore_gen alone: the nodes beside it are of the snapshot. */
+static void hosts_of_the_snapshot_are_not_believed_although_it_is_said_that_all_have_a_standing(void **state)
+{
+    _cleanup_(core_freep) struct core *c = core_that(GEN("1", HOSTS) "," SAID("host1", "") "," SAID("host2", "") "," SAID("host3", ""),
+                                                     false);
+    for (uint64_t s = 2; s < 60; s++) {
+        _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", s * USEC_PER_SEC);
+        assert_null(commit_of(actions, "/mortar/v1/"));
+    }
+    assert_int_equal(restore_stage(c), RESTORE_HOSTS);
+}
+
+/* What host1 commits of host2, which is @state in the snapshot and has reported @domains, when all hosts get a standing. */
+static const char *standing_by(const char *state, const char *domains, json_t **ret_held)
+{
+    _cleanup_free_ char *rows = str_printf(
+        "%s,[\"/mortar/v1/node/host2\",3,{\"name\":\"host2\",\"role\":\"converged\",\"state\":\"%s\",\"inc\":1,\"boot_id\":\"b\"}],%s,%s,"
+        "[\"/mortar/v1/restored/host2\",31,{\"gen\":1,\"boot_id\":\"b\",\"domains\":{%s},\"cut\":{},\"silent\":[]}]",
+        GEN("1", ""), state, SAID("host1", ""), SAID("host3", ""), domains);
+    _cleanup_(core_freep) struct core *c = core_with(rows);
+    for (uint64_t s = 2; s < 90; s++) {
+        _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", s * USEC_PER_SEC);
+        const json_t *args = commit_of(actions, "/mortar/v1/node/");
+        if (args) {
+            assert_true(s > 30); /* a host that no record names may report until then */
+            *ret_held = json_incref(json_object_get(json_object_get(args, "puts"), "/mortar/v1/node/host2"));
+            return json_text_of(*ret_held, "state");
+        }
+    }
+    return NULL;
+}
+
+static void who_runs_machines_has_joined_since(void **state)
+{
+    _cleanup_json_ json_t *idle = NULL;
+    _cleanup_json_ json_t *runs = NULL;
+    assert_string_equal(standing_by("joining", "", &idle), "joining");
+    assert_string_equal(standing_by("joining", DB1("4", "running"), &runs), "online");
+}
+
+/* What host1 commits when hosts have reported so. New reference, or NULL */
+static json_t *puts_by(const char *first, const char *second)
 {
     _cleanup_free_ char *rows = str_printf("%s,%s,%s,%s", GEN("1", HOSTS), first, second, SAID("host3", ""));
     _cleanup_(core_freep) struct core *c = core_with(rows);
@@ -212,7 +274,14 @@ static json_t *owner_by(const char *first, const char *second)
                                                 "\"message\":\"m\"}}", 2 * USEC_PER_SEC); /* it was asked for with the list */
     _cleanup_json_ json_t *actions = actions_of(c, "{\"ev\":\"tick\"}", 10 * USEC_PER_SEC);
     const json_t *args = commit_of(actions, "/mortar/v1/vm/db1/own");
-    return json_incref(json_object_get(json_object_get(args, "puts"), "/mortar/v1/vm/db1/own"));
+    return json_incref(json_object_get(args, "puts"));
+}
+
+/* And of db1's owner. */
+static json_t *owner_by(const char *first, const char *second)
+{
+    _cleanup_json_ json_t *puts = puts_by(first, second);
+    return json_incref(json_object_get(puts, "/mortar/v1/vm/db1/own"));
 }
 
 static void what_executes_is_kept_and_what_stands_still_beside_it_ends(void **state)
@@ -237,13 +306,15 @@ static void what_stands_still_alone_ends_where_it_is_before_it_begins_anew(void 
     assert_true(vm_epoch(own) == epoch_of(1, 1));
 }
 
-/* A machine that has another uuid is another one. */
+/* A machine that has another uuid is another one, and the files at that name are its own: the one of the store does not start. */
 static void a_namesake_is_no_machine_of_the_store(void **state)
 {
-    _cleanup_json_ json_t *own = owner_by(
+    _cleanup_json_ json_t *puts = puts_by(
         SAID("host1", ""), SAID("host2", "\"db1\":{\"state\":\"running\",\"uuid\":\"u-other\",\"epoch\":4}"));
+    const json_t *own = json_object_get(puts, "/mortar/v1/vm/db1/own");
     assert_string_equal(json_text_of(own, "owner"), "host1");
     assert_true(vm_epoch(own) == epoch_of(1, 1));
+    assert_string_equal(json_text_of(json_object_get(puts, "/mortar/v1/vm/db1/spec"), "desired"), "stopped");
     _cleanup_(core_freep) struct core *c = well();
     see(c, "domains", "{\"db1\":{\"state\":\"running\",\"uuid\":\"u-other\",\"epoch\":1}}");
     assert_null(vm_domain(c, "db1")); /* so nobody ends it */
@@ -268,6 +339,8 @@ int main(void)
         cmocka_unit_test(commits_to_a_restored_store_compare_its_number),
         cmocka_unit_test(nothing_is_done_while_hosts_have_to_report),
         cmocka_unit_test(what_is_waited_for_is_told),
+        cmocka_unit_test(hosts_of_the_snapshot_are_not_believed_although_it_is_said_that_all_have_a_standing),
+        cmocka_unit_test(who_runs_machines_has_joined_since),
         cmocka_unit_test(what_executes_is_kept_and_what_stands_still_beside_it_ends),
         cmocka_unit_test(what_stands_still_alone_ends_where_it_is_before_it_begins_anew),
         cmocka_unit_test(a_namesake_is_no_machine_of_the_store),

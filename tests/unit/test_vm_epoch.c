@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -88,12 +89,31 @@ static void after_a_restore_epochs_begin_anew_above_all_former_ones(void **state
     assert_true(vm_next_epoch(c, now) == epoch_of(2, 6));
 }
 
+/* It was kept as it ran, under its epoch; then its user powers it off. */
+static void a_guest_that_was_kept_ends_as_any_other(void **state)
+{
+    _cleanup_(core_freep) struct core *c = well();
+    restored(c, 1);
+    see(c, "domains", "{}");
+    see(c, "gone/db1", "{\"epoch\":3,\"reason\":\"shutdown\",\"at_us\":1}");
+    c->domains_at_us = 4 * USEC_PER_SEC;
+    json_t *actions = NULL;
+    struct err e = {0};
+    _cleanup_json_ json_t *tick = json_pack("{s:s}", "ev", "tick");
+    assert_int_equal(core_step(c, tick, 5 * USEC_PER_SEC, 0, &actions, &e), 0);
+    _cleanup_free_ char *text = json_format(actions);
+    json_decref(actions);
+    assert_null(strstr(text, "\"epoch\":1099511627777")); /* epoch_of(1, 1): nothing starts */
+    assert_non_null(strstr(text, "poweroff"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_are_ordered_by_restore_first),
         cmocka_unit_test(an_epoch_that_was_granted_is_claimed),
         cmocka_unit_test(an_epoch_of_before_a_restore_is_never_claimed),
+        cmocka_unit_test(a_guest_that_was_kept_ends_as_any_other),
         cmocka_unit_test(after_a_restore_epochs_begin_anew_above_all_former_ones),
     };
     return cmocka_run_group_tests_name("vm_epoch", tests, NULL, NULL);

@@ -11,7 +11,6 @@
 #include "base/str.h"
 #include "io/file.h"
 
-#define VM_FILE_OWNER "uuid"
 #define OWNER_LIMIT_BYTES 256
 #define KERNEL_MAX_BYTES (2 * GIB)
 

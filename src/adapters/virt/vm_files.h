@@ -13,6 +13,7 @@
 #define VM_FILE_KERNEL "vmlinuz"
 #define VM_FILE_INITRD "initrd"
 #define VM_FILE_SEED "seed.iso"
+#define VM_FILE_OWNER "uuid" /* of the VM, written before any other file */
 
 struct vm_files_args {
     const char *dir;     /* its parent must exist: it does not while the pool is not mounted */

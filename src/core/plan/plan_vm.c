@@ -368,7 +368,8 @@ static void plan_running_wanted(struct vm *v)
         }
         return;
     }
-    if (vm_is_of_former_store(v->c, v->own)) {
+    bool has_run = is_current && (str_eq(state, "running") || str_eq(state, "ioerror") || str_eq(state, "stopping"));
+    if (vm_is_of_former_store(v->c, v->own) && !has_run) { /* a guest that was kept ends as any other */
         raise_epoch(v, fails_of(v), NULL); /* newer epochs than this may have run before the store went back */
         return;
     }
