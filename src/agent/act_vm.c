@@ -311,8 +311,7 @@ static void kill_frozen(const char *name)
     }
 }
 
-int act_vm_destroy(const struct env *env, const json_t *args, struct act_ctx *ctx, json_t **ret,
-                   struct err *e)
+int act_vm_end_by_libvirt(const struct env *env, const json_t *args, struct err *e)
 {
     bool is_here = false;
     int r = find_meant(env, args, &is_here, e);

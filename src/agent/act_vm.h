@@ -6,6 +6,7 @@
 
 #include "adapters/virt/domxml_format.h"
 #include "base/json.h"
+#include "agent/env.h"
 
 /** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
 void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,
@@ -23,6 +24,9 @@ int act_vm_keep_gen(uint64_t gen, struct err *e);
  * Return: 0, also without that file; -ERR_FOREIGN; -ERR_TIMEOUT
  */
 int act_vm_check_files(const json_t *spec, struct err *e);
+/** act_vm_end_by_libvirt - end the instance of args "name" and "epoch". For as long as a mute libvirtd is mute. Return: 0
+ * also when there was none, -ERR_STATE when another one is there, -ERR_VIRT, -ERR_TIMEOUT */
+int act_vm_end_by_libvirt(const struct env *env, const json_t *args, struct err *e);
 /** act_migrate_hush - a guest was suspended: for half a second nobody asks libvirt how its copy gets on. Any thread */
 void act_migrate_hush(void);
 /** act_guard_froze - do the guests that failover covers stand still on this host, by order? */

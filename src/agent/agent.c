@@ -311,6 +311,7 @@ static int start_parts(struct agent *a, struct err *e)
         return r;
     }
     a->env.virt = virt_open(VIRT_URI_SYSTEM, a->virt_mailbox);
+    a->env.end_lane = lane_new("virt-end", 4, 64);
     r = httpd_new(a->loop, NULL, api_on_request, a, &a->httpd, e);
     r = r < 0 ? r : httpd_listen_unix(a->httpd, PATH_SOCKET, 0660, socket_group(), e);
     return r;
@@ -366,6 +367,7 @@ void agent_free(struct agent *a)
     feed_free(a->feed);
     guard_feed_free(a->guard_feed);
     dispatcher_free(a->dispatcher);
+    lane_free(a->env.end_lane);
     virt_close(a->env.virt);
     mailbox_free(a->virt_mailbox);
     mailbox_free(a->mailbox);

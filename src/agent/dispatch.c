@@ -16,7 +16,8 @@ enum lane_id {
     LANE_GLUSTER, /* one thread: one mutating call at a time (facts/gluster.md 7) */
     LANE_VIRT,    /* calls on domains that end soon */
     LANE_MIGRATE, /* one outgoing migration at a time (facts/ha.md 6.2) */
-    LANE_URGENT,  /* ends and resumes: never behind anything else */
+    LANE_URGENT,  /* resumes: never behind anything else */
+    LANE_END,     /* ends; waits for libvirt, but not for ever (act_end.c) */
     LANE_HOST,    /* set-up, bricks, mounts, networks, observation */
     LANE_COPY,    /* images: hours */
     LANE_FENCE,   /* one thread: what changes the packet filter is done in the order asked for */
@@ -34,7 +35,8 @@ static const struct {
     unsigned threads;
 } lane_table[LANE_COUNT] = {
     [LANE_STORE] = {"store", 1}, [LANE_GLUSTER] = {"gluster", 1}, [LANE_VIRT] = {"virt", 4},
-    [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_HOST] = {"host", 4},
+    [LANE_MIGRATE] = {"migrate", 1}, [LANE_URGENT] = {"urgent", 2}, [LANE_END] = {"end", 8},
+    [LANE_HOST] = {"host", 4},
     [LANE_COPY] = {"copy", 2}, [LANE_FENCE] = {"fence", 1}, [LANE_GUARD] = {"guard", 1},
     [LANE_DRAIN] = {"drain", 4}, [LANE_CLEAN] = {"clean", 8}, [LANE_ASK] = {"ask", 2}, [LANE_LIST] = {"list", 1},
     [LANE_LISTEN] = {"listen", 1},
@@ -120,7 +122,7 @@ static const struct action_row {
     {"vm.reset", LANE_VIRT, act_vm_reset},
     {"vm.migrate", LANE_MIGRATE, act_vm_migrate},
     {"vm.migrate_abort", LANE_URGENT, act_vm_migrate_abort},
-    {"vm.destroy", LANE_URGENT, act_vm_destroy},
+    {"vm.destroy", LANE_END, act_vm_destroy},
     {"vm.keep_epoch", LANE_URGENT, act_vm_keep_epoch},
     {"vm.resume", LANE_URGENT, act_vm_resume},
 };

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 
+struct lane;
 struct store;
 struct virt;
 
@@ -15,6 +16,7 @@ struct env {
     struct store *store; /* for commits; NULL without a cluster */
     struct store *feed_store; /* of the feed; here only for its endpoints */
     struct virt *virt;   /* thread-safe by itself */
+    struct lane *end_lane; /* libvirt's part of "vm.destroy" (act_end.c) hangs here when libvirtd does */
     uid_t api_uid;       /* of mortar-api; (uid_t)-1 when there is no such user */
     char hostname[65];
     char uuid[64];       /* machine id */

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     _cleanup_strv_ struct strv machines = {0};
     _cleanup_strv_ struct strv models = {0};
     _cleanup_dom_info_ struct dom_info d = {0};
+    _cleanup_dom_info_ struct dom_info told = {0};
     struct dom_status status;
     struct dom_meta mark;
     bool emulation;
@@ -35,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     (void)dom_meta_parse(bytes, size, &mark, NULL);
     (void)dom_status_parse(bytes, size, &status, NULL);
+    (void)dom_status_parse_domain(bytes, size, &told, NULL);
     (void)dom_caps_parse_models(bytes, size, &models, NULL);
     (void)dom_caps_parse_host(bytes, size, &emulator, &machines, &emulation, &kvm, NULL);
     (void)virt_log_end(bytes, size);

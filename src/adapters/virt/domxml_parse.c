@@ -234,6 +234,28 @@ int dom_status_parse(const char *text, size_t len, struct dom_status *ret, struc
     return 0;
 }
 
+int dom_status_parse_domain(const char *text, size_t len, struct dom_info *ret, struct err *e)
+{
+    _cleanup_xml_ xmlDoc *doc = NULL;
+    _cleanup_dom_info_ struct dom_info d = {0};
+    assert(text);
+    int r = parse_limited(text, len, &doc, e);
+    if (r < 0) {
+        return r;
+    }
+    const xmlNode *root = xmlDocGetRootElement(doc);
+    const xmlNode *domain = xml_child(root, "domain");
+    if (!str_eq((const char *)root->name, "domstatus") || !domain) {
+        return ERR_SET(e, PARSE, "this is not a status file of libvirt");
+    }
+    r = read_domain(domain, &d, e);
+    if (r == 0) {
+        *ret = d;
+        d = (struct dom_info){0};
+    }
+    return r;
+}
+
 static const xmlNode *find_arch(const xmlNode *root)
 {
     for (const xmlNode *g = xml_child(root, "guest"); g; g = xml_next(g, "guest")) {

@@ -75,6 +75,13 @@ struct dom_status {
 int dom_status_parse(const char *text, size_t len, struct dom_status *ret, struct err *e);
 
 /**
+ * dom_status_parse_domain - the domain that such a file is about, as dom_xml_parse() reads it
+ * @ret: zero-initialised; caller ends it with dom_info_done()
+ * Return: 0, -ERR_PARSE or -ERR_LIMIT
+ */
+int dom_status_parse_domain(const char *text, size_t len, struct dom_info *ret, struct err *e);
+
+/**
  * dom_caps_parse_host - what virConnectGetCapabilities() says about x86_64 guests
  * @ret_emulator: set on success; NULL when there is none; caller frees
  * @ret_machines: zero-initialised; versioned machine types, caller ends it
