@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 #include "adapters/virt/domxml_format.h"
-#include "base/json.h"
 #include "agent/env.h"
+#include "base/json.h"
 
 /** act_vm_fill_meta - who may run an instance. @uuid, @owner: copied, cut at the field's size */
 void act_vm_fill_meta(struct dom_meta *m, const char *uuid, const char *owner, uint64_t inc,

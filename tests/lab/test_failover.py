@@ -23,7 +23,7 @@ from mortarcluster.faults import DATA_HOSTS, HOSTS, lead_store, other, recover
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
 # Each takes a minute or two and the simulator plays them all in each run: two by seed, all with MORTAR_FULL=1.
-DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead")
+DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead", "mute libvirtd")
 CHOSEN = DRAWN if IS_FULL else random.Random(SEED).sample(DRAWN, 2)
 HARD_HOST = "host2"  # its root is a disk of its own, which may be filled
 HARDSHIP_S = 10
@@ -342,6 +342,26 @@ def test_case_27_a_disk_in_use_is_refused_to_who_starts_it_by_hand(cluster, gues
 def test_case_28_a_host_that_a_user_declares_dead_is_fenced_while_its_guest_writes(cluster, guest):
     old, new = fail_over(cluster, guest, lambda host: cluster.mortar("host3", "host", "fence", host, "--yes"))
     cluster.fenced[old] -= 1  # what a user asked for is not counted
+    cluster.wait_whole()  # it comes back by itself
+    assert guest.seen("host3")["host"] == new
+    judge(cluster, guest)
+
+
+@drawn("mute libvirtd")
+def test_case_6_a_fenced_host_ends_its_guests_without_libvirtd(cluster, guest):
+    """It stands still, and is not started anew before it was mute for a minute: the agent kills QEMU itself."""
+    mute = []
+
+    def fence(host):
+        cluster.lab.exec(host, ["virsh", "-q", "list"])  # its socket starts it
+        mute.extend(phase_kill.pids(cluster.lab, host, "libvirtd")[:1])
+        os.kill(mute[0], signal.SIGSTOP)
+        cluster.mortar("host3", "host", "fence", host, "--yes")
+    old, new = fail_over(cluster, guest, fence)
+    cluster.fenced[old] -= 1  # what a user asked for is not counted
+    cluster.wait_until("QEMU is gone", lambda: not qemus(cluster, old, guest.name), 60)
+    assert mute[0] in phase_kill.pids(cluster.lab, old, "libvirtd")
+    os.kill(mute[0], signal.SIGCONT)
     cluster.wait_whole()  # it comes back by itself
     assert guest.seen("host3")["host"] == new
     judge(cluster, guest)
