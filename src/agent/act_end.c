@@ -20,7 +20,7 @@
 #define ANSWER_US (12 * USEC_PER_SEC)  /* libvirt sends SIGTERM, and SIGKILL after 10 s */
 #define ENDS_US (5 * USEC_PER_SEC)     /* after SIGKILL; a request that hangs in its mount takes as long as that */
 #define NOTE_US (1 * USEC_PER_SEC)     /* for libvirt to notice an end, so that it lists the domain no more */
-#define UNPROVED_US (60 * USEC_PER_SEC) /* nothing here can kill it: it is libvirt's alone */
+#define UNPROVED_US ANSWER_US /* nothing here can kill it; others wait for this thread, and it is asked again */
 
 /* What libvirt is asked. It may outlive who asks: who of the two is last frees it. */
 struct asked {
@@ -29,6 +29,7 @@ struct asked {
     const struct env *env;
     json_t *args;
     int answered_fd; /* an eventfd; readable when r and e hold the answer */
+    atomic_bool is_answered; /* the same for the memory model */
     int r;
     struct err e;
 };
@@ -48,6 +49,7 @@ static void ask_libvirt(void *arg)
     uint64_t one = 1;
     if (!atomic_load(&a->is_over)) {
         a->r = act_vm_end_by_libvirt(a->env, a->args, &a->e);
+        atomic_store(&a->is_answered, true);
         (void)!write(a->answered_fd, &one, sizeof(one)); /* a counter of 8 bytes that is 0 takes it */
     }
     asked_unref(a);
@@ -75,7 +77,7 @@ static int ask(const struct env *env, const json_t *args, struct asked **ret, st
 static bool has_answered(struct asked *a, uint64_t wait_us)
 {
     struct virt_held nothing = {.fd = a->answered_fd, .pid = 0};
-    return virt_held_wait(&nothing, -1, clock_boottime_us() + wait_us);
+    return virt_held_wait(&nothing, -1, clock_boottime_us() + wait_us) && atomic_load(&a->is_answered);
 }
 
 static int kill_it(const struct virt_held *h, const char *name, struct err *e)
@@ -97,8 +99,11 @@ static int end_held(struct asked *a, const struct virt_held *h, const char *name
         return 0;
     }
     bool is_answered = has_answered(a, 0);
-    if (is_answered && (a->r == 0 || a->r == -ERR_STATE)) { /* ended, or another one than is meant */
-        return a->r < 0 ? err_copy(e, &a->e) : 0;
+    if (is_answered && a->r == -ERR_STATE) { /* another one than is meant */
+        return err_copy(e, &a->e);
+    }
+    if (is_answered && a->r == 0 && virt_held_wait(h, -1, clock_boottime_us() + NOTE_US)) {
+        return 0; /* else libvirt has lost track of it */
     }
     return kill_it(h, name, e);
 }

@@ -53,6 +53,6 @@ int act_host_restore(const struct env *env, const json_t *args, struct act_ctx *
     /* It ends before its certificate goes, not some time after: what systemd then starts is kept down by its condition. */
     r = r < 0 ? r : unit_stop(API_UNIT, API_STOP_US, e);
     r = r < 0 ? r
-              : cmd_check(CMD("rm", "-rf", "--", PATH_PKI, ETCD_CERT_DIR, PATH_EPOCHS), NULL, NULL, e);
+              : cmd_check(CMD("rm", "-rf", "--", PATH_PKI, ETCD_CERT_DIR, PATH_EPOCHS, PATH_GEN), NULL, NULL, e);
     return r < 0 ? r : config_remove(e);
 }

@@ -44,12 +44,19 @@ static int save_epoch(const char *uuid, uint64_t epoch, struct err *e)
     return r < 0 ? r : json_file_save(path, j, 0600, e);
 }
 
-int act_vm_keep_gen(uint64_t gen, struct err *e)
+static int read_gen(uint64_t *ret, struct err *e)
 {
     json_t *j = NULL;
     int r = json_file_load(PATH_GEN, &j, e);
-    uint64_t known = json_u64_of(j, "n", 0);
+    *ret = json_u64_of(j, "n", 0);
     json_decref(j);
+    return r;
+}
+
+int act_vm_keep_gen(uint64_t gen, struct err *e)
+{
+    uint64_t known = 0;
+    int r = read_gen(&known, e);
     if (r == 0 && known > gen) {
         return ERR_SET(e, STATE, "the store was restored as number %llu, and this host knows of number %llu: it needs a higher one",
                        (unsigned long long)gen, (unsigned long long)known);
@@ -64,10 +71,8 @@ int act_vm_keep_gen(uint64_t gen, struct err *e)
 /* Nothing begins under an epoch of a store that was restored since, although this machine may never have run here. */
 static int check_gen(uint64_t epoch, struct err *e)
 {
-    json_t *j = NULL;
-    int r = json_file_load(PATH_GEN, &j, e);
-    uint64_t least = json_u64_of(j, "n", 0);
-    json_decref(j);
+    uint64_t least = 0;
+    int r = read_gen(&least, e);
     return r < 0 || epoch_restore_gen(epoch) >= least
                ? r
                : ERR_SET(e, STATE, "epoch %llu is of a store that was restored since", (unsigned long long)epoch);
@@ -246,9 +251,15 @@ int act_vm_check_files(const json_t *spec, struct err *e)
     _cleanup_free_ char *path = slash ? str_printf("%.*s/" VM_FILE_OWNER, (int)(slash - disk), disk) : NULL;
     _cleanup_free_ char *owner = NULL;
     struct err why = {0};
-    int r = path ? cmd_check(CMD("cat", "--", path), &opts, &owner, &why) : -ERR_COMMAND;
+    uint64_t gen = 0;
+    int r = read_gen(&gen, e);
+    if (r < 0 || !gen || !path) {
+        return r; /* names come twice by a restore alone */
+    }
+    /* What waits in a mount does not end by SIGKILL: timeout can be ended, and is waited for in its place. */
+    r = cmd_check(CMD("timeout", "-s", "KILL", "86400", "cat", "--", path), &opts, &owner, &why);
     if (r < 0) {
-        return r == -ERR_COMMAND ? 0 : err_copy(e, &why); /* not there: whatever is wrong, QEMU will meet it, too */
+        return r == -ERR_COMMAND && strstr(why.msg, "No such file") ? 0 : err_copy(e, &why);
     }
     if (str_eq(owner, json_text_of(spec, "uuid"))) {
         return 0;

@@ -21,7 +21,7 @@ int act_vm_keep_gen(uint64_t gen, struct err *e);
 /**
  * act_vm_check_files - are the files of @spec's first disk its own? After a restore another machine may have its name, and so
  * its directory, whose file "uuid" says whose it is. The mount may hang: a child looks, for 10 s at most
- * Return: 0, also without that file; -ERR_FOREIGN; -ERR_TIMEOUT
+ * Return: 0, also without that file and where the store was never restored; -ERR_FOREIGN; -ERR_TIMEOUT, -ERR_COMMAND
  */
 int act_vm_check_files(const json_t *spec, struct err *e);
 /** act_vm_end_by_libvirt - end the instance of args "name" and "epoch". For as long as a mute libvirtd is mute. Return: 0

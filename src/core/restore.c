@@ -230,7 +230,7 @@ static enum standing standing_of(const struct core *c, const char *host, const c
         *ret_why = "another host had it cut off when the store was restored";
         return STANDING_LOST;
     }
-    if (cut == CUT_OFF) {
+    if (cut == CUT_OFF && json_object_size(json_object_get(said, "domains"))) { /* its guard's config is kept over the reboot */
         *ret_why = "it was cut off after the snapshot, in which failover is off: reboot it";
         return STANDING_UNKNOWN;
     }

@@ -112,6 +112,14 @@ static void a_qemu_is_killed_when_libvirt_cannot_end_it(void **state)
     assert_false(is_there());
 }
 
+static void a_qemu_is_killed_that_libvirt_has_lost_track_of(void **state)
+{
+    struct err e = {0};
+    play.is_mute = false;
+    assert_int_equal(destroy(&e), 0);
+    assert_false(is_there());
+}
+
 static void what_is_another_instance_for_libvirt_is_not_killed(void **state)
 {
     struct err e = {0};
@@ -138,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_qemu_is_killed_when_libvirtd_never_answers),
         T(a_qemu_is_killed_when_libvirt_cannot_end_it),
+        T(a_qemu_is_killed_that_libvirt_has_lost_track_of),
         T(what_is_another_instance_for_libvirt_is_not_killed),
         T(a_qemu_of_another_epoch_is_not_killed),
     };
