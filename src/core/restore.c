@@ -142,9 +142,27 @@ static bool runs_covered(const json_t *said)
 
 enum standing { STANDING_UNKNOWN, STANDING_GOOD, STANDING_LOST };
 
+/* The life that @by has cut off of @host, or 0. */
+static uint64_t cut_life(const struct core *c, const char *by, const char *host)
+{
+    return str_eq(by, host) ? 0 : json_u64_of(json_object_get(restore_report(c, by), "cut"), host, 0);
+}
+
+/* Lives of a restored store begin at 1, so 0 is the former life of a host that was given a good standing, and was to be
+ * drained (T10) when the store was restored once more: nobody has fenced that one. */
 static bool claims_cut(const struct core *c, const char *by, const char *host)
 {
-    return !str_eq(by, host) && json_object_get(json_object_get(restore_report(c, by), "cut"), host);
+    uint64_t life = cut_life(c, by, host);
+    return life && life % (UINT64_C(1) << INC_BITS) != 0;
+}
+
+static bool is_to_drain(const struct core *c, const char *host)
+{
+    bool is_cut = false;
+    for (struct world_iter it = {0}; !is_cut && world_next(&c->world, KEY_NODE, &it);) {
+        is_cut = cut_life(c, it.name, host) != 0;
+    }
+    return is_cut;
 }
 
 /* Two brick hosts that have cut a host off have been let in by all others since that one was heard last: its own word is
@@ -166,7 +184,7 @@ static bool is_cut_off(const struct core *c, const char *host, uint64_t *ret_inc
     *ret_inc = 0;
     for (struct world_iter it = {0}; world_next(&c->world, KEY_NODE, &it);) {
         if (claims_cut(c, it.name, host) && !is_outvoted(c, it.name)) {
-            uint64_t inc = json_u64_of(json_object_get(restore_report(c, it.name), "cut"), host, 0);
+            uint64_t inc = cut_life(c, it.name, host);
             *ret_inc = inc > *ret_inc ? inc : *ret_inc;
             is_cut = true;
         }
@@ -281,7 +299,7 @@ static json_t *well(const struct core *c, const char *host, const json_t *node)
     json_object_del(next, "why");
     json_object_del(next, "clean");
     json_object_del(next, "flush");
-    if ((has_booted || cut_of(c, host) != CUT_NOT) && ha_is_used(c) && !runs_covered(said)) {
+    if ((has_booted || is_to_drain(c, host)) && ha_is_used(c) && !runs_covered(said)) {
         json_object_set_new(next, "flush", json_true());
     }
     return next;

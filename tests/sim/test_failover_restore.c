@@ -337,6 +337,18 @@ static void case_14_random_schedules_with_restores_hold(void **state)
     }
 }
 
+/* In the midst of a first restore one host was fenced anew and another one was to be drained, which looked like two fences:
+ * nobody could fence either of them, and all waited. */
+static void case_14_a_second_restore_ends_although_a_host_was_to_be_drained(void **state)
+{
+    static const uint64_t seeds[] = {99025782, 99039686};
+    for (size_t i = 0; i < ELEMENTS(seeds); i++) {
+        struct schedule_result r;
+        schedule_run(SCHEDULE_RESTORE, seeds[i], SIM_SOUND, &r);
+        assert_string_equal(r.violation, "");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +364,7 @@ int main(void)
         cmocka_unit_test(case_14_a_start_of_before_that_comes_late_comes_to_nothing),
         cmocka_unit_test(case_14_a_late_start_would_be_found),
         cmocka_unit_test(case_14_random_schedules_with_restores_hold),
+        cmocka_unit_test(case_14_a_second_restore_ends_although_a_host_was_to_be_drained),
     };
     if (getenv("MORTAR_ONLY")) {
         cmocka_set_test_filter(getenv("MORTAR_ONLY"));
