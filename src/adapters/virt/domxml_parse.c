@@ -121,7 +121,8 @@ static int read_domain(const xmlNode *domain, struct dom_info *d, struct err *e)
     return read_disks(devices, &d->disks, e);
 }
 
-int dom_xml_parse(const char *text, size_t len, struct dom_info *ret, struct err *e)
+/* @is_status_file: the root is libvirt's own, and the domain a child of it */
+static int parse_domain(const char *text, size_t len, bool is_status_file, struct dom_info *ret, struct err *e)
 {
     _cleanup_xml_ xmlDoc *doc = NULL;
     _cleanup_dom_info_ struct dom_info d = {0};
@@ -131,15 +132,26 @@ int dom_xml_parse(const char *text, size_t len, struct dom_info *ret, struct err
         return r;
     }
     const xmlNode *root = xmlDocGetRootElement(doc);
-    if (!str_eq((const char *)root->name, "domain")) {
-        return ERR_SET(e, PARSE, "this is not domain XML");
+    const xmlNode *domain = is_status_file ? xml_child(root, "domain") : root;
+    if (!str_eq((const char *)root->name, is_status_file ? "domstatus" : "domain") || !domain) {
+        return ERR_SET(e, PARSE, "this is not %s", is_status_file ? "a status file of libvirt" : "domain XML");
     }
-    r = read_domain(root, &d, e);
+    r = read_domain(domain, &d, e);
     if (r == 0) {
         *ret = d;
         d = (struct dom_info){0};
     }
     return r;
+}
+
+int dom_xml_parse(const char *text, size_t len, struct dom_info *ret, struct err *e)
+{
+    return parse_domain(text, len, false, ret, e);
+}
+
+int dom_status_parse_domain(const char *text, size_t len, struct dom_info *ret, struct err *e)
+{
+    return parse_domain(text, len, true, ret, e);
 }
 
 int dom_meta_parse(const char *text, size_t len, struct dom_meta *ret, struct err *e)
@@ -232,28 +244,6 @@ int dom_status_parse(const char *text, size_t len, struct dom_status *ret, struc
     }
     *ret = st;
     return 0;
-}
-
-int dom_status_parse_domain(const char *text, size_t len, struct dom_info *ret, struct err *e)
-{
-    _cleanup_xml_ xmlDoc *doc = NULL;
-    _cleanup_dom_info_ struct dom_info d = {0};
-    assert(text);
-    int r = parse_limited(text, len, &doc, e);
-    if (r < 0) {
-        return r;
-    }
-    const xmlNode *root = xmlDocGetRootElement(doc);
-    const xmlNode *domain = xml_child(root, "domain");
-    if (!str_eq((const char *)root->name, "domstatus") || !domain) {
-        return ERR_SET(e, PARSE, "this is not a status file of libvirt");
-    }
-    r = read_domain(domain, &d, e);
-    if (r == 0) {
-        *ret = d;
-        d = (struct dom_info){0};
-    }
-    return r;
 }
 
 static const xmlNode *find_arch(const xmlNode *root)
