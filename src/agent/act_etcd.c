@@ -11,6 +11,7 @@
 #include "adapters/etcd/etcd_member.h"
 #include "adapters/systemd/systemd.h"
 #include "adapters/systemd/unit_text.h"
+#include "agent/act_vm.h"
 #include "agent/config.h"
 #include "agent/env.h"
 #include "agent/files.h"
@@ -303,10 +304,8 @@ static int unpack(const struct env *env, const char *path, struct err *e)
 /* How often this host has heard of a restore: a snapshot may be older than the last one. */
 static uint64_t known_gen(void)
 {
-    json_t *j = NULL;
-    uint64_t n = json_file_load(PATH_GEN, &j, NULL) < 0 ? 0 : json_u64_of(j, "n", 0);
-    json_decref(j);
-    return n;
+    uint64_t n = 0;
+    return act_vm_read_gen(&n, NULL) < 0 ? 0 : n;
 }
 
 static int raise_gen_now(struct store *store, uint64_t deadline_us, uint64_t *ret_gen, struct err *e)

@@ -44,7 +44,7 @@ static int save_epoch(const char *uuid, uint64_t epoch, struct err *e)
     return r < 0 ? r : json_file_save(path, j, 0600, e);
 }
 
-static int read_gen(uint64_t *ret, struct err *e)
+int act_vm_read_gen(uint64_t *ret, struct err *e)
 {
     json_t *j = NULL;
     int r = json_file_load(PATH_GEN, &j, e);
@@ -56,7 +56,7 @@ static int read_gen(uint64_t *ret, struct err *e)
 int act_vm_keep_gen(uint64_t gen, struct err *e)
 {
     uint64_t known = 0;
-    int r = read_gen(&known, e);
+    int r = act_vm_read_gen(&known, e);
     if (r == 0 && known > gen) {
         return ERR_SET(e, STATE, "the store was restored as number %llu, and this host knows of number %llu: it needs a higher one",
                        (unsigned long long)gen, (unsigned long long)known);
@@ -72,7 +72,7 @@ int act_vm_keep_gen(uint64_t gen, struct err *e)
 static int check_gen(uint64_t epoch, struct err *e)
 {
     uint64_t least = 0;
-    int r = read_gen(&least, e);
+    int r = act_vm_read_gen(&least, e);
     return r < 0 || epoch_restore_gen(epoch) >= least
                ? r
                : ERR_SET(e, STATE, "epoch %llu is of a store that was restored since", (unsigned long long)epoch);
@@ -252,7 +252,7 @@ int act_vm_check_files(const json_t *spec, struct err *e)
     _cleanup_free_ char *owner = NULL;
     struct err why = {0};
     uint64_t gen = 0;
-    int r = read_gen(&gen, e);
+    int r = act_vm_read_gen(&gen, e);
     if (r < 0 || !gen || !path) {
         return r; /* names come twice by a restore alone */
     }

@@ -18,6 +18,8 @@ uint64_t act_vm_epoch_of(const struct dom_meta *m);
  * Return: 0, -ERR_IO or -ERR_PARSE
  */
 int act_vm_keep_gen(uint64_t gen, struct err *e);
+/** act_vm_read_gen - which store that was, by this host's disk; 0: none was restored. Return: 0, -ERR_IO or -ERR_PARSE */
+int act_vm_read_gen(uint64_t *ret, struct err *e);
 /**
  * act_vm_check_files - are the files of @spec's first disk its own? After a restore another machine may have its name, and so
  * its directory, whose file "uuid" says whose it is. The mount may hang: a child looks, for 10 s at most
