@@ -4,12 +4,16 @@
 
 #include "cli/verb.h"
 
+struct sbuf;
+
 /* Each: int f(cli, verb, arguments, err); prints the result; returns 0 or -ERR_X (verb_fn). */
 
 /** run_list - GET, shown as a table; --quiet prints the names alone */
 int run_list(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 /** run_show - GET one object */
 int run_show(struct cli *c, const struct verb *v, struct args *a, struct err *e);
+/** run_add_done - what the verb says when it has ended well, and what comes next */
+void run_add_done(const struct verb *v, const struct args *a, struct sbuf *out);
 /** run_change - send the arguments' values and follow the task that this makes */
 int run_change(struct cli *c, const struct verb *v, struct args *a, struct err *e);
 

@@ -93,7 +93,7 @@ static const char *task_id_of(const json_t *reply)
     return json_is_object(task) ? json_text_of(task, "id") : json_string_value(task);
 }
 
-static void add_done(const struct verb *v, const struct args *a, struct sbuf *out)
+void run_add_done(const struct verb *v, const struct args *a, struct sbuf *out)
 {
     const char *hole = strstr(v->done, "{}");
     if (!hole) {
@@ -167,7 +167,7 @@ int run_change(struct cli *c, const struct verb *v, struct args *a, struct err *
     if (r < 0 || !end || c->globals.json || c->globals.quiet) {
         return r;
     }
-    add_done(v, a, &out);
+    run_add_done(v, a, &out);
     add_trial(end, &out);
     return cli_print(&out, e);
 }

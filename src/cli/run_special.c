@@ -120,9 +120,7 @@ int run_store(struct cli *c, const struct verb *v, struct args *a, struct err *e
     if (c->globals.json) {
         return cli_print_json(reply, e);
     }
-    const char *hole = strstr(v->done, "{}");
-    sbuf_printf(&out, "%.*s%s%s\n", (int)(hole ? (size_t)(hole - v->done) : strlen(v->done)), v->done, hole ? a->pos[0] : "",
-                hole ? hole + 2 : "");
+    run_add_done(v, a, &out);
     return cli_print(&out, e);
 }
 
