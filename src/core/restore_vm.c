@@ -30,7 +30,7 @@ struct sight {
     const char *mute;     /* a host that could have it and has reported nothing */
     const char *other_mute;
     const json_t *run;    /* what runs */
-    uint64_t still_epoch;
+    const json_t *still;  /* what stands still on still_on */
 };
 
 /* What QEMU of this very machine is on @host by its report, or NULL; another one of its name has another uuid. */
@@ -53,10 +53,10 @@ static void see_there(struct sight *s, const char *host, const json_t *dom)
         s->run = dom;
         return;
     }
-    bool is_newer = !s->still_on || vm_epoch(dom) > s->still_epoch;
+    bool is_newer = !s->still || vm_epoch(dom) > vm_epoch(s->still);
     s->other_still = is_newer ? s->still_on : host;
-    s->still_epoch = is_newer ? vm_epoch(dom) : s->still_epoch;
     s->still_on = is_newer ? host : s->still_on;
+    s->still = is_newer ? dom : s->still;
 }
 
 static struct sight look_for(const struct core *c, const char *vm)
@@ -160,6 +160,14 @@ static json_t *new_act(const struct core *c, const char *state, const char *host
     return act;
 }
 
+/* Failover takes it from a fenced host only when the guard there can freeze what it has. */
+static void say_freezable(json_t *act, const json_t *dom)
+{
+    if (json_bool_of(dom, "freezable", false)) {
+        json_object_set_new(act, "ha", json_true());
+    }
+}
+
 /* It goes on as it runs. Copies that stand still are over: older ones by their epochs, newer ones as of a migration that
  * was undone (T8). */
 static void keep(struct core *c, struct commit *t, const struct sight *s, json_t *spec)
@@ -168,13 +176,11 @@ static void keep(struct core *c, struct commit *t, const struct sight *s, json_t
     bool is_well = str_eq(json_text_of(s->run, "state"), "running");
     json_t *own = new_own(c, s->runs_on, epoch);
     json_t *act = new_act(c, is_well ? "running" : "ioerror", s->runs_on, epoch);
-    if (s->still_on && s->still_epoch > epoch) {
+    if (vm_epoch(s->still) > epoch) {
         json_object_set_new(own, "mig", json_pack("{s:s,s:s,s:I,s:s}", "id", "restore", "dst", s->still_on, "epoch",
-                                                  (json_int_t)s->still_epoch, "phase", "aborted"));
+                                                  (json_int_t)vm_epoch(s->still), "phase", "aborted"));
     }
-    if (json_bool_of(s->run, "freezable", false)) {
-        json_object_set_new(act, "ha", json_true());
-    }
+    say_freezable(act, s->run);
     json_object_set_new(spec, "desired", json_string("running"));
     vm_put_own(c, t, s->vm, own);
     vm_put_act(c, t, s->vm, act);
@@ -197,17 +203,25 @@ static const char *next_owner(const struct core *c, const struct sight *s)
     return before;
 }
 
+/* "stopped" lets it start on any host (I2). Where a copy stands still only its host can say that, when it has ended that. */
+static json_t *act_before_start(const struct core *c, const struct sight *s, const char *host, uint64_t epoch)
+{
+    bool may_run = !is_covered(c, s) && !node_may_run_vms(node_get(c, host));
+    json_t *act = new_act(c, may_run ? "running" : s->still ? VM_RESUMING : "stopped", host, epoch);
+    say_freezable(act, s->still);
+    return act;
+}
+
 /* @spec: gets what is to be changed. Its epoch is above all that any host has begun, since the number of the store is. */
 static void begin_anew(struct core *c, struct commit *t, const struct sight *s, json_t *spec)
 {
     const char *host = next_owner(c, s);
     uint64_t epoch = vm_next_epoch(c, vm_own(c, s->vm));
-    bool may_run = !is_covered(c, s) && !node_may_run_vms(node_get(c, host));
     if (json_text_of(spec, "making") || s->has_namesake) {
         json_object_set_new(spec, "desired", json_string("stopped"));
     }
     vm_put_own(c, t, s->vm, new_own(c, host, epoch));
-    vm_put_act(c, t, s->vm, new_act(c, may_run ? "running" : "stopped", host, epoch));
+    vm_put_act(c, t, s->vm, act_before_start(c, s, host, epoch));
 }
 
 /* Return: its weight in a batch: a spec is as large as a user's cloud-init, so few of them are written at a time */

@@ -340,6 +340,19 @@ static void check_claim(struct sim *s, const char *key, const json_t *next)
     }
 }
 
+/* I2: after a restore one host states for all machines what they do. */
+static void check_found_act(struct sim *s, const char *key, const json_t *next)
+{
+    char vm[64];
+    const char *name = key + strlen(KEY_VM);
+    const char *host = json_text_of(next, "host");
+    (void)snprintf(vm, sizeof(vm), "%.*s", (int)strcspn(name, "/"), name);
+    if (sim_store_is_open(s) && str_eq(json_text_of(next, "state"), "stopped") && !is_out(node_of(s, host)) &&
+        domain_of(s, vm, sim_host_index(s, host))) {
+        sim_violated(s, "I2: '%s' is said to have stopped on %s, and its QEMU is there", vm, host);
+    }
+}
+
 void sim_check_birth(struct sim *s, size_t host, const char *vm, const struct sim_domain *d)
 {
     const json_t *own = vm_part(s, vm, "own");
@@ -374,6 +387,7 @@ void sim_check_commit(struct sim *s, size_t host, const json_t *puts)
             check_own(s, host, key, value);
         } else if (str_starts(key, KEY_VM) && str_ends(key, "/act")) {
             check_claim(s, key, value);
+            check_found_act(s, key, value);
         } else if (str_starts(key, KEY_NODE)) {
             check_node(s, key + strlen(KEY_NODE), value);
         }

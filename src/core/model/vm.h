@@ -54,6 +54,8 @@ uint64_t vm_next_epoch(const struct core *c, const json_t *own);
 /** vm_is_of_former_store - is @own's epoch of a store that was restored since? Nothing starts under it. */
 bool vm_is_of_former_store(const struct core *c, const json_t *own);
 
+/* State of act: its QEMU stands still with its owner, which resumes it as the copy of a migration, or ends it when it is of
+ * an older epoch (after a restore). In both cases nobody else may start it. */
 #define VM_RESUMING "resuming"
 
 /** vm_mig_is_active - is a migration between T6 and T7/T8? */
