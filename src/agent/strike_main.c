@@ -29,6 +29,12 @@ static int fail(const struct err *e)
     return 1;
 }
 
+static int refuse_usage(void)
+{
+    (void)fprintf(stderr, "usage: mortar-strike power|hang|network SECONDS (at most %d), or end\n", SECONDS_MAX);
+    return 2;
+}
+
 /* --- power --------------------------------------------------------------------------------- */
 
 static int power(uint64_t seconds, struct err *e)
@@ -99,8 +105,7 @@ int main(int argc, char **argv)
         return end(&e) < 0 ? fail(&e) : 0;
     }
     if (argc != 3 || str_parse_u64(argv[2], SECONDS_MAX, &seconds, NULL) < 0) {
-        (void)fprintf(stderr, "usage: mortar-strike power|hang|network SECONDS | end\n");
-        return 2;
+        return refuse_usage();
     }
     if (str_eq(argv[1], "power")) {
         r = power(seconds, &e);
@@ -109,7 +114,7 @@ int main(int argc, char **argv)
     } else if (str_eq(argv[1], "network")) {
         r = pause_and_end(seconds, cut_links(&e), &e);
     } else {
-        return 2;
+        return refuse_usage();
     }
     return r < 0 ? fail(&e) : 0;
 }
