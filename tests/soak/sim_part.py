@@ -79,12 +79,12 @@ def begin(state):
             **dict.fromkeys(ADDED, 0)})
 
 
-def ranges(state, total):
-    """Pieces that are still to be run, all kinds in turn, so that each has its share of the time."""
-    left = {kind: total // len(KINDS) + (total % len(KINDS) if kind == KINDS[0] else 0) for kind in KINDS}
-    at = {kind: state.data["sim"][kind]["next"] for kind in KINDS}
+def ranges(state, total, kinds):
+    """Pieces that are still to be run, all @kinds in turn, so that each has its share of the time."""
+    left = {kind: total // len(kinds) + (total % len(kinds) if kind == kinds[0] else 0) for kind in kinds}
+    at = {kind: state.data["sim"][kind]["next"] for kind in kinds}
     while any(left.values()):
-        for kind in KINDS:
+        for kind in kinds:
             done = [p for p in state.data["sim"][kind]["pieces"] if p[0] == at[kind]]
             if done:  # by a run that was stopped before the piece in front of it had ended
                 at[kind] = done[0][1]
@@ -96,10 +96,10 @@ def ranges(state, total):
             left[kind] -= count
 
 
-def run(program, state, total, jobs, until):
+def run(program, state, total, kinds, jobs, until):
     """As many schedules as asked for, or until the time is over."""
     begin(state)
-    todo = list(ranges(state, total))
+    todo = list(ranges(state, total, kinds))
     lock = threading.Lock()
 
     def work(kind, first, count):
