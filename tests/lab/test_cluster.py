@@ -142,6 +142,11 @@ def test_check_measures_and_says_what_to_do(cluster):
     assert "KVM" in text and "\u2192" in text and "Verdict" in text and "\x1b" not in text
 
 
+def test_a_host_is_not_put_to_sleep(cluster):
+    config = cluster.lab.exec("host1", ["systemd-analyze", "cat-config", "systemd/sleep.conf"]).stdout
+    assert "\nAllowSuspend=no\n" in config, config
+
+
 def test_init_refuses_a_wrong_address_and_changes_nothing(cluster):
     done = cluster.mortar("host1", "init", "demo", "--mgmt", "192.0.2.1", check=False)
     assert done.returncode not in (0, 124), done

@@ -109,6 +109,9 @@ static void each_defect_is_named(void **state)
     s.facts.can.cgroup_delegated = false;
     assert_int_equal(judge(&s, "kernel.cgroup"), CHECK_WARNING);
     s.facts.can.cgroup_delegated = true;
+    s.stays_down = true;
+    assert_int_equal(judge(&s, "kernel.panic"), CHECK_NOTE);
+    s.stays_down = false;
     s.facts.can.kvm_device = false;
     assert_int_equal(judge(&s, "cpu.kvm"), CHECK_WARNING);
     s.facts.can.kvm_device = true;

@@ -274,6 +274,15 @@ static void judge_link(const struct host_link *k, struct check_list *l)
     free(speed);
 }
 
+/* Safety does not need it: whoever is silent is fenced. facts/ha.md 3.6 */
+static void judge_panic(const struct check_seen *s, struct check_list *l)
+{
+    add(l, "kernel.panic", "", "after a panic", s->stays_down ? CHECK_NOTE : CHECK_OK,
+        str_dup(s->stays_down ? "the kernel stands still" : "the kernel boots again"),
+        "its guests start elsewhere, but the host and its copy of their disks come back only when somebody resets it",
+        "put kernel.panic=10 and kernel.hardlockup_panic=1 into a file in /etc/sysctl.d, then run sysctl --system");
+}
+
 static void judge_system(const struct check_seen *s, struct check_list *l)
 {
     const struct host_facts *f = &s->facts;
@@ -306,6 +315,7 @@ static void judge_system(const struct check_seen *s, struct check_list *l)
         "with failover mortar-guard then uses softdog, which resets a host that hangs, but not one "
         "whose kernel itself stands still; a container has neither",
         "switch the board's watchdog on in its firmware, or load its driver");
+    judge_panic(s, l);
 }
 
 static void judge_packages(const struct check_seen *s, struct check_list *l)

@@ -67,6 +67,7 @@ struct check_seen {
     bool fuse;       /* /dev/fuse */
     bool tun;        /* /dev/net/tun */
     bool nft;        /* the nft command */
+    bool stays_down; /* after a panic: kernel.panic is 0 */
     uint64_t fsync_p99_us; /* 0: not measured */
     struct kvm_seen kvm; /* not probed when there is no device */
     bool kvm_module;     /* kvm_intel, kvm_amd or built in */

@@ -284,6 +284,8 @@ int host_check_observe(const struct check_opts *opts, struct check_seen *ret, st
     ret->fuse = file_exists("/dev/fuse");
     ret->tun = file_exists("/dev/net/tun");
     ret->nft = file_exists("/usr/sbin/nft");
+    _cleanup_free_ char *panic = host_read_text("", "/proc/sys/kernel/panic");
+    ret->stays_down = str_eq(panic, "0");
     observe_clock(ret);
     observe_kvm(ret);
     measure_fsync(&ret->fsync_p99_us);
