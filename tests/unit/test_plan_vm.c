@@ -33,6 +33,7 @@ static json_t *step(struct core *c, const char *event, const char *domains, uint
 }
 
 #define WATCH(puts) "{\"ev\":\"watch\",\"revision\":11,\"puts\":[" puts "],\"dels\":[]}"
+#define STOPPED "vm/db1/stopped/u-db1/3"
 #define BURN "vm/db1/burn/u-db1/3"
 #define BURNT "{\"ev\":\"done\",\"id\":\"" BURN "\",\"result\":{}}"
 
@@ -42,11 +43,11 @@ static void a_claim_of_a_dead_agent_is_burnt_before_it_counts_as_stopped(void **
     _cleanup_(core_freep) struct core *c = core_world_new();
     _cleanup_json_ json_t *first = step(c, WATCH(SPEC("stopped") "," ACT("starting", "old")), "{}", 3, 2);
     assert_non_null(action_of(first, BURN));
-    assert_null(action_of(first, "vm/db1/stopped"));
+    assert_null(action_of(first, STOPPED));
     _cleanup_json_ json_t *burnt = step(c, BURNT, "{}", 3, 4);
-    assert_null(action_of(burnt, "vm/db1/stopped")); /* the list is of before */
+    assert_null(action_of(burnt, STOPPED)); /* the list is of before */
     _cleanup_json_ json_t *listed = step(c, "{\"ev\":\"tick\"}", "{}", 5, 6);
-    assert_non_null(action_of(listed, "vm/db1/stopped"));
+    assert_non_null(action_of(listed, STOPPED));
 }
 
 static void a_claim_of_a_dead_agent_is_burnt_before_the_next_start(void **state)
@@ -190,10 +191,47 @@ static void a_start_that_is_stopped_has_not_ended_before_its_laundering(void **s
     _cleanup_json_ json_t *waits = step(c, "{\"ev\":\"watch\",\"revision\":21,\"puts\":[[\"/mortar/v1/vm/db1/spec\",21,{\"name\":\"db1\","
                                            "\"uuid\":\"u-db1\",\"desired\":\"stopped\",\"stop\":\"force\",\"pool\":\"vms\",\"cpus\":2,"
                                            "\"memory_bytes\":1073741824,\"networks\":[]}]],\"dels\":[]}", "{}", 3, 4);
-    assert_null(action_of(waits, "vm/db1/stopped"));
+    assert_null(action_of(waits, STOPPED));
     _cleanup_free_ char *done = str_printf("{\"ev\":\"done\",\"id\":\"%s\",\"error\":{\"name\":\"call.timeout\",\"message\":\"\"}}", clean);
     _cleanup_json_ json_t *ends = step(c, done, "{}", 3, 5);
-    assert_non_null(action_of(ends, "vm/db1/stopped"));
+    assert_non_null(action_of(ends, STOPPED));
+}
+
+#define SPEC_AT(rev, desired)                                                                       \
+    "{\"ev\":\"watch\",\"revision\":" rev ",\"puts\":[[\"/mortar/v1/vm/db1/spec\"," rev ",{\"name\":\"db1\",\"uuid\":\"u-db1\","  \
+    "\"desired\":\"" desired "\",\"pool\":\"vms\",\"cpus\":2,\"memory_bytes\":1073741824,\"networks\":[]}]],\"dels\":[]}"
+
+/* Claimed, then stopped by its user before QEMU was asked for: "stopped" is on its way. */
+static struct core *that_states_its_end(void)
+{
+    struct core *c = with_pool();
+    _cleanup_json_ json_t *ends = step(c, WATCH(SPEC("stopped") "," ACT("starting", "i")), "{}", 3, 2);
+    assert_non_null(action_of(ends, STOPPED));
+    return c;
+}
+
+#define CREATE "vm/db1/create/u-db1/3"
+#define ENDED(error) "{\"ev\":\"done\",\"id\":\"" STOPPED "\",\"error\":{\"name\":\"" error "\",\"message\":\"\"}}"
+
+/* Seed 99302119 of moves: two hosts ran it. Another one had started it, since "stopped" was in the store; this one had heard
+ * neither that nor of the new owner, only that its user wants it to run again. */
+static void nothing_is_started_under_an_epoch_that_was_stated_to_be_over(void **state)
+{
+    _cleanup_(core_freep) struct core *c = that_states_its_end();
+    _cleanup_json_ json_t *wanted = step(c, SPEC_AT("22", "running"), "{}", 3, 5);
+    assert_null(action_of(wanted, CREATE));
+    assert_null(action_of(wanted, "vm/db1/raise"));
+    _cleanup_json_ json_t *lost = step(c, ENDED("call.timeout"), "{}", 3, 6);
+    assert_null(action_of(lost, CREATE));
+    assert_non_null(action_of(lost, "vm/db1/raise"));
+}
+
+static void a_statement_that_is_known_to_have_failed_hinders_no_start(void **state)
+{
+    _cleanup_(core_freep) struct core *c = that_states_its_end();
+    json_decref(step(c, SPEC_AT("22", "running"), "{}", 3, 5));
+    _cleanup_json_ json_t *failed = step(c, ENDED("store.conflict"), "{}", 3, 6);
+    assert_non_null(action_of(failed, CREATE));
 }
 
 /* The agent that had claimed it is dead, and so is the child by which it laundered; a request of that may hang in the mount. */
@@ -298,6 +336,8 @@ int main(void)
         cmocka_unit_test(the_epoch_of_a_copy_is_on_disk_before_t7),
         cmocka_unit_test(a_copy_is_resumed_when_t7_is_heard_of_without_a_commit),
         cmocka_unit_test(a_start_that_is_stopped_has_not_ended_before_its_laundering),
+        cmocka_unit_test(nothing_is_started_under_an_epoch_that_was_stated_to_be_over),
+        cmocka_unit_test(a_statement_that_is_known_to_have_failed_hinders_no_start),
         cmocka_unit_test(a_claim_of_a_dead_agent_stands_until_its_laundering_has_ended),
         cmocka_unit_test(what_was_claimed_as_freezable_is_born_so_although_failover_was_switched_off_since),
         cmocka_unit_test(a_copy_that_no_guard_can_freeze_does_not_run_while_act_says_so),

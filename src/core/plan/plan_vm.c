@@ -23,8 +23,9 @@
 #define STARTS_MAX 8 /* at a time on one host (facts/ha.md 4.2) */
 #define SHUTDOWN_ASK_US (10 * USEC_PER_SEC) /* guests overlook a power button */
 
-/* The actions of a start, each under an id of its epoch. */
-static const char *const start_steps[] = {"burn", "claim", "clean", "create"};
+/* What is asked for under an id of its epoch: the actions of a start, and at last the statement that it has ended. */
+static const char *const epoch_steps[] = {"burn", "claim", "clean", "create", "stopped"};
+#define START_STEPS (ELEMENTS(epoch_steps) - 1)
 
 /* One virtual machine during a step. */
 struct vm {
@@ -281,6 +282,15 @@ static bool is_cleared(struct vm *v)
     return act_has_succeeded(v->c, id) && ha_run_right(v->c);
 }
 
+/* Once "stopped" has been asked for, another host may start it with the next epoch, before this one hears that, or of
+ * its user's next wish: nothing is started here any more under this one, unless that commit is known to have failed. */
+static const struct attempt *find_stated_end(const struct vm *v)
+{
+    _cleanup_free_ char *id = epoch_id(v, "stopped");
+    const struct attempt *a = act_find(v->c, id);
+    return a && (a->in_flight || a->error.code != ERR_CONFLICT) ? a : NULL;
+}
+
 static void plan_start_claimed(struct vm *v)
 {
     unsigned fails = fails_of(v);
@@ -291,6 +301,13 @@ static void plan_start_claimed(struct vm *v)
         return;
     }
     _cleanup_free_ char *id = epoch_id(v, "create");
+    const struct attempt *end = find_stated_end(v);
+    if (!act_find(v->c, id) && end) {
+        if (!end->in_flight) {
+            raise_epoch(v, fails, NULL); /* compared with what it has become */
+        }
+        return;
+    }
     if (!act_find(v->c, id) && (!v->may_start || !is_cleared(v))) {
         return;
     }
@@ -501,7 +518,7 @@ static bool stop_is_confirmed(struct vm *v)
 /* Compared with the spec, too: who missed that the user wants it to run learns it now, and not at the next list. */
 static void commit_stopped(struct vm *v)
 {
-    char id[96];
+    _cleanup_free_ char *id = epoch_id(v, "stopped");
     struct commit t = commit_new();
     json_t *act = vm_new_act(v->c, "stopped", vm_epoch(v->own));
     _cleanup_free_ char *own_key = str_printf("%s/own", v->name);
@@ -509,7 +526,6 @@ static void commit_stopped(struct vm *v)
     if (is_freezable(v)) {
         json_object_set_new(act, "ha", json_true());
     }
-    id_of(v, "stopped", id, sizeof(id));
     vm_put_act(v->c, &t, v->name, act);
     commit_guard(v->c, &t, KEY_VM, own_key);
     commit_guard(v->c, &t, KEY_VM, spec_key);
@@ -602,13 +618,13 @@ static void publish_undone(struct core *c, json_t *undone)
 /* Outcomes that concern epochs of the past. */
 static void forget_old(struct vm *v)
 {
-    for (size_t i = 0; i < ELEMENTS(start_steps); i++) {
+    for (size_t i = 0; i < ELEMENTS(epoch_steps); i++) {
         char prefix[96];
-        id_of(v, start_steps[i], prefix, sizeof(prefix));
+        id_of(v, epoch_steps[i], prefix, sizeof(prefix));
         if (!act_has_any(v->c, prefix)) {
             continue;
         }
-        _cleanup_free_ char *keep = epoch_id(v, start_steps[i]);
+        _cleanup_free_ char *keep = epoch_id(v, epoch_steps[i]);
         act_forget_others(v->c, prefix, keep);
     }
     char epochs[96];
@@ -689,8 +705,8 @@ static struct vm vm_of(struct core *c, const char *name)
 
 static bool is_step_in_flight(const struct vm *v)
 {
-    for (size_t i = 0; i < ELEMENTS(start_steps); i++) {
-        _cleanup_free_ char *id = epoch_id(v, start_steps[i]);
+    for (size_t i = 0; i < START_STEPS; i++) {
+        _cleanup_free_ char *id = epoch_id(v, epoch_steps[i]);
         const struct attempt *a = act_find(v->c, id);
         if (a && a->in_flight) {
             return true;
