@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three real guards in network namespaces with two networks, each with a control group of its own in which
-something ticks. Times are a tenth of the product's. test_guard.py PROGRAM [MALLOC_COUNT_LIBRARY]"""
+something ticks. Times are a tenth of the product's. test_guard.py PROGRAM [LIBRARY_TO_PRELOAD…]"""
 import json
 import mmap
 import os
@@ -21,13 +21,14 @@ from history import Beat, History  # noqa: E402  (the path must come first)
 from strangers import Stalls  # noqa: E402
 
 PROGRAM = ""
-MALLOC_COUNT = ""
+PRELOADED = []  # libraries; none with a sanitizer
 PATIENCE_S = 30
 PORT = 18844
 NETS = (1, 2)
 HOSTS = ("a", "b", "c")
 BEAT_S, SILENT_S, FREEZE_S, WATCHDOG_S, PROMISE_S = 0.05, 0.4, 0.5, 0.8, 1.2
 VERIFY_S = 0.2
+SUSPEND_S = 0.1  # shorter than any of the others: it is the suspend that ends the promises, not its length
 TAKE_OVERS = 5
 TAKE_OVERS_MAX = 30  # within so many the judge must find two instances at once: they are there for 0.1 s
 STALL_S = 0.1  # who gets no processor for so long keeps no times that are a tenth of the product's
@@ -81,6 +82,7 @@ class Host:
         self.folder.mkdir()
         self.slice = case.cgroup / name / "mortar-vms-ha.slice"
         self.process = self.agent = None
+        self.boot_shift = self.folder / "boot-shift"
         self.inc = 1
         self.generation = 1
         self.denied = []
@@ -156,17 +158,18 @@ class Host:
         if configured:
             config.write_text(self.config_text())
         counter.write_bytes(bytes(8))
+        self.boot_shift.write_bytes(bytes(8))
         notify_path = self.folder / "notify"
         notify_path.unlink(missing_ok=True)
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(str(notify_path))
         notify.settimeout(PATIENCE_S)
         # nsenter, because 'ip netns exec' hides the control groups behind a new /sys
-        preload = [f"LD_PRELOAD={MALLOC_COUNT}", f"MALLOC_COUNT={counter}"] if MALLOC_COUNT else []
+        preload = [f"LD_PRELOAD={':'.join(PRELOADED)}", f"MALLOC_COUNT={counter}", f"BOOT_SHIFT={self.boot_shift}"]
         with open(self.folder / "log", "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{self.netns}", "env", f"NOTIFY_SOCKET={notify_path}", *preload, PROGRAM,
-                 "--config", config, "--socket", self.folder / "guard.sock", "--key", self.case.key,
+                ["nsenter", f"--net=/run/netns/{self.netns}", "env", f"NOTIFY_SOCKET={notify_path}",
+                 *(preload if PRELOADED else []), PROGRAM, "--config", config, "--socket", self.folder / "guard.sock", "--key", self.case.key,
                  "--port", str(PORT)], stderr=log)
         self.case.addCleanup(self.kill)
         try:
@@ -187,6 +190,13 @@ class Host:
             self.notify.close()
         self.process.send_signal(how)
         return self.process.wait(PATIENCE_S)
+
+    def suspend(self, for_s):
+        """What its guard sees after a suspend: BOOTTIME went on, and no other clock. Return: when."""
+        at = time.monotonic()
+        with open(self.boot_shift, "r+b") as file:
+            file.write(struct.pack("=q", int(for_s * 1e6)))
+        return at
 
     def mallocs(self):
         """Calls of the allocator so far."""
@@ -343,9 +353,36 @@ class Guards(unittest.TestCase):
             fencer.wait_status(lambda s: not s["peers"]["a"]["silent"], "hears a again")
         for host in (a, b, c):
             self.assertIsNone(host.process.poll())
-            if MALLOC_COUNT:
+            if PRELOADED:
                 self.assertGreater(host.ready_mallocs, 0)
                 self.assertEqual(host.mallocs(), host.ready_mallocs)
+
+    def test_host_that_was_suspended_stands_still_at_once_until_it_has_new_promises(self):
+        if not PRELOADED:
+            self.skipTest("a sanitizer lets nothing be preloaded: no clock can be changed")
+        a, b, c = self.start_all("busy")
+        slept_s = 0
+
+        def freezes_at_once():
+            nonlocal slept_s
+            a.wait_status(lambda s: s["run_right"] and not s["frozen"], "runs")
+            wait_for(lambda: not a.stands_still(), "ticks")
+            slept_s += SUSPEND_S
+            for fencer in (b, c):
+                fencer.process.send_signal(signal.SIGSTOP)  # what they promised before would hold for some beats
+            at = a.suspend(slept_s)
+            status = a.wait_status(lambda s: s["verified"], "is frozen and verified")
+            self.assertFalse(status["run_right"])
+            last = a.last_tick()
+            print(f"# last tick {last - at:.3f} s after the suspend ended")
+            for fencer in (b, c):
+                fencer.process.send_signal(signal.SIGCONT)
+            return last < at + FREEZE_S / 2
+        self.on_time(freezes_at_once)
+        self.assertIn("this host was suspended: all promises are void", (a.folder / "log").read_text())
+        a.wait_status(lambda s: s["run_right"] and not s["frozen"], "thaws with a quorum of new promises")
+        wait_for(lambda: not a.stands_still(), "ticks")
+        self.assertEqual(a.mallocs(), a.ready_mallocs)
 
     def make_spare(self):
         """An instance that starts within a millisecond: a process that stands still until it is woken."""
@@ -602,7 +639,7 @@ def why_not():
 
 if __name__ == "__main__":
     PROGRAM = sys.argv[1]
-    MALLOC_COUNT = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2].endswith(".so") else ""
+    PRELOADED = [a for a in sys.argv[2:] if a.endswith(".so")]
     reason = why_not()
     if reason:
         print(f"skipped: {reason}")
