@@ -19,11 +19,13 @@ import pytest
 from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
 from mortarcluster.faults import DATA_HOSTS, HOSTS, lead_store, other, recover
+from mortarlab import LabError
 
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
 # Each takes a minute or two and the simulator plays them all in each run: two by seed, all with MORTAR_FULL=1.
-DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead", "mute libvirtd")
+DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead", "mute libvirtd",
+         "closed at boot")
 CHOSEN = DRAWN if IS_FULL else random.Random(SEED).sample(DRAWN, 2)
 HARD_HOST = "host2"  # its root is a disk of its own, which may be filled
 HARDSHIP_S = 10
@@ -235,6 +237,82 @@ def test_case_32_all_hosts_cut_and_booted_in_any_order(cluster, guest):
     verdict = guest.judge(where, flushed)
     assert verdict["ok"], verdict["violations"]
     cluster.mortar("host3", "vm", "start", guest.name)
+
+
+# Neither its agent nor its guard, which would cut it off too, starts at the next boot, and glusterd's unit writes down
+# what it finds right before it starts.
+TABLE_AT_GLUSTERD = "/run/lab-table-at-glusterd"
+NO_AGENT = f"""systemctl mask -q mortard mortar-guard
+printf '[Service]\nExecStartPre=-/bin/sh -c "nft list table inet mortar_fence > {TABLE_AT_GLUSTERD} 2>&1"\n' \\
+    > /etc/systemd/system/glusterd.service.d/lab.conf"""
+AGENT_AGAIN = """rm -f /etc/systemd/system/glusterd.service.d/lab.conf
+systemctl unmask -q mortard mortar-guard
+systemctl start --no-block mortar-guard mortard"""
+GLUSTERD_PORT, NEW_BRICK_PORT = 24007, 49999  # nobody listens at the latter; a brick might
+BRICK_PORTS = """ss -Hltnp | awk '/"glusterfsd"/ { sub(/.*:/, "", $4); print $4 }'"""
+
+
+def answered(cluster, host):
+    """(from, to, port) of connections between this host and the others, to glusterd and to bricks, and of those the
+    ones that come about or are refused, which is an answer, too."""
+    ports = {at: [GLUSTERD_PORT, NEW_BRICK_PORT, *map(int, cluster.lab.exec(
+        at, ["sh", "-c", BRICK_PORTS]).stdout.split())] for at in HOSTS}
+    ways = [(*ends, port) for at in HOSTS if at != host for ends in ((at, host), (host, at)) for port in ports[ends[1]]]
+    def is_answered(source, to, port):
+        where = f"TCP:{cluster.lab.host(to).address('stor')}:{port},connect-timeout=2"
+        done = cluster.lab.exec(source, ["socat", "-u", "/dev/null", where], check=False)
+        return done.returncode == 0 or "refused" in done.stderr
+    return ways, [way for way in ways if is_answered(*way)]
+
+
+@contextlib.contextmanager
+def without_filter(cluster, host):
+    """Whoever is closed there is let in, until its agent is back: what is closed now, the others have closed."""
+    cluster.lab.exec(host, ["sh", "-c", "systemctl stop mortard && nft delete table inet mortar_fence"])
+    try:
+        yield
+    finally:
+        cluster.lab.exec(host, ["systemctl", "start", "mortard"])
+    cluster.wait_until(f"{host} has its filter again", lambda: cluster.has_store(host) and cluster.lab.exec(
+        host, ["nft", "list", "table", "inet", "mortar_fence"], check=False).returncode == 0)
+
+
+def unit_time(cluster, host, unit, which):
+    """A moment that systemd keeps, in microseconds."""
+    return int(cluster.lab.exec(host, ["systemctl", "show", "-P", which + "TimestampMonotonic", unit]).stdout)
+
+
+@drawn("closed at boot")
+def test_case_29_a_host_boots_closed_before_its_glusterd_starts_until_its_agent_opens_it(cluster, guest):
+    before = guest.seen("host3")
+    closed = other(before["host"])
+    cluster.lab.exec(closed, ["sh", "-c", NO_AGENT])
+    cluster.lab.cut(closed)
+    try:
+        cluster.wait_until(f"{closed} is fenced", lambda: states(cluster, "host3")[closed] == "fenced", SETTLE_S)
+        cluster.fenced[closed] += 1
+        cluster.lab.boot(closed, deadline_s=0)
+        cluster.wait_until("its glusterd runs", lambda: cluster.lab.host(closed).is_reachable() and cluster.lab.exec(
+            closed, ["systemctl", "is-active", "glusterd"], check=False).returncode == 0, SETTLE_S)
+        assert unit_time(cluster, closed, "mortar-fence", "ActiveEnter") <= unit_time(cluster, closed, "glusterd",
+                                                                                    "InactiveExit")
+        for table in (cluster.lab.exec(closed, ["cat", TABLE_AT_GLUSTERD]).stdout,
+                      cluster.lab.exec(closed, ["nft", "list", "table", "inet", "mortar_fence"]).stdout):
+            assert "drop" in table and "elements" not in table.split("set open4", 1)[1].split("}")[0], table
+        with without_filter(cluster, "host3"):
+            ways, through = answered(cluster, closed)
+        print(f"\n{closed} is closed: {ways}")
+        assert not through, through
+        assert cluster.lab.exec(closed, ["systemctl", "is-active", "mortard"], check=False).returncode != 0
+    finally:
+        with contextlib.suppress(LabError):
+            cluster.lab.exec(closed, ["sh", "-c", AGENT_AGAIN])
+    let_in(cluster, closed)
+    cluster.wait_whole()
+    ways, through = answered(cluster, closed)
+    assert through == ways, "the agent has opened it"
+    assert (guest.seen("host3")["host"], guest.seen("host3")["epoch"]) == (before["host"], before["epoch"])
+    judge(cluster, guest)
 
 
 def cuts(cluster, host):
