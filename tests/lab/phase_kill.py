@@ -137,6 +137,15 @@ def kill(lab, host, daemon):
         time.sleep(POLL_S)
 
 
+def kill_store(lab):
+    """All members of etcd die at once, and stay away."""
+    names = [host.name for host in lab.hosts()]
+    for pid in [pid for name in names for pid in pids_named(lab, name, "etcd")]:
+        os.kill(pid, signal.SIGKILL)
+    for name in names:
+        lab.exec(name, ["systemctl", "stop", "etcd"], check=False)  # or systemd starts it again
+
+
 class AtPhase:
     """with AtPhase(lab, host, "vm.migrate", "copy", act): …
 

@@ -9,7 +9,6 @@ connection to the other is not fenced. Some of the cases are drawn from MORTAR_S
 import contextlib
 import os
 import random
-import signal
 
 import phase_kill
 import pytest
@@ -95,19 +94,11 @@ def test_a_move_whose_end_loses_its_power(cluster, guest, who, phase):
     judge(cluster, guest, flushed)
 
 
-def stop_store(cluster):
-    """All members of etcd die at once, and stay away."""
-    for pid in [pid for host in HOSTS for pid in phase_kill.pids_named(cluster.lab, host, "etcd")]:
-        os.kill(pid, signal.SIGKILL)
-    for host in HOSTS:
-        cluster.lab.exec(host, ["systemctl", "stop", "etcd"], check=False)
-
-
 @pytest.mark.parametrize("store, phase", STORE)
 def test_a_move_that_loses_the_store_in_the_midst(cluster, guest, store, phase):
     if (store, phase) not in SAMPLED:
         pytest.skip("not in this sample; MORTAR_FULL=1 tries all")
-    with HurtMove(cluster, guest, *hurt_in(phase, lambda _move: stop_store(cluster))) as move:
+    with HurtMove(cluster, guest, *hurt_in(phase, lambda _move: phase_kill.kill_store(cluster.lab))) as move:
         # Copied or not: nobody may run it elsewhere while the record cannot be changed.
         copies = {host: len(qemu_pids(cluster.lab, host, guest.name)) for host in OTHER}
         assert copies[move.source] + copies[move.target] >= 1
