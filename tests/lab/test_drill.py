@@ -3,12 +3,14 @@
 
 import pytest
 
-from mortarcluster import Cluster, Guest
+from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
 from mortarcluster.cluster import CommandFailed
+from mortarcluster.faults import other
 from mortarlab.hook import PowerHook
 
 DRILL_S = 600  # strike, failover, boot, heal, report
+PING_TIMEOUT_MS = 10_000  # of src/adapters/gluster/gluster_profile.c
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,18 @@ def drill(cluster, *words):
     return cluster.mortar("host3", "drill", *words, "--yes", check=False, timeout=DRILL_S)
 
 
+def measured(report, before):
+    """The line of the one machine that was restarted; all moments are there and in order. before: `vm show`."""
+    (vm,) = report["vms"]
+    times = [report[name] for name in ("silent_ms", "detected_ms", "fenced_ms")]
+    times += [vm[name] for name in ("owner_ms", "qemu_ms", "guest_ms")]
+    assert None not in times and times == sorted(times) and times[0] > 0, report
+    assert report["back_ms"] > report["fenced_ms"] and vm["running_ms"] >= vm["owner_ms"], report
+    assert (report["host"], vm["vm"], vm["guest_by"]) == (before["host"], before["name"], "guest")
+    assert vm["to"] != before["host"] and vm["epoch"] > before["epoch"]
+    return vm
+
+
 def test_a_drill_is_refused_without_confirmation_and_without_a_lab_at_the_switch(cluster, guest):
     cluster.wait_whole()
     victim = guest.seen("host3")["host"]
@@ -77,13 +91,7 @@ def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster,
     assert done.returncode == 0
     assert [host for host, _ in hook.served] == [before["host"]], hook.errors
     report = cluster.show("host3", "drill", "--last")["drill"]["report"]
-    (vm,) = report["vms"]
-    times = [report[name] for name in ("silent_ms", "detected_ms", "fenced_ms")]
-    times += [vm[name] for name in ("owner_ms", "qemu_ms", "guest_ms")]
-    assert None not in times and times == sorted(times) and times[0] > 0, report
-    assert report["back_ms"] > report["fenced_ms"] and vm["running_ms"] >= vm["owner_ms"], report
-    assert (report["host"], vm["vm"], vm["guest_by"]) == (before["host"], "demo", "guest")
-    assert vm["to"] != before["host"] and vm["epoch"] > before["epoch"]
+    vm = measured(report, before)
 
     told = all_told(cluster, "host1")
     lines = [item["text"] for item in told["items"]]
@@ -96,6 +104,44 @@ def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster,
     times = [item["at"] for item in told["items"]]
     assert times == sorted(times)
     print(cluster.mortar("host1", "vm", "why", "demo", "--since", "1h").stdout)
+
+
+@pytest.fixture
+def neighbour(cluster, guest):
+    """One more guest, on the host to which the first one goes when its own is struck."""
+    neighbour = Guest(cluster, "neighbour", writes_per_s=20, emit_ms=20)
+    if neighbour.name not in cluster.names("host3", "vm"):
+        neighbour.create()
+    cluster.wait_heard("host3", neighbour.name)
+    there = other(guest.seen("host3")["host"])
+    if neighbour.seen("host3")["host"] != there:
+        neighbour.migrate(there, "host3")
+        cluster.wait_heard("host3", neighbour.name)
+    for each in (guest, neighbour):  # who does not write yet cannot stall
+        with Recorder(cluster.lab, each.name) as heart:
+            heart.wait_for(lambda line: line[3]["flushed"] > 10)
+    return neighbour
+
+
+@pytest.mark.parametrize("kind", ["network", "hang"])
+def test_a_drill_that_leaves_the_host_its_power_measures_everything_and_the_stall_of_who_stays(
+        cluster, guest, neighbour, kind):
+    """It ends by itself: nobody outside gives the host its network or its processes back."""
+    cluster.wait_whole()
+    before, stays = guest.seen("host3"), neighbour.seen("host3")
+    done = drill(cluster, "--host", before["host"], "--kind", kind)
+    print(done.stderr, done.stdout, sep="\n")
+    assert done.returncode == 0
+    report = cluster.show("host3", "drill", "--last")["drill"]["report"]
+    vm = measured(report, before)
+    assert (report["kind"], report["missing"]) == (kind, [])
+    (stay,) = report["stay"]
+    assert (stay["vm"], stay["host"]) == (neighbour.name, stays["host"]) and vm["to"] == stays["host"]
+    # Its mirror is on the struck host: it waits until that is cut off, and not for GlusterFS to give it up.
+    assert report["detected_ms"] / 2 < stay["stall_ms"] < PING_TIMEOUT_MS, report
+    assert stay["stall_ms"] < vm["guest_ms"]
+    after = neighbour.seen("host3")
+    assert (after["host"], after["epoch"], after["state"]) == (stays["host"], stays["epoch"], "running")
 
 
 def test_facts_survive_the_agent_and_a_host_that_does_not_answer_is_named(cluster, guest):
