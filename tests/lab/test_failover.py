@@ -24,14 +24,15 @@ from mortarlab import LabError
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
 # Each takes a minute or two and the simulator plays them all in each run: two by seed, all with MORTAR_FULL=1.
-DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead", "mute libvirtd",
-         "closed at boot")
+DRAWN = ("leader", "all hosts", "own brick", "storage network", "declared dead", "mute libvirtd", "closed at boot",
+         "mute gluster")
 CHOSEN = DRAWN if IS_FULL else random.Random(SEED).sample(DRAWN, 2)
 HARD_HOST = "host2"  # its root is a disk of its own, which may be filled
 HARDSHIP_S = 10
 SETTLE_S = 240  # a host that comes back is healed and trusted again
 GO_ON_S = 10  # of issue 3: so long after the switch is back every guest has written again
 STORE_DEAD_S = 30
+GLUSTER_S = 9  # from a fence's begin to QEMU: no call of gluster is given up earlier
 FREEZE = "/sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze"
 
 
@@ -118,13 +119,18 @@ def bricks(cluster, host):
     return cluster.lab.exec(host, ["sh", "-c", words], check=False).stdout.split("\n")[:-1]
 
 
-def all_told(cluster, guest):
-    """Lines of `vm why`; each host is asked for its part, and has 3 s for the answer."""
+def items_told(cluster, guest):
+    """What `vm why` tells; each host is asked for its part, and has 3 s for the answer."""
     def told():
         why = cluster.show("host3", "vm", "why", guest.name)
         is_whole = not any("did not answer" in part["text"] for part in why["missing"])
-        return is_whole and [item["text"] for item in why["items"]]
+        return is_whole and why["items"]
     return cluster.wait_until("every host has told its part", told)
+
+
+def all_told(cluster, guest):
+    """Its lines."""
+    return [item["text"] for item in items_told(cluster, guest)]
 
 
 def ended_its_brick(cluster, guest, host, before):
@@ -223,6 +229,45 @@ def test_case_1_when_the_dead_host_led_the_store_too(cluster, guest):
     cluster.lab.boot(old)
     let_in(cluster, old)
     cluster.wait_whole()
+    judge(cluster, guest)
+
+
+# Whoever calls it waits for an hour, or until it is killed for that, and is written down.
+MUTE_GLUSTER = """printf '#!/bin/sh\necho "$*" >> /run/lab-gluster-calls\nexec sleep 3600\n' > /run/lab-gluster
+chmod +x /run/lab-gluster
+mount --bind /run/lab-gluster /usr/sbin/gluster"""
+GLUSTER_SPEAKS = """umount -l /usr/sbin/gluster
+rm -f /run/lab-gluster /run/lab-gluster-calls"""
+
+
+@drawn("mute gluster")
+def test_case_1_when_no_call_of_gluster_ends_on_the_survivors(cluster, guest):
+    """Nothing in a fence calls it; the agents' looks at the pool do, and hang before the power goes."""
+    survivors = [host for host in HOSTS if host != guest.seen("host3")["host"]]
+
+    def calls(host):
+        return cluster.lab.exec(host, ["cat", "/run/lab-gluster-calls"], check=False).stdout.splitlines()
+
+    def cut_when_mute(host):
+        for survivor in survivors:
+            cluster.lab.exec(survivor, ["sh", "-c", MUTE_GLUSTER])
+        for survivor in survivors:
+            cluster.wait_until(f"the agent on {survivor} waits for gluster", lambda survivor=survivor: calls(survivor))
+        cluster.lab.cut(host)
+    try:
+        old, new = fail_over(cluster, guest, cut_when_mute)
+        print({host: calls(host) for host in survivors})
+    finally:
+        for survivor in survivors:
+            cluster.lab.exec(survivor, ["sh", "-c", GLUSTER_SPEAKS], check=False)
+    cluster.lab.boot(old)
+    let_in(cluster, old)
+    cluster.wait_whole()
+    told = [(item["at"], item["text"]) for item in items_told(cluster, guest)]
+    begin = max(at for at, text in told if f"{old} is being fenced" in text)
+    qemu = min(at for at, text in told if f"{new} has started QEMU" in text and at > begin)
+    print(f"QEMU runs {(qemu - begin) / 1000:.1f} s after the fence began")
+    assert qemu - begin < GLUSTER_S * 1000, told
     judge(cluster, guest)
 
 
