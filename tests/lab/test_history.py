@@ -8,60 +8,32 @@ instances do execute then (S3 needs a guard or a watchdog), so C6 is left out; i
 (tests/integration/test_guard.py).
 """
 
-import contextlib
 import os
 import random
 
 import pytest
+from histories import a_guest, form, judged, switched_off, writes_on
 
-from mortarcluster import Cluster, Keeper
-from mortarcluster import guest as guest_module
-from mortarcluster.faults import DATA_HOSTS, FAULTS, other
+from mortarcluster import Keeper
+from mortarcluster.faults import FAULTS, HOSTS, other
 from mortarcluster.keeper import make_guest
 
 IS_FULL = os.environ.get("MORTAR_FULL") == "1"
 SEED = int(os.environ.get("MORTAR_SEED", "1"))
-HOSTS = ("host1", "host2", "host3")
-UNSAFE = "/etc/mortar/lab-unsafe"
 RUNS = 3  # within so many a violation must be found; the first has always shown it so far
-WRITES = 200  # numbers of the new instance, so that old and new are on the disk together
 
 
 @pytest.fixture(scope="module")
 def cluster(make_lab, debs_dir):
     """Three hosts, a mirrored pool with failover."""
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
-    for host in DATA_HOSTS:
-        make_guest(cluster).put_files(guest_module.build(), host)
-    return cluster
+    return form(make_lab, debs_dir)
 
 
 @pytest.fixture
 def guest(cluster):
     """A guest with a fresh disk, gone afterwards."""
-    guest = make_guest(cluster, f"g{random.Random(os.urandom(8)).randrange(10**6)}")
-    guest.create()
-    cluster.wait_heard("host3", guest.name)
-    yield guest
-    with contextlib.suppress(Exception):
-        cluster.mortar("host3", "vm", "stop", guest.name, "--force")
-    cluster.mortar("host3", "vm", "rm", guest.name)
-
-
-def writes_on(keeper, host, count=WRITES, within_s=120):
-    """Until the guest has flushed so many more numbers on a host."""
-    first = keeper.heart.wait_for(lambda line: line[1] == host, within_s)
-    keeper.heart.wait_for(lambda line: line[1] == host and line[3]["flushed"] > first[3]["flushed"] + count, within_s)
-
-
-def judged(keeper, **options):
-    """What was found; printed, so that a failure explains itself."""
-    found = keeper.judge(**options)
-    print(f"\n{len(keeper.views)} views, {len(keeper.heart.lines)} beats, {len(found)} violations")
-    for violation in found[:8]:
-        print(f"  {violation}")
-    return found
+    with a_guest(cluster) as guest:
+        yield guest
 
 
 def fail_over(cluster, keeper, breaks):
@@ -125,19 +97,6 @@ def adopt(cluster, host):
     cluster.lab.exec(host, ["systemctl", "unmask", "--runtime", "mortard", "mortar-guard"])
     cluster.lab.exec(host, ["systemctl", "reset-failed"], check=False)
     cluster.lab.exec(host, ["systemctl", "start", "mortar-guard", "mortard"])
-
-
-@contextlib.contextmanager
-def switched_off(cluster, part, hosts):
-    """The part is off on these hosts."""
-    for host in hosts:
-        cluster.lab.exec(host, ["sh", "-c", f"echo {part} > {UNSAFE}"])
-    try:
-        yield
-    finally:
-        for host in HOSTS:
-            with contextlib.suppress(Exception):  # one that is off
-                cluster.lab.exec(host, ["rm", "-f", UNSAFE])
 
 
 def orphan_run(cluster, keeper, loses_lock):
