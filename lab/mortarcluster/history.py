@@ -14,7 +14,7 @@ or straight from a brick). guest/ringcheck.c judges one disk at one moment; this
     KEY a block's tag is made with the key of the epoch that the block says it is of, which only that instance was given
 
 C4 has no log of the device: a brick is looked at again and again, so that a late write is seen unless a later one
-has covered it by then. Writes delayed inside the brick make the window wide (tests/lab/test_history.py).
+has covered it by then. Writes delayed inside the brick make the window wide: tests/integration/test_fence.py, not in a lab.
 Not here: what lies between two views of a block and was overwritten in both.
 """
 

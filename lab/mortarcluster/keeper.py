@@ -36,9 +36,9 @@ SAY_AGAIN_S = 3
 BRICK = "/brick"  # brick_dir_of() in src/agent
 
 
-def make_guest(cluster, name="demo"):
+def make_guest(cluster, name="demo", writes_per_s=WRITES_PER_S, options=OPTIONS):
     """The guest whose history is kept; not created yet. It writes nothing before a Keeper has given it a key."""
-    return Guest(cluster, name, writes_per_s=WRITES_PER_S, emit_ms=20, options=OPTIONS)
+    return Guest(cluster, name, writes_per_s=writes_per_s, emit_ms=20, options=options)
 
 
 def gfid_of(path):

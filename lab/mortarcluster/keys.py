@@ -26,6 +26,18 @@ class KeyGiver:
         self.lock = threading.Lock()
         self.newest = 0
         self.given = {}  # boot id → epoch
+        self.is_held = False
+        self.waiting = set()  # boot ids that have asked while nobody was answered
+
+    def hold(self):
+        """From now on a guest that starts has judged its disk and does not write to it, until release()."""
+        with self.lock:
+            self.is_held = True
+            self.waiting.clear()
+
+    def release(self):
+        """Answer again: guests go on asking."""
+        self.is_held = False
 
     def answer(self, line):
         """What is to be said to a line of the channel. A start that asks again gets the same number, unless its disk has it."""
@@ -34,6 +46,9 @@ class KeyGiver:
             return None
         boot, on_disk = match[1], int(match[2])
         with self.lock:
+            if self.is_held:
+                self.waiting.add(boot)
+                return None
             if self.given.get(boot, 0) <= on_disk:
                 self.newest = max(self.newest, on_disk) + 1
                 self.given[boot] = self.newest

@@ -166,6 +166,14 @@ class Keys(unittest.TestCase):
         keys.hear(5)
         self.assertIn(b"epoch=6 ", keys.answer(question(1, 4)))
 
+    def test_while_it_is_held_nobody_gets_a_key_and_who_asked_is_known(self):
+        keys = KeyGiver()
+        keys.hold()
+        self.assertIsNone(keys.answer(question(1, 0)))
+        self.assertEqual(keys.waiting, {b"%032x" % 1})
+        keys.release()
+        self.assertIn(b"epoch=1 ", keys.answer(question(1, 0)))
+
     def test_the_recorder_answers_a_guest_that_asks_and_hears_the_epochs_of_others(self):
         keys = KeyGiver()
         recorder = Recorder(types.SimpleNamespace(hosts=list), "demo", keys=keys)
