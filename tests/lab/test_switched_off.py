@@ -162,6 +162,10 @@ def lone_run(cluster, parts):
         return judged(keeper)
 
 
+def test_a_write_on_the_dead_hosts_brick_alone_never_comes_back(cluster):
+    assert not lone_run(cluster, [])
+
+
 def test_without_the_start_rule_a_block_changes_when_the_dead_hosts_brick_is_healed(cluster):
     found = []
     for _ in range(RUNS):
