@@ -8,13 +8,32 @@ import time
 
 from phase_kill import AtPhase
 
-from mortarcluster import Recorder
+from mortarcluster import Guest, Recorder
+from mortarcluster import guest as guest_module
+from mortarcluster.faults import recover
 
 DATA_HOSTS = ("host1", "host2")
 OTHER = {"host1": "host2", "host2": "host1"}
 SETTLE_S = 180
 POLL_S = 0.003
 STILL_S = 0.06  # without a beat: the guest is paused
+
+
+def make_demo(cluster):
+    """The demo guest, created where failover is on: born where the guard can freeze it."""
+    guest = Guest(cluster, writes_per_s=50, emit_ms=10)
+    for host in DATA_HOSTS:
+        guest.put_files(guest_module.build(), host)
+    guest.create()
+    cluster.wait_heard("host3", guest.name)
+    return guest
+
+
+def make_ready(cluster, demo):
+    """Until it runs on a whole cluster: before each test, whatever the one before has left."""
+    cluster.wait_whole()
+    recover(cluster, demo)
+    cluster.wait_until("the guest runs", lambda: demo.seen("host3")["state"] == "running", SETTLE_S)
 
 
 def qemu_pids(lab, host, name):
@@ -56,6 +75,17 @@ def wait_one_runs(cluster, name, through="host3"):
             wanted = {seen["host"]: 1, OTHER[seen["host"]]: 0}
             return seen["state"] == "running" and counts == wanted and seen
     return cluster.wait_until(f"{name} runs exactly once", is_one, SETTLE_S)
+
+
+def wait_runs_on(cluster, name, hosts, through="host3"):
+    """Until the VM runs on one of the hosts, and on no other that has power; what `vm show` says."""
+    def seen():
+        with contextlib.suppress(Exception):
+            vm = cluster.vm(name, through)
+            counts = {host: len(qemu_pids(cluster.lab, host, name)) for host in DATA_HOSTS}
+            return (vm["state"] == "running" and vm["host"] in hosts and counts[vm["host"]] == 1
+                    and sum(counts.values()) == 1 and vm)
+    return cluster.wait_until(f"{name} runs on {hosts}", seen, SETTLE_S)
 
 
 def last_task(cluster, kind, host="host3"):

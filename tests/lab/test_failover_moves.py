@@ -6,17 +6,15 @@ the guest had flushed is lost. Which host it is afterwards, the table says. Who 
 connection to the other is not fenced. Some of the cases are drawn from MORTAR_SEED; MORTAR_FULL=1 tries all.
 """
 
-import contextlib
 import os
 import random
 
 import phase_kill
 import pytest
-from moving import OTHER, SETTLE_S, HurtMove, hurt_in, judge, qemu_pids, wait_more, wait_no_task, wait_one_runs
+from moving import (OTHER, SETTLE_S, HurtMove, hurt_in, judge, make_demo, make_ready, qemu_pids, wait_more, wait_no_task,
+                    wait_one_runs, wait_runs_on)
 
-from mortarcluster import Cluster, Guest
-from mortarcluster import guest as guest_module
-from mortarcluster.faults import recover
+from mortarcluster import Cluster
 from mortarcluster.soak import STALL_MAX_S
 from mortarcluster.strangers import Stalls
 
@@ -46,32 +44,14 @@ def cluster(make_lab, debs_dir):
 @pytest.fixture(scope="module")
 def demo(cluster):
     """The demo guest, born where the guard can freeze it."""
-    guest = Guest(cluster, writes_per_s=50, emit_ms=10)
-    for host in OTHER:
-        guest.put_files(guest_module.build(), host)
-    guest.create()
-    cluster.wait_heard("host3", guest.name)
-    return guest
+    return make_demo(cluster)
 
 
 @pytest.fixture
 def guest(cluster, demo):
     """The guest on a whole cluster."""
-    cluster.wait_whole()
-    recover(cluster, demo)
-    cluster.wait_until("the guest runs", lambda: demo.seen("host3")["state"] == "running", SETTLE_S)
+    make_ready(cluster, demo)
     return demo
-
-
-def wait_runs_on(cluster, name, hosts):
-    """Until the VM runs on one of the hosts, and on no other that has power; what `vm show` says."""
-    def seen():
-        with contextlib.suppress(Exception):
-            vm = cluster.vm(name, "host3")
-            counts = {host: len(qemu_pids(cluster.lab, host, name)) for host in OTHER}
-            return (vm["state"] == "running" and vm["host"] in hosts and counts[vm["host"]] == 1
-                    and sum(counts.values()) == 1 and vm)
-    return cluster.wait_until(f"{name} runs on {hosts}", seen, SETTLE_S)
 
 
 @pytest.mark.parametrize("who, phase", POWER)
