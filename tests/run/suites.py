@@ -175,8 +175,9 @@ def run_model(runner, settings, tally):
 
 FULL_ONLY = {"test_debian.py"}  # a boot of Debian takes minutes
 # Each has a lab of its own and takes minutes: one of them by seed in each run, all with --full.
-SAMPLED = ("test_drill.py", "test_failover_brick.py", "test_failover_moves.py", "test_history.py", "test_moves.py",
-           "test_purge.py", "test_restore.py", "test_switched_off.py", "test_truth.py", "test_uplink.py")
+SAMPLED = ("test_drill.py", "test_failover_brick.py", "test_failover_cases.py", "test_failover_moves.py",
+           "test_history.py", "test_moves.py", "test_purge.py", "test_restore.py", "test_switched_off.py",
+           "test_truth.py", "test_uplink.py")
 SAMPLE = 1
 
 
