@@ -36,6 +36,13 @@ static const json_t *vm_part(const struct sim *s, const char *vm, const char *pa
     return sim_get(s, key);
 }
 
+/* The name of a machine out of the key of one of its records. @ret: 64 bytes */
+static void read_vm_name(const char *key, char ret[64])
+{
+    const char *name = key + strlen(KEY_VM);
+    (void)snprintf(ret, 64, "%.*s", (int)strcspn(name, "/"), name);
+}
+
 /* What is there of @vm on @host, or NULL. */
 static const struct sim_domain *domain_of(const struct sim *s, const char *vm, size_t host)
 {
@@ -304,8 +311,7 @@ static void check_node(struct sim *s, const char *host, const json_t *next)
 static void check_own(struct sim *s, size_t by, const char *key, const json_t *next)
 {
     struct change c = {.old = sim_get(s, key), .next = next, .by = by};
-    const char *name = key + strlen(KEY_VM);
-    (void)snprintf(c.vm, sizeof(c.vm), "%.*s", (int)strcspn(name, "/"), name);
+    read_vm_name(key, c.vm);
     if (is_found_again(s, &c)) {
         check_found(s, &c);
     } else if (c.old) {
@@ -322,20 +328,18 @@ static void check_own(struct sim *s, size_t by, const char *key, const json_t *n
 /* I1: the right to start is given once for each epoch, to its owner. */
 static void check_claim(struct sim *s, const char *key, const json_t *next)
 {
+    char vm[64];
+    read_vm_name(key, vm);
     const json_t *old = sim_get(s, key);
-    char own_key[96];
-    const char *name = key + strlen(KEY_VM);
-    int n = (int)strcspn(name, "/");
-    (void)snprintf(own_key, sizeof(own_key), KEY_VM "%.*s/own", n, name);
-    const json_t *own = sim_get(s, own_key);
+    const json_t *own = vm_part(s, vm, "own");
     if (!str_eq(json_text_of(next, "state"), "starting")) {
         return;
     }
     if (epoch_in(own) != epoch_in(next) || !str_eq(json_text_of(own, "owner"), json_text_of(next, "host"))) {
-        sim_violated(s, "I1: %s claims '%.*s' under epoch %llu, which is not its own", json_text_of(next, "host"), n, name,
+        sim_violated(s, "I1: %s claims '%s' under epoch %llu, which is not its own", json_text_of(next, "host"), vm,
                      (unsigned long long)epoch_in(next));
     } else if (epoch_in(old) == epoch_in(next) && !str_eq(json_text_of(old, "state"), "stopped")) {
-        sim_violated(s, "I1: '%.*s' is claimed under epoch %llu after it was %s", n, name,
+        sim_violated(s, "I1: '%s' is claimed under epoch %llu after it was %s", vm,
                      (unsigned long long)epoch_in(next), json_text_of(old, "state"));
     }
 }
@@ -344,9 +348,8 @@ static void check_claim(struct sim *s, const char *key, const json_t *next)
 static void check_found_act(struct sim *s, const char *key, const json_t *next)
 {
     char vm[64];
-    const char *name = key + strlen(KEY_VM);
     const char *host = json_text_of(next, "host");
-    (void)snprintf(vm, sizeof(vm), "%.*s", (int)strcspn(name, "/"), name);
+    read_vm_name(key, vm);
     if (sim_store_is_open(s) && str_eq(json_text_of(next, "state"), "stopped") && !is_out(node_of(s, host)) &&
         domain_of(s, vm, sim_host_index(s, host))) {
         sim_violated(s, "I2: '%s' is said to have stopped on %s, and its QEMU is there", vm, host);

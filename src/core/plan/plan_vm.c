@@ -302,13 +302,14 @@ static void plan_start_claimed(struct vm *v)
     }
     _cleanup_free_ char *id = epoch_id(v, "create");
     const struct attempt *end = find_stated_end(v);
-    if (!act_find(v->c, id) && end) {
+    bool is_asked = act_find(v->c, id) != NULL;
+    if (!is_asked && end) {
         if (!end->in_flight) {
             raise_epoch(v, fails, NULL); /* compared with what it has become */
         }
         return;
     }
-    if (!act_find(v->c, id) && (!v->may_start || !is_cleared(v))) {
+    if (!is_asked && (!v->may_start || !is_cleared(v))) {
         return;
     }
     const struct attempt *a = act_once(v->c, id, "vm.create", create_args(v));
