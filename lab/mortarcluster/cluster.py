@@ -13,6 +13,7 @@ import time
 from mortarlab import LabError
 
 DATA_DISK = "/dev/mortar-data"
+FREEZE = "/sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze"
 # Longer than any phase of the product may take, on a machine with other work: both only end a hopeless wait.
 COMMAND_DEADLINE_S = 300
 WAIT_DEADLINE_S = 120
@@ -204,6 +205,10 @@ class Cluster:
             return not any(alarm["object"] == "store" for alarm in self.show(host, "status")["alarms"])
         except (CommandFailed, LabError, ValueError):
             return False
+
+    def is_frozen(self, host):
+        """Has the guard told the kernel that the guests of a host stand still?"""
+        return self.lab.exec(host, ["cat", FREEZE]).stdout.strip() == "1"
 
     def wait_whole(self, through="host3", within_s=240):
         """Until the next fault may come."""

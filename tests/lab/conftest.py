@@ -14,6 +14,7 @@ sys.path.insert(0, str(TREE / "lab"))
 
 from reports import has_failed  # noqa: E402  (the path must come first)
 
+from mortarcluster import Cluster  # noqa: E402
 from mortarcluster.faults import mend_all  # noqa: E402
 from mortarcluster.soak import explain  # noqa: E402
 from mortarlab import Lab, LabError, capability  # noqa: E402
@@ -67,6 +68,14 @@ def make_lab():
     yield make
     for lab in labs:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def cluster(make_lab, debs_dir):
+    """Three hosts, a mirrored pool with failover; a file that wants others has a fixture of this name itself."""
+    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
+    cluster.form_with_failover()
+    return cluster
 
 
 @pytest.fixture(autouse=True)

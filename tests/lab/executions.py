@@ -6,10 +6,10 @@ A guest under emulation boots longer than two instances may overlap, so its firs
 
 import contextlib
 import pathlib
-import threading
 import time
 
 from moving import qemu_pids
+from phase_kill import Watcher
 
 from mortarcluster.faults import DATA_HOSTS
 from mortarcluster.history import Beat
@@ -31,23 +31,14 @@ def cpu_time_ns(pid):
     return total
 
 
-class Executions:
+class Executions(Watcher):
     """with Executions(lab, "demo") as executions: …; executions.beats()"""
 
     def __init__(self, lab, name):
+        super().__init__()
         self.lab, self.name = lab, name
         self.seen = []  # (at, host, pid), each time that it had executed
         self.order = []  # pids, as they began to
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join()
 
     def _watch(self):
         counted, looked_at = {}, -LOOK_UP_S

@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 
-from mortarcluster import Cluster
 from mortarcluster import guest as guest_module
 from mortarcluster.faults import DATA_HOSTS, HOSTS
 from mortarcluster.keeper import make_guest
@@ -14,10 +13,8 @@ UNSAFE = "/etc/mortar/lab-unsafe"
 WRITES = 200  # numbers of the new instance, so that old and new are on the disk together
 
 
-def form(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover, and the guest's files where it may run."""
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
+def put_guest_files(cluster):
+    """Where the guest may run. Return: the cluster"""
     for host in DATA_HOSTS:
         make_guest(cluster).put_files(guest_module.build(), host)
     return cluster

@@ -10,10 +10,9 @@ from phase_kill import AtPhase
 
 from mortarcluster import Guest, Recorder
 from mortarcluster import guest as guest_module
-from mortarcluster.faults import recover
+from mortarcluster.faults import DATA_HOSTS, other, recover
 
-DATA_HOSTS = ("host1", "host2")
-OTHER = {"host1": "host2", "host2": "host1"}
+OTHER = {host: other(host) for host in DATA_HOSTS}
 SETTLE_S = 180
 POLL_S = 0.003
 STILL_S = 0.06  # without a beat: the guest is paused
@@ -27,6 +26,19 @@ def make_demo(cluster):
     guest.create()
     cluster.wait_heard("host3", guest.name)
     return guest
+
+
+def put_beside(cluster, guest, name):
+    """One more guest that writes, made unless it is there, on the data host that does not run the first one."""
+    beside = Guest(cluster, name, writes_per_s=20, emit_ms=20)
+    if name not in cluster.names("host3", "vm"):
+        beside.create()
+    cluster.wait_heard("host3", name)
+    there = other(guest.seen("host3")["host"])
+    if beside.seen("host3")["host"] != there:
+        beside.migrate(there, "host3")
+        cluster.wait_heard("host3", name)
+    return beside
 
 
 def make_ready(cluster, demo):
@@ -66,19 +78,8 @@ def wait_healed(cluster):
     cluster.wait_until("the pool is whole", lambda: cluster.is_whole("host1"), SETTLE_S)
 
 
-def wait_one_runs(cluster, name, through="host3"):
-    """Until the VM runs where `vm show` says, by one QEMU of all hosts; what `vm show` says."""
-    def is_one():
-        with contextlib.suppress(Exception):
-            seen = cluster.vm(name, through)
-            counts = {host: len(qemu_pids(cluster.lab, host, name)) for host in DATA_HOSTS}
-            wanted = {seen["host"]: 1, OTHER[seen["host"]]: 0}
-            return seen["state"] == "running" and counts == wanted and seen
-    return cluster.wait_until(f"{name} runs exactly once", is_one, SETTLE_S)
-
-
-def wait_runs_on(cluster, name, hosts, through="host3"):
-    """Until the VM runs on one of the hosts, and on no other that has power; what `vm show` says."""
+def wait_runs_on(cluster, name, hosts=DATA_HOSTS, through="host3"):
+    """Until the VM runs where `vm show` says, on one of the hosts, by one QEMU of all that have power; what that says."""
     def seen():
         with contextlib.suppress(Exception):
             vm = cluster.vm(name, through)
@@ -183,7 +184,7 @@ class HurtMove:
         ticks = [line[2] for line in self.heart.lines[self.start:]]
         assert ticks == sorted(set(ticks)), "it started anew"
         assert {line[1] for line in self.heart.lines[self.start:]} == {self.source}
-        seen = wait_one_runs(self.cluster, self.guest.name)
+        seen = wait_runs_on(self.cluster, self.guest.name)
         assert (seen["host"], seen["epoch"]) == (self.source, self.epoch)
 
     def failed(self):

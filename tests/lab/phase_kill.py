@@ -146,20 +146,10 @@ def kill_store(lab):
         lab.exec(name, ["systemctl", "stop", "etcd"], check=False)  # or systemd starts it again
 
 
-class AtPhase:
-    """with AtPhase(lab, host, "vm.migrate", "copy", act): …
+class Watcher:
+    """with …: _watch() runs in a thread until self.stopping is set, and has ended afterwards."""
 
-    Calls act() once, in a thread, when the first task of that kind that is not there yet enters the
-    phase, or a later one: some last less than a poll.
-    """
-
-    def __init__(self, lab, host, kind, phase, act):
-        self.agent = Agent(lab, host)
-        self.kind = kind
-        self.late_by = PHASES[kind].index(phase)
-        self.act = act
-        self.known = {task["id"] for task in self.agent.tasks(ANSWER_S)}
-        self.met = None  # the phase in which act() was called
+    def __init__(self):
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -170,6 +160,26 @@ class AtPhase:
     def __exit__(self, *_):
         self.stopping.set()
         self.thread.join()
+
+    def _watch(self):
+        raise NotImplementedError
+
+
+class AtPhase(Watcher):
+    """with AtPhase(lab, host, "vm.migrate", "copy", act): …
+
+    Calls act() once, in a thread, when the first task of that kind that is not there yet enters the
+    phase, or a later one: some last less than a poll.
+    """
+
+    def __init__(self, lab, host, kind, phase, act):
+        super().__init__()
+        self.agent = Agent(lab, host)
+        self.kind = kind
+        self.late_by = PHASES[kind].index(phase)
+        self.act = act
+        self.known = {task["id"] for task in self.agent.tasks(ANSWER_S)}
+        self.met = None  # the phase in which act() was called
 
     def _watch(self):
         order = PHASES[self.kind]

@@ -2,23 +2,15 @@
 """A drill in a lab, and what 'vm why' tells of it afterwards."""
 
 import pytest
+from moving import put_beside
 
-from mortarcluster import Cluster, Guest, Recorder
+from mortarcluster import Guest, Recorder
 from mortarcluster import guest as guest_module
 from mortarcluster.cluster import CommandFailed
-from mortarcluster.faults import other
 from mortarlab.hook import PowerHook
 
 DRILL_S = 600  # strike, failover, boot, heal, report
 PING_TIMEOUT_MS = 10_000  # of src/adapters/gluster/gluster_profile.c
-
-
-@pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """The default lab, with failover."""
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
-    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +101,7 @@ def test_a_power_drill_measures_everything_and_vm_why_tells_it_in_order(cluster,
 @pytest.fixture
 def neighbour(cluster, guest):
     """One more guest, on the host to which the first one goes when its own is struck."""
-    neighbour = Guest(cluster, "neighbour", writes_per_s=20, emit_ms=20)
-    if neighbour.name not in cluster.names("host3", "vm"):
-        neighbour.create()
-    cluster.wait_heard("host3", neighbour.name)
-    there = other(guest.seen("host3")["host"])
-    if neighbour.seen("host3")["host"] != there:
-        neighbour.migrate(there, "host3")
-        cluster.wait_heard("host3", neighbour.name)
+    neighbour = put_beside(cluster, guest, "neighbour")
     for each in (guest, neighbour):  # who does not write yet cannot stall
         with Recorder(cluster.lab, each.name) as heart:
             heart.wait_for(lambda line: line[3]["flushed"] > 10)

@@ -15,6 +15,7 @@ import time
 import hardship
 import phase_kill
 import pytest
+from moving import put_beside
 
 from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
@@ -33,7 +34,6 @@ SETTLE_S = 240  # a host that comes back is healed and trusted again
 GO_ON_S = 10  # of issue 3: so long after the switch is back every guest has written again
 STORE_DEAD_S = 30
 GLUSTER_S = 9  # from a fence's begin to QEMU: no call of gluster is given up earlier
-FREEZE = "/sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze"
 
 
 def drawn(name):
@@ -74,13 +74,7 @@ def guest(cluster, demo):
 @pytest.fixture
 def second(cluster, guest):
     """One more guest, on the other data host; judged and removed afterwards."""
-    second = Guest(cluster, "second", writes_per_s=20, emit_ms=20)
-    second.create()
-    cluster.wait_heard("host3", second.name)
-    there = other(guest.seen("host3")["host"])
-    if second.seen("host3")["host"] != there:
-        second.migrate(there, "host3")
-        cluster.wait_heard("host3", second.name)
+    second = put_beside(cluster, guest, "second")
     yield second
     where = second.seen("host3")["host"]
     cluster.mortar("host3", "vm", "stop", second.name)
@@ -106,11 +100,6 @@ def wait_moved(cluster, guest, old, through):
 def qemus(cluster, host, name):
     """Pids of QEMU processes of a VM in a host."""
     return cluster.lab.exec(host, ["pgrep", "-f", f"guest={name},"], check=False).stdout.split()
-
-
-def is_frozen(cluster, host):
-    """Has the guard told the kernel that the guests of a host stand still?"""
-    return cluster.lab.exec(host, ["cat", FREEZE]).stdout.strip() == "1"
 
 
 def bricks(cluster, host):
@@ -406,7 +395,7 @@ def test_case_9_cut_off_host_freezes_its_guests_and_loses_them(cluster, guest):
         cluster.lab.partition(host, None, "storage")
         cluster.lab.partition(host, None, "mgmt")
     old, new = fail_over(cluster, guest, cut_off)
-    assert is_frozen(cluster, old), "nobody told it, and still it stands"
+    assert cluster.is_frozen(old), "nobody told it, and still it stands"
     assert qemus(cluster, old, guest.name), "frozen, not killed"
     flush_filter(cluster, new)
     cluster.lab.heal()
@@ -564,10 +553,10 @@ def test_case_10_when_the_switch_is_down_all_stand_still_and_write_again_within_
         try:
             cluster.lab.silence()  # of all at once: who is cut off first would be fenced by the others
             for vm in before.values():
-                cluster.wait_until(f"{vm['name']} is frozen", lambda vm=vm: is_frozen(cluster, vm["host"]))
+                cluster.wait_until(f"{vm['name']} is frozen", lambda vm=vm: cluster.is_frozen(vm["host"]))
             frozen_at = time.monotonic()
             time.sleep(outage_s)  # the outage itself
-            assert all(is_frozen(cluster, vm["host"]) for vm in before.values())
+            assert all(cluster.is_frozen(vm["host"]) for vm in before.values())
             still = {name: heart.last() for name, heart in hearts.items()}
             assert all(line[0] < frozen_at + 1 for line in still.values()), "a guest ran"
         finally:

@@ -16,15 +16,14 @@ import phase_kill
 import pytest
 from moving import OTHER, SETTLE_S, judge, make_demo, make_ready, qemu_pids, wait_no_task, wait_runs_on
 
-from mortarcluster import Cluster, Recorder
-from mortarcluster.faults import HOSTS, cut_cables, lead_store
+from mortarcluster import Recorder
+from mortarcluster.faults import HOSTS, lead_store
 
 HOLD_S = 30  # longer than any time-out after which a host is fenced or gives its guests away
 SHORT_S = 10
 STALL_S = 25  # network.ping-timeout is found within 10 to 20 s; a lost guest would take longer to be missed
 SOON_S = 60  # a power cut alone takes 12 to 17 s until the heartbeat on a busy machine
 WATCHDOG_S = 5  # T_wd: a real watchdog would reset the host whose guard is away for so long
-FREEZE = "/sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze"
 # As if systemd did not watch the guard.
 UNWATCHED = """mkdir -p /run/systemd/system/mortar-guard.service.d
 printf '[Service]\\nWatchdogSec=0\\n' > /run/systemd/system/mortar-guard.service.d/lab.conf
@@ -33,14 +32,6 @@ systemctl restart mortar-guard"""
 WATCHED = """rm -rf /run/systemd/system/mortar-guard.service.d
 systemctl daemon-reload
 systemctl kill -s KILL mortar-guard"""
-
-
-@pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover."""
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
-    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +60,13 @@ def write_through(heart, for_s=HOLD_S):
         write_on(heart)
 
 
+def check_is_same(cluster, guest, before, process):
+    """It is the same instance, by the store and by its QEMU. before: `vm show`."""
+    after = guest.seen("host3")
+    assert (after["host"], after["epoch"]) == (before["host"], before["epoch"])
+    assert qemu_pids(cluster.lab, before["host"], guest.name) == process
+
+
 @contextlib.contextmanager
 def undisturbed(cluster, guest):
     """(its host, its heart): whatever is done inside, the guest is never started anew or ended, and nobody is fenced."""
@@ -84,9 +82,7 @@ def undisturbed(cluster, guest):
         write_on(heart)
         flushed = heart.last()[3]["flushed"]
     assert cluster.incarnations() == lives, "somebody was fenced"
-    after = guest.seen("host3")
-    assert (after["host"], after["epoch"]) == (before["host"], before["epoch"])
-    assert qemu_pids(cluster.lab, before["host"], guest.name) == process
+    check_is_same(cluster, guest, before, process)
     judge(cluster, guest, flushed)
 
 
@@ -146,11 +142,6 @@ def wait_fencing(cluster, host, through):
     cluster.wait_until(f"{host} is being fenced", lambda: state_of(cluster, host, through) != "online", 60)
 
 
-def is_frozen(cluster, host):
-    """Has the guard told the kernel that the guests of a host stand still?"""
-    return cluster.lab.exec(host, ["cat", FREEZE]).stdout.strip() == "1"
-
-
 def alarms(cluster, through="host3"):
     """(alarm, object) of all alarms that a host shows."""
     return {(alarm["alarm"], alarm["object"]) for alarm in cluster.show(through, "status")["alarms"]}
@@ -187,7 +178,7 @@ def test_case_8_without_its_management_network_a_host_keeps_its_guests(cluster, 
         write_through(heart, SHORT_S)
         assert cluster.show("host3", "task", "show", task)["phase"] == "check", "it took an order"
         cluster.mortar("host3", "task", "cancel", task)
-        assert not is_frozen(cluster, host)
+        assert not cluster.is_frozen(host)
         cluster.lab.heal()
         cluster.wait_until("it reaches the store again", lambda: cluster.has_store(host))
         wait_no_task(cluster)
@@ -233,10 +224,10 @@ def test_case_15_a_guest_whose_host_is_left_alone_stands_still_and_is_never_kill
         heart.wait_for(lambda line: line[3]["flushed"] > 50)
         for down in ("host3", OTHER[host]):
             cluster.lab.cut(down)
-        cluster.wait_until("it is frozen", lambda: is_frozen(cluster, host), 30)
+        cluster.wait_until("it is frozen", lambda: cluster.is_frozen(host), 30)
         frozen_at = time.monotonic()
         time.sleep(HOLD_S)  # the outage itself
-        assert is_frozen(cluster, host) and qemu_pids(cluster.lab, host, guest.name) == process
+        assert cluster.is_frozen(host) and qemu_pids(cluster.lab, host, guest.name) == process
         still = heart.last()
         assert still[0] < frozen_at + 1, "it ran"
         cluster.lab.boot("host3", deadline_s=0)
@@ -248,9 +239,7 @@ def test_case_15_a_guest_whose_host_is_left_alone_stands_still_and_is_never_kill
         cluster.wait_whole()
         write_on(heart)
         flushed = heart.last()[3]["flushed"]
-    after = guest.seen("host3")
-    assert (after["host"], after["epoch"]) == (host, before["epoch"])
-    assert qemu_pids(cluster.lab, host, guest.name) == process
+    check_is_same(cluster, guest, before, process)
     judge(cluster, guest, flushed)
 
 
@@ -308,7 +297,7 @@ def test_case_22_behind_a_guard_that_stays_stopped_nothing_is_lost_or_written_tw
         with taken_over(cluster, guest) as (_, heart):
             os.kill(guard_pid(cluster, host), signal.SIGSTOP)
             heart.wait_for(lambda line: line[1] == OTHER[host], SETTLE_S)
-            assert not is_frozen(cluster, host), "something else than its guard froze it"
+            assert not cluster.is_frozen(host), "something else than its guard froze it"
             cluster.lab.exec(host, ["sh", "-c", WATCHED])
     finally:
         cluster.lab.exec(host, ["sh", "-c", WATCHED])

@@ -12,9 +12,8 @@ import random
 import phase_kill
 import pytest
 from moving import (OTHER, SETTLE_S, HurtMove, hurt_in, judge, make_demo, make_ready, qemu_pids, wait_more, wait_no_task,
-                    wait_one_runs, wait_runs_on)
+                    wait_runs_on)
 
-from mortarcluster import Cluster
 from mortarcluster.soak import STALL_MAX_S
 from mortarcluster.strangers import Stalls
 
@@ -33,11 +32,9 @@ HOSTS = ("host1", "host2", "host3")
 
 
 @pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover."""
+def cluster(cluster):
+    """Which cases this run has."""
     print(f"\nMORTAR_SEED={SEED}: {SAMPLED}")
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
     return cluster
 
 
@@ -84,7 +81,7 @@ def test_a_move_that_loses_the_store_in_the_midst(cluster, guest, store, phase):
         assert copies[move.source] + copies[move.target] >= 1
         for host in HOSTS:
             cluster.lab.exec(host, ["systemctl", "start", "--no-block", "etcd"])
-        wait_runs_on(cluster, guest.name, list(OTHER))
+        wait_runs_on(cluster, guest.name)
         move.heart.wait_for(lambda line: line[3]["flushed"] > move.flushed + 50, SETTLE_S)
         ticks = [line[2] for line in move.heart.lines[move.start:]]
         assert ticks == sorted(set(ticks)), "it started anew"
@@ -101,7 +98,7 @@ def moves_and_nobody_is_fenced(cluster, guest, phase, act, mend):
             move.outcome()
         finally:
             mend()
-        seen = wait_one_runs(cluster, guest.name)
+        seen = wait_runs_on(cluster, guest.name)
         print(f"runs on {seen['host']} under epoch {seen['epoch']}, was {move.epoch}")
         flushed = max(move.flushed, move.heart.last()[3]["flushed"])
         move.heart.wait_for(lambda line: line[3]["flushed"] > flushed + 50, SETTLE_S)

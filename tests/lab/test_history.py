@@ -12,7 +12,7 @@ import os
 import random
 
 import pytest
-from histories import a_guest, form, judged, switched_off, writes_on
+from histories import a_guest, judged, put_guest_files, switched_off, writes_on
 
 from mortarcluster import Keeper
 from mortarcluster.faults import FAULTS, HOSTS, other
@@ -24,9 +24,9 @@ RUNS = 3  # within so many a violation must be found; the first has always shown
 
 
 @pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover."""
-    return form(make_lab, debs_dir)
+def cluster(cluster):
+    """With the guest's files."""
+    return put_guest_files(cluster)
 
 
 @pytest.fixture

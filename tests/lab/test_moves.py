@@ -19,7 +19,7 @@ import time
 
 import pytest
 from moving import (OTHER, POLL_S, SETTLE_S, HurtMove, hurt_in, judge, last_task, qemu_pids,
-                    wait_healed, wait_more, wait_no_task, wait_one_runs, wait_qemu)
+                    wait_healed, wait_more, wait_no_task, wait_qemu, wait_runs_on)
 
 from mortarcluster import Cluster, Guest, Recorder
 from mortarcluster import guest as guest_module
@@ -304,7 +304,7 @@ def test_power_cut_of_the_source(cluster, guest, phase):
         if phase == "copy" and owner == move.target:
             print("the copy was over before the power was gone")
         cluster.lab.boot(move.source)
-        seen = wait_one_runs(cluster, guest.name)
+        seen = wait_runs_on(cluster, guest.name)
         assert seen["host"] == owner and seen["epoch"] > move.epoch
         start = move.heart.mark()
         wait_more(move.heart, start)
@@ -320,7 +320,7 @@ def test_the_qemu_of_the_source_is_killed_while_memory_is_copied(cluster, guest)
         code, said = move.outcome()
         assert code != 0 and "QEMU ended" in said, said
         assert "QEMU ended" in move.failed()
-        seen = wait_one_runs(cluster, guest.name)
+        seen = wait_runs_on(cluster, guest.name)
         assert seen["host"] == move.source and seen["epoch"] > move.epoch
         wait_more(move.heart, move.heart.mark())
     judge(cluster, guest, move.flushed)
@@ -347,7 +347,7 @@ def test_a_host_that_boots_again_starts_its_guest_by_itself(cluster, guest):
         cluster.lab.cut(before["host"])
         start = heart.mark()
         cluster.lab.boot(before["host"])
-        seen = wait_one_runs(cluster, guest.name)
+        seen = wait_runs_on(cluster, guest.name)
         assert seen["host"] == before["host"] and seen["epoch"] > before["epoch"]
         wait_more(heart, start)
     judge(cluster, guest, flushed)
@@ -376,5 +376,5 @@ def test_a_copy_without_end_is_given_up(cluster, guest):
     assert ended["error"]["hint"]
     told = [p for p in progress if p and p["done"]]
     assert any(p.get("rate") for p in told) and any("dirty_rate" in p for p in told), told[-1:]
-    seen = wait_one_runs(cluster, guest.name)
+    seen = wait_runs_on(cluster, guest.name)
     assert seen["host"] == source

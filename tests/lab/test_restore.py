@@ -7,9 +7,9 @@ One lab; the second test begins with what the first has left: a cluster whose st
 import time
 
 import pytest
+from histories import put_guest_files
 
-from mortarcluster import Cluster, CommandFailed, Keeper
-from mortarcluster import guest as guest_module
+from mortarcluster import CommandFailed, Keeper
 from mortarcluster.faults import DATA_HOSTS, other
 from mortarcluster.keeper import make_guest
 from mortarlab import LabError
@@ -20,13 +20,9 @@ REFUSED = 4  # exit code, mortar(1)
 
 
 @pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover."""
-    cluster = Cluster(make_lab(hosts=3, disk_size="4G", debs=debs_dir))
-    cluster.form_with_failover()
-    for host in DATA_HOSTS:
-        make_guest(cluster).put_files(guest_module.build(), host)
-    return cluster
+def cluster(cluster):
+    """With the guest's files."""
+    return put_guest_files(cluster)
 
 
 @pytest.fixture(scope="module")

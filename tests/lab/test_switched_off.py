@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 from executions import Executions
-from histories import a_guest, form, judged, switched_off, writes_on
+from histories import a_guest, judged, put_guest_files, switched_off, writes_on
 
 from mortarcluster import Keeper
 from mortarcluster.faults import HOSTS, cut_cables, lead_store, other
@@ -14,13 +14,12 @@ from mortarcluster.history import History
 from mortarcluster.keeper import STILL_LINES
 
 RUNS = 3  # within so many a violation must be found
-FROZEN = "cat /sys/fs/cgroup/mortar.slice/mortar-vms.slice/mortar-vms-ha.slice/cgroup.freeze"
 
 
 @pytest.fixture(scope="module")
-def cluster(make_lab, debs_dir):
-    """Three hosts, a mirrored pool with failover."""
-    return form(make_lab, debs_dir)
+def cluster(cluster):
+    """With the guest's files."""
+    return put_guest_files(cluster)
 
 
 def survivors(old):
@@ -28,10 +27,6 @@ def survivors(old):
 
 
 # -- the wait for promises
-
-
-def is_frozen(cluster, host):
-    return cluster.lab.exec(host, ["sh", "-c", FROZEN]).stdout.strip() == "1"
 
 
 def declared_dead(cluster, keeper, executions):
@@ -43,7 +38,7 @@ def declared_dead(cluster, keeper, executions):
     cut_cables(cluster.lab, old)
     cluster.mortar("host3", "host", "fence", old, "--yes")
     cluster.wait_until("the next instance executes", lambda: executions.on(other(old)))
-    cluster.wait_until("the old one is frozen", lambda: is_frozen(cluster, old), 30)
+    cluster.wait_until("the old one is frozen", lambda: cluster.is_frozen(old), 30)
     first, last = executions.on(other(old))[0], executions.on(old)[-1]
     found = History(executions.beats(), []).judge()
     print(f"\nthe old instance executed until {last - first:+.2f} s after the new one had begun: {[str(v) for v in found]}")
