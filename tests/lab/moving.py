@@ -11,6 +11,7 @@ from phase_kill import AtPhase
 from mortarcluster import Guest, Recorder
 from mortarcluster import guest as guest_module
 from mortarcluster.faults import DATA_HOSTS, other, recover
+from mortarlab import cgroup
 
 OTHER = {host: other(host) for host in DATA_HOSTS}
 SETTLE_S = 180
@@ -51,14 +52,12 @@ def make_ready(cluster, demo):
 def qemu_pids(lab, host, name):
     """Pids, as this machine sees them, of QEMUs of a VM in a host; none while that has no power."""
     found = []
-    for procs in pathlib.Path(lab.host(host).cgroup).rglob("cgroup.procs"):
+    for pid in cgroup.processes(lab.host(host).cgroup):
         with contextlib.suppress(OSError):
-            for pid in map(int, procs.read_text().split()):
-                with contextlib.suppress(OSError):
-                    words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                    if words[0].endswith(b"qemu-system-x86_64") and any(
-                            word.startswith(f"guest={name},".encode()) for word in words):
-                        found.append(pid)
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"qemu-system-x86_64") and any(
+                    word.startswith(f"guest={name},".encode()) for word in words):
+                found.append(pid)
     return sorted(found)
 
 

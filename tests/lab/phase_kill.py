@@ -117,12 +117,10 @@ def pids(lab, host, daemon):
 def pids_named(lab, host, comm):
     """The same of processes that the kernel knows by that name."""
     found = []
-    for procs in pathlib.Path(lab.host(host).cgroup).rglob("cgroup.procs"):
+    for pid in cgroup.processes(lab.host(host).cgroup):
         with contextlib.suppress(OSError):
-            for pid in map(int, procs.read_text().split()):
-                with contextlib.suppress(OSError):
-                    if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == comm:
-                        found.append(pid)
+            if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == comm:
+                found.append(pid)
     return sorted(found)
 
 
